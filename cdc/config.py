@@ -1,0 +1,375 @@
+"""The configuration of one worker: `commitlog.toml`, over it the environment, over that the flags.
+
+What is read here is checked against schemas/config.schema.json before anything uses it; an error names the file, the line
+and the key, never a value, for values may be secrets. Nothing here connects to anything.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from ..schemas.errors import UsageError
+from . import json_schema
+
+FILE_NAME = "commitlog.toml"
+STATE_FOLDER = ".commitlog"
+ENVIRONMENT_PREFIX = "COMMITLOG_"
+
+Visibility = Literal["own", "shared"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """`[source]`: the database that is tailed.
+
+    Args:
+        url: Its address; a password in it came from the environment or a flag.
+        password: `env:NAME`, `file:/ABSOLUTE/PATH`, or empty.
+        publication: The publication's name.
+        slot: The replication slot's name.
+    """
+
+    url: str = field(default="", repr=False)
+    password: str = ""
+    publication: str = "commitlog"
+    slot: str = "commitlog"
+
+    @property
+    def shown(self) -> str:
+        """The address without any password, fit for messages."""
+        return split_password(self.url)[0]
+
+    def conninfo(self) -> str:
+        """The address with the password, read now from where the configuration says it is.
+
+        Raises:
+            UsageError: The password is not where the configuration says.
+        """
+        if not self.password:
+            return self.url
+        kind, _, where = self.password.partition(":")
+        if kind == "env":
+            if where not in os.environ:
+                raise UsageError(
+                    f"the source's password is to be in {where}, which is not set", hint=f"export {where}=…"
+                )
+            return with_password(self.url, os.environ[where])
+        try:
+            return with_password(self.url, Path(where).read_text(encoding="utf-8").rstrip("\r\n"))
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(
+                f"the source's password cannot be read from {where}: {exc}", hint="see [source] password"
+            ) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """`[log]`: the log that is written.
+
+    Args:
+        folder: The folder of `file:FOLDER`, absolute.
+        name: The log's name.
+        visibility: For whom the log is.
+    """
+
+    folder: Path = Path("log")
+    name: str = ""
+    visibility: Visibility = "own"
+
+    @property
+    def location(self) -> Path:
+        """The folder of this one log: FOLDER/NAME."""
+        return self.folder / self.name
+
+    @property
+    def address(self) -> str:
+        """`file:FOLDER#NAME`, as `--log` takes it."""
+        return f"file:{self.folder}#{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemasConfig:
+    """`[schemas]`: where app schemas are, and what happens to a commit that none is for."""
+
+    path: Path = Path("schemas")
+    on_unknown_build: Literal["wait", "skip"] = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`[limits]`: sizes in bytes, times in the unit of their name. schemas/config.schema.json says what each is for."""
+
+    flush_ms: float = 10
+    flush_bytes: int = 1 << 20
+    part_bytes: int = 8 << 20
+    spill_bytes: int = 32 << 20
+    coverage_s: float = 60
+    coverage_bytes: int = 16 << 20
+    segment_bytes: int = 256 << 20
+    tag_bytes: int = 1024
+    snapshot_rows: int = 10_000
+    connect_s: float = 10
+    retry_s: float = 30
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """`[http]`: where the worker serves its health and metrics; empty for nowhere."""
+
+    listen: str = "127.0.0.1:9464"
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """(host, port), or None when nothing is served."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All sections, and `folder`: that of the configuration file, from which its relative paths go."""
+
+    folder: Path
+    source: SourceConfig
+    log: LogConfig
+    schemas: SchemasConfig
+    limits: Limits = Limits()
+    http: HttpConfig = HttpConfig()
+
+    @property
+    def state(self) -> Path:
+        """The folder of the worker's own memory, beside the configuration file and outside the log."""
+        return self.folder / STATE_FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One value with the place it came from."""
+
+    value: Any
+    where: str
+    base: Path
+
+
+_Settings = dict[tuple[str, str], _Setting]
+
+
+def load(
+    path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    need: tuple[str, ...] = ("source", "log"),
+) -> Config:
+    """Read the configuration.
+
+    Args:
+        path: The file; None for ./commitlog.toml, which may be absent if the environment and `overrides` say enough.
+        overrides: From flags, `{"source.url": …}`; values of None are passed over. Relative paths go from the current folder.
+        need: The sections that must be filled: "source" (a url) and "log" (a url and a name).
+
+    Raises:
+        UsageError: No such file, not TOML, an unknown key, a value that cannot be, or something needed is not said.
+    """
+    file = Path(FILE_NAME) if path is None else Path(path)
+    if path is not None and not file.is_file():
+        raise UsageError(
+            f"there is no configuration file {file}", hint="commitlog init postgresql://USER@HOST/DATABASE"
+        )
+    settings = _from_file(file) if file.is_file() else {}
+    settings.update(_from_environment(os.environ))
+    settings.update(_from_overrides(overrides or {}))
+    _check(settings)
+    _check_needed(settings, need, file)
+    return _build(settings, file.absolute().parent)
+
+
+def split_password(url: str) -> tuple[str, str | None]:
+    """Cut the password out of a URL, from `user:password@` or from `?password=`.
+
+    Returns:
+        (the URL without it, the password or None).
+    """
+    parts = _split(url)
+    user, at, host = parts.netloc.rpartition("@")
+    user, colon, secret = user.partition(":")
+    password = unquote(secret) if colon else None
+    query = parts.query.split("&") if parts.query else []
+    for pair in query:
+        if pair.startswith("password="):
+            password = unquote(pair.removeprefix("password="))
+    kept = "&".join(pair for pair in query if not pair.startswith("password="))
+    return _joined(parts._replace(netloc=user + at + host, query=kept)), password
+
+
+def with_password(url: str, password: str) -> str:
+    """Put a password into a URL, instead of any that is there."""
+    parts = _split(split_password(url)[0])
+    user, at, host = parts.netloc.rpartition("@")
+    secret = quote(password, safe="")
+    if at:
+        return _joined(parts._replace(netloc=f"{user}:{secret}@{host}"))
+    return _joined(parts._replace(query="&".join(filter(None, [parts.query, f"password={secret}"]))))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as exc:
+        raise UsageError(
+            f"the source's url is malformed: {exc}", hint="write postgresql://USER@HOST:PORT/DATABASE"
+        ) from exc
+
+
+def _joined(parts: SplitResult) -> str:
+    """The URL again; unlike urlunsplit it keeps the empty host of `postgresql:///shop`."""
+    query = f"?{parts.query}" if parts.query else ""
+    fragment = f"#{parts.fragment}" if parts.fragment else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}{fragment}"
+
+
+def _from_file(file: Path) -> _Settings:
+    try:
+        text = file.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise UsageError(f"{file} is not TOML: {exc}", hint=f"correct {file}") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{file} cannot be read: {exc}") from exc
+    settings: _Settings = {}
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            raise UsageError(f"{file}: {section!r} stands outside a section", hint=_nearest_section(section))
+        for key, value in cast(dict[str, Any], values).items():
+            settings[section, key] = _Setting(value, f"{file}{_line(text, section, key)}: ", file.absolute().parent)
+        if section not in _KNOWN:
+            raise UsageError(f"{file}: there is no section [{section}]", hint=_nearest_section(section))
+    url = settings.get(("source", "url"))
+    if url and isinstance(url.value, str) and split_password(url.value)[1] is not None:
+        raise UsageError(
+            f"{url.where}[source] url holds a password",
+            hint='take it out, and write password = "env:NAME" or password = "file:PATH" below',
+        )
+    return _with_log_name(settings)
+
+
+def _line(text: str, section: str, key: str) -> str:
+    """`, line N` of a key, or nothing where the file writes it in a way this simple search does not see."""
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip()
+        if bare.startswith("["):
+            here = bare.partition("]")[0].strip("[ \t\"'")
+        elif here == section and bare.partition("=")[0].strip(" \t\"'") == key:
+            return f", line {number}"
+    return ""
+
+
+def _from_environment(environment: Mapping[str, str]) -> _Settings:
+    settings: _Settings = {}
+    for name in sorted(environment):
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if separator and name.startswith(ENVIRONMENT_PREFIX):
+            value = _typed(section, key, environment[name])
+            settings[section, key] = _Setting(value, f"{name} in the environment: ", Path.cwd())
+    return _with_log_name(settings)
+
+
+def _from_overrides(overrides: Mapping[str, Any]) -> _Settings:
+    settings: _Settings = {}
+    for name, value in overrides.items():
+        section, _, key = name.partition(".")
+        if value is not None:
+            settings[section, key] = _Setting(value, "on the command line: ", Path.cwd())
+    return _with_log_name(settings)
+
+
+def _typed(section: str, key: str, text: str) -> object:
+    """An environment variable as the number it must be; a text that is none stays, and is refused by the schema."""
+    kind = _KNOWN.get(section, {}).get(key, {}).get("type")
+    try:
+        if kind in ("integer", "number"):
+            return int(text) if text.lstrip("-").isdecimal() else float(text)
+    except ValueError:
+        pass
+    return text
+
+
+def _with_log_name(settings: _Settings) -> _Settings:
+    """Let `file:FOLDER#NAME` set the name in the layer that says it."""
+    url, named = settings.get(("log", "url")), settings.get(("log", "name"))
+    if url is None or not isinstance(url.value, str) or "#" not in url.value:
+        return settings
+    name = url.value.partition("#")[2]
+    if named is not None and named.value != name:
+        raise UsageError(f"{url.where}[log] url and [log] name say two names", hint="leave one of them out")
+    settings["log", "name"] = _Setting(name, url.where, url.base)
+    return settings
+
+
+def _check(settings: _Settings) -> None:
+    for (section, key), setting in settings.items():
+        if section not in _KNOWN:
+            raise UsageError(f"{setting.where}there is no section [{section}]", hint=_nearest_section(section))
+        if key not in _KNOWN[section]:
+            near = difflib.get_close_matches(key, _KNOWN[section], 1, 0.5)
+            hint = f"write {near[0]}" if near else f"[{section}] knows {', '.join(_KNOWN[section])}"
+            raise UsageError(f"{setting.where}[{section}] has no key {key!r}", hint=hint)
+        rule = _KNOWN[section][key]
+        if _is_odd(setting.value) or not json_schema.is_valid(setting.value, rule):
+            raise UsageError(f"{setting.where}[{section}] {key} is not what it must be", hint=f"write {rule['title']}")
+
+
+def _is_odd(value: object) -> bool:
+    """What JSON Schema lets pass: text with control characters (`$` matches before a line's end), and NaN."""
+    return value != value if isinstance(value, float) else isinstance(value, str) and not value.isprintable()
+
+
+def _nearest_section(section: str) -> str:
+    near = difflib.get_close_matches(section, _KNOWN, 1, 0.5)
+    return f"write [{near[0]}]" if near else f"the sections are {', '.join(_KNOWN)}"
+
+
+def _check_needed(settings: _Settings, need: tuple[str, ...], file: Path) -> None:
+    for section, key, flag in (("source", "url", "--source URL"), ("log", "url", "--log"), ("log", "name", "--log")):
+        if section in need and (section, key) not in settings:
+            if not file.is_file():
+                raise UsageError(f"there is no {file} here", hint="commitlog init postgresql://USER@HOST/DATABASE")
+            raise UsageError(f"{file}: [{section}] says no {key}", hint=f"write it there, or pass {flag}")
+
+
+def _build(settings: _Settings, folder: Path) -> Config:
+    sections: dict[str, dict[str, Any]] = {section: {} for section in _KNOWN}
+    for (section, key), setting in settings.items():
+        sections[section][key] = setting.value
+
+    def path(section: str, key: str) -> Path:
+        """The path of a setting, relative to the place that said it; by default the section's name."""
+        text = sections[section].pop(key, section)
+        base = settings[section, key].base if (section, key) in settings else folder
+        return Path(os.path.normpath(base / text))
+
+    source, log = sections["source"], sections["log"]
+    if source.get("password", "").startswith("file:"):
+        source["password"] = f"file:{settings['source', 'password'].base / source['password'].removeprefix('file:')}"
+    if "url" in log:
+        log["url"] = log["url"].removeprefix("file:").partition("#")[0]
+    source.setdefault("slot", f"commitlog_{log.get('name', '')}".replace("-", "_").rstrip("_"))
+    return Config(
+        folder=folder,
+        source=SourceConfig(**source),
+        log=LogConfig(folder=path("log", "url"), **log),
+        schemas=SchemasConfig(path=path("schemas", "path"), **sections["schemas"]),
+        limits=Limits(**sections["limits"]),
+        http=HttpConfig(**sections["http"]),
+    )
+
+
+_KNOWN: dict[str, dict[str, dict[str, Any]]] = {
+    section: part["properties"] for section, part in json_schema.read("config")["properties"].items()
+}
+"""section -> key -> its JSON Schema."""

@@ -1,0 +1,105 @@
+"""The configuration that `commitlog init` writes: commented, and right as it stands."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ..schemas.errors import UsageError
+from .config import FILE_NAME, STATE_FOLDER, Visibility, split_password
+
+PASSWORD_FILE = f"{STATE_FOLDER}/password"
+
+_TEMPLATE = """\
+# What the worker reads and writes. Each value may also come from the environment (COMMITLOG_SOURCE__URL, …), which
+# goes over this file, or from a flag, which goes over both. Relative paths go from the folder of this file.
+
+[source]
+url = {url}
+{password}
+# `commitlog setup` creates both, `commitlog teardown` drops both.
+publication = {publication}
+slot = {slot}
+
+[log]
+url = "file:log"
+name = {name}
+# own: for your own use, every field that has a class is recorded in clear. shared: for others, public fields only.
+# A log never changes from own to shared.
+visibility = {visibility}
+
+[schemas]
+# What of the database appears in the log, for which builds of the app: `commitlog schema draft` writes a first one.
+path = "schemas"
+# A commit that no schema is for, the default one included: wait for one, or skip its changes (and count them).
+on_unknown_build = "wait"
+
+[http]
+# /healthz, /readyz and /metrics of the worker; "" for none.
+listen = "127.0.0.1:9464"
+
+# [limits] has defaults for every size and time; schemas/config.schema.json of the package lists them.
+"""
+
+
+def render_default(url: str, *, name: str = "", visibility: Visibility = "own") -> str:
+    """The text of a configuration for the database at `url`.
+
+    Args:
+        url: `postgresql://…`; a password in it is left out, and the file says where it will be looked for.
+        name: The log's name; empty for the database's, as far as a log's name allows its letters.
+
+    Raises:
+        UsageError: `url` is not one.
+    """
+    bare, password = split_password(url)
+    if not re.match(r"postgres(ql)?://", bare) or not bare.isprintable():
+        raise UsageError(f"{bare} is not the address of a source", hint="write postgresql://USER@HOST:PORT/DATABASE")
+    name = name or log_name(bare)
+    return _TEMPLATE.format(
+        url=_quoted(bare),
+        password=f'password = "file:{PASSWORD_FILE}"'
+        if password is not None
+        else '# password = "env:SHOP_PASSWORD"   or "file:PATH"; without it, PGPASSWORD and ~/.pgpass are looked at.',
+        publication=_quoted("commitlog"),
+        slot=_quoted(f"commitlog_{name.replace('-', '_')}"),
+        name=_quoted(name),
+        visibility=_quoted(visibility),
+    )
+
+
+def write_default(folder: Path, url: str, *, name: str = "", visibility: Visibility = "own") -> list[Path]:
+    """Write the configuration, and the password of `url` to a file of its own that only this user can read.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: A configuration is there already, or `url` is not one.
+    """
+    text = render_default(url, name=name, visibility=visibility)
+    password = split_password(url)[1]
+    file = folder / FILE_NAME
+    if file.exists():
+        raise UsageError(f"{file} is there already", hint="correct it, or remove it first")
+    written = [file]
+    if password is not None:
+        secret = folder / PASSWORD_FILE
+        secret.parent.mkdir(mode=0o700, exist_ok=True)
+        secret.unlink(missing_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_text(password + "\n", encoding="utf-8")
+        written.append(secret)
+    file.write_text(text, encoding="utf-8")
+    return written
+
+
+def log_name(url: str) -> str:
+    """A log's name made from the database's."""
+    database = unquote(urlsplit(url).path.strip("/")) or "log"
+    return re.sub(r"[^a-z0-9_-]+", "-", database.lower()).strip("-_")[:50] or "log"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are TOML's for all that is printable."""
+    return json.dumps(text, ensure_ascii=False)
