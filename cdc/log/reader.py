@@ -1,0 +1,224 @@
+"""Reading an embedded log, from any process and without a lock: up to its durable head, never past it."""
+
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from ...schemas.errors import HistoryLost, RecordError, Unreachable, UsageError, VerificationFailed
+from ...schemas.record import Chain, Head, Record
+from .headfile import DurableHead, read_headfile
+from .location import Location
+from .segment import first_seqs, read_lines, segment_name, skip_lines
+
+_IDLE_AFTER_S = 1.0
+_IDLE_FACTOR = 4
+"""A log without news for a second is looked at four times less often: 20 ms by default."""
+
+
+class Reader:
+    """Reads one embedded log. Every record it gives follows the chain (schemas/README.md §8).
+
+    Args:
+        location: The log.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    def durable(self) -> DurableHead:
+        """The durable head and the place of its end.
+
+        Raises:
+            UsageError: There is no such log.
+            VerificationFailed: Its head file is missing or damaged.
+            Unreachable: Its files cannot be read.
+        """
+        try:
+            return read_headfile(self.location.head)
+        except FileNotFoundError as exc:
+            if first_seqs(self.location.segments):
+                raise VerificationFailed(
+                    f"log {self.location} has records but no head file",
+                    hint="start the worker: it finds the head again from the log's records",
+                ) from exc
+            raise UsageError(f"there is no log {self.location}", hint="commitlog run creates it") from exc
+        except OSError as exc:
+            raise Unreachable(f"log {self.location} cannot be read: {exc.strerror}") from exc
+
+    def head(self) -> Head:
+        """The durable head; `Head(-1, …)` of an empty log. Raises what `durable` raises."""
+        return self.durable().head
+
+    def records(self, from_seq: int = 0, *, until: int | None = None, after: Head | None = None) -> Iterator[Record]:
+        """The records from `from_seq` on, to the head as it is now, or to `until` (included) where that is less.
+
+        Args:
+            from_seq: The first record's seq.
+            until: The last record's seq.
+            after: The record before the first, where the caller knows it: the first must follow it.
+
+        Raises:
+            VerificationFailed: A record is damaged, missing, or does not follow the one before.
+            HistoryLost: The log ends before `from_seq - 1`.
+            UnknownFormat: A record is newer than this code.
+        """
+        durable = self.durable()
+        self._check_reach(durable, from_seq)
+        if from_seq > durable.head.seq:
+            return
+        with _Cursor(self.location, from_seq, after) as cursor:
+            for record in cursor.read(durable):
+                if until is not None and record.seq > until:
+                    return
+                yield record
+
+    def record(self, seq: int) -> Record:
+        """One record. Raises what `records` raises, and UsageError where the log has no such record."""
+        for record in self.records(seq, until=seq) if 0 <= seq <= self.head().seq else ():
+            return record
+        raise UsageError(f"log {self.location} has no record {seq}")
+
+    def follow(
+        self, from_seq: int = 0, *, stop: threading.Event, poll_s: float = 0.005, after: Head | None = None
+    ) -> Iterator[Record]:
+        """The records from `from_seq` on, and every later one soon after it is durable, until `stop` is set.
+
+        Args:
+            from_seq: The first record's seq.
+            stop: Ends the iteration.
+            poll_s: How often the head is looked at, in seconds; less often after a second without news.
+            after: As in `records`.
+
+        Raises what `records` raises.
+        """
+        durable = self.wait(from_seq - 1, stop=stop, poll_s=poll_s)
+        if durable is None:
+            return
+        with _Cursor(self.location, from_seq, after) as cursor:
+            while durable is not None:
+                for record in cursor.read(durable):
+                    yield record
+                    if stop.is_set():
+                        return
+                durable = self.wait(durable.head.seq, stop=stop, poll_s=poll_s)
+
+    def wait(self, seq: int, *, stop: threading.Event, poll_s: float = 0.005) -> DurableHead | None:
+        """Wait until the durable head is past `seq`; None when `stop` is set first.
+
+        Raises:
+            HistoryLost: The log ends before `seq`.
+        """
+        idle_from = time.monotonic() + _IDLE_AFTER_S
+        while not stop.is_set():
+            durable = self.durable()
+            self._check_reach(durable, seq + 1)
+            if durable.head.seq > seq:
+                return durable
+            stop.wait(poll_s if time.monotonic() < idle_from else poll_s * _IDLE_FACTOR)
+        return None
+
+    def _check_reach(self, durable: DurableHead, from_seq: int) -> None:
+        if from_seq < 0:
+            raise UsageError(f"a log has no record {from_seq}")
+        if from_seq > durable.head.seq + 1:
+            raise HistoryLost(
+                f"log {self.location} ends at record {durable.head.seq}; record {from_seq - 1} was read before",
+                hint="put back the newer copy of the log. After a loss of power, start the worker: it finds the end again",
+            )
+
+
+def items_of(record: Record) -> list[Any]:
+    """The items of a record by orjson, for readers of many records; empty where the body is withheld or redacted.
+
+    Looser than `Record.items`, which refuses duplicate keys and floats.
+
+    Raises:
+        RecordError: The body is not JSON.
+    """
+    try:
+        body = orjson.loads(record.body_bytes)
+    except ValueError as exc:
+        raise RecordError(f"record {record.seq}: the body is not JSON: {exc}", seq=record.seq) from exc
+    items = body.get("items") if isinstance(body, dict) else None
+    return items if isinstance(items, list) else []
+
+
+class _Cursor:
+    """A place in a log that moves forward over whole records, each following the one before."""
+
+    def __init__(self, location: Location, from_seq: int, after: Head | None) -> None:
+        self._location = location
+        self._next_seq = from_seq
+        self._after = after
+        self._chain: Chain | None = None
+        firsts = first_seqs(location.segments)
+        index = bisect_right(firsts, from_seq) - 1
+        first = firsts[index] if index >= 0 else 0
+        self._fd = -1
+        self._open(segment_name(first))
+        self._at = skip_lines(self._fd, 0, os.fstat(self._fd).st_size, from_seq - first)
+
+    def __enter__(self) -> "_Cursor":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._fd)
+
+    def read(self, durable: DurableHead) -> Iterator[Record]:
+        """The records up to `durable`."""
+        while self._next_seq <= durable.head.seq:
+            whole = self._segment != durable.segment
+            for line in self._lines(os.fstat(self._fd).st_size if whole else durable.end):
+                record = self._accept(line)
+                self._at += len(line) + 1
+                yield record
+            if self._next_seq <= durable.head.seq:
+                if not whole:
+                    raise self._lost(f"the head is record {durable.head.seq}")
+                self._open(segment_name(self._next_seq))
+                self._at = 0
+
+    def _lines(self, end: int) -> Iterator[bytes]:
+        try:
+            yield from read_lines(self._fd, self._at, end)
+        except RecordError as exc:
+            raise self._lost(str(exc)) from exc
+        except OSError as exc:
+            raise Unreachable(f"log {self._location} cannot be read: {exc.strerror}") from exc
+
+    def _accept(self, line: bytes) -> Record:
+        seq = self._next_seq
+        try:
+            record = Record.parse(line)
+        except RecordError as exc:
+            raise RecordError(f"log {self._location}, record {seq}: {exc}", seq=seq, hint=exc.hint) from exc
+        if self._chain is None:
+            self._chain = Chain(self._after or Head(seq - 1, record.header["prev"]))
+        if record.seq != seq:
+            raise VerificationFailed(f"log {self._location}: record {record.seq} stands where {seq} must", seq=seq)
+        self._chain.accept(record)
+        self._next_seq = seq + 1
+        return record
+
+    def _open(self, name: str) -> None:
+        try:
+            fd = os.open(self._location.segments / name, os.O_RDONLY)
+        except FileNotFoundError as exc:
+            raise self._lost(f"segment {name} is missing") from exc
+        except OSError as exc:
+            raise Unreachable(f"segment {name} of log {self._location} cannot be read: {exc.strerror}") from exc
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._segment = fd, name
+
+    def _lost(self, what: str) -> VerificationFailed:
+        return VerificationFailed(
+            f"log {self._location}: record {self._next_seq} is not there: {what}",
+            seq=self._next_seq,
+            hint="put back the segment from a copy",
+        )

@@ -1,0 +1,97 @@
+"""Segment files of an embedded log: their names, and their lines (schemas/README.md §9). Never writes."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...schemas.errors import RecordError
+from ...schemas.record import LINE_BYTES_MAX
+
+_NAME = re.compile(r"([0-9]{20})\.jsonl")
+BLOCK_BYTES = 1 << 20
+"""Read at once: large enough for the disk, small enough to stay out of the way of memory bounds."""
+
+
+def segment_name(first_seq: int) -> str:
+    """The file name of the segment whose first record is `first_seq`."""
+    return f"{first_seq:020}.jsonl"
+
+
+def first_seq_of(name: object) -> int | None:
+    """The first seq that a segment's file name says, None for any other name."""
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    return int(match[1]) if match else None
+
+
+def first_seqs(folder: Path) -> list[int]:
+    """The first seqs of the segments in `folder`, ascending; empty where the folder is missing."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(seq for name in names if (seq := first_seq_of(name)) is not None)
+
+
+def read_lines(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """The lines between two byte offsets of a segment, each without its line feed.
+
+    Raises:
+        RecordError: The last line has no line feed, a line is too long, or the file ends before `end`.
+    """
+    rest: list[bytes] = []
+    rest_bytes = 0
+    while start < end:
+        block = os.pread(fd, min(BLOCK_BYTES, end - start), start)
+        if not block:
+            raise RecordError(f"the segment ends at byte {start}; it must hold {end}")
+        start += len(block)
+        first, *more = block.split(b"\n")
+        rest.append(first)
+        rest_bytes += len(first)
+        if rest_bytes >= LINE_BYTES_MAX:
+            raise RecordError(f"a line is above the limit of {LINE_BYTES_MAX} bytes")
+        if more:
+            yield b"".join(rest)
+            yield from more[:-1]
+            rest, rest_bytes = [more[-1]], len(more[-1])
+    if rest_bytes:
+        raise RecordError("the last line is cut short")
+
+
+def skip_lines(fd: int, start: int, end: int, count: int) -> int:
+    """The offset after `count` line feeds, from `start`; `end` where there are fewer."""
+    while count and start < end:
+        block = os.pread(fd, min(BLOCK_BYTES, end - start), start)
+        if not block:
+            return start
+        found = block.count(b"\n")
+        if found < count:
+            count -= found
+            start += len(block)
+            continue
+        at = -1
+        for _ in range(count):
+            at = block.index(b"\n", at + 1)
+        return start + at + 1
+    return start
+
+
+def line_before(fd: int, end: int) -> bytes:
+    """The line whose line feed is the byte before `end`, without it.
+
+    Raises:
+        RecordError: No line ends there.
+    """
+    if os.pread(fd, 1, end - 1) != b"\n":
+        raise RecordError(f"no line ends at byte {end} of the segment")
+    size = 4096
+    while True:
+        start = max(0, end - 1 - size)
+        data = os.pread(fd, end - 1 - start, start)
+        feed = data.rfind(b"\n")
+        if feed >= 0 or start == 0:
+            return data[feed + 1 :]
+        if size > LINE_BYTES_MAX:
+            raise RecordError(f"the line that ends at byte {end} is above the limit of {LINE_BYTES_MAX} bytes")
+        size *= 8
