@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..schemas.errors import UsageError
 from . import json_schema
+from .log.location import Location
 
 FILE_NAME = "commitlog.toml"
 STATE_FOLDER = ".commitlog"
@@ -72,24 +73,12 @@ class LogConfig:
     """`[log]`: the log that is written.
 
     Args:
-        folder: The folder of `file:FOLDER`, absolute.
-        name: The log's name.
+        location: The folder of logs, absolute, and the log's name.
         visibility: For whom the log is.
     """
 
-    folder: Path = Path("log")
-    name: str = ""
+    location: Location
     visibility: Visibility = "own"
-
-    @property
-    def location(self) -> Path:
-        """The folder of this one log: FOLDER/NAME."""
-        return self.folder / self.name
-
-    @property
-    def address(self) -> str:
-        """`file:FOLDER#NAME`, as `--log` takes it."""
-        return f"file:{self.folder}#{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +175,11 @@ def load(
     _check(settings)
     _check_needed(settings, need, file)
     return _build(settings, file.absolute().parent)
+
+
+def slot_name(log_name: str) -> str:
+    """The slot of a log, where the configuration names none: PostgreSQL allows 63 of a-z, 0-9 and _."""
+    return f"commitlog_{log_name}".replace("-", "_").rstrip("_")[:63]
 
 
 def split_password(url: str) -> tuple[str, str | None]:
@@ -351,18 +345,19 @@ def _build(settings: _Settings, folder: Path) -> Config:
         """The path of a setting, relative to the place that said it; by default the section's name."""
         text = sections[section].pop(key, section)
         base = settings[section, key].base if (section, key) in settings else folder
-        return Path(os.path.normpath(base / text))
+        return Path(os.path.normpath(base / Path(text).expanduser()))
 
     source, log = sections["source"], sections["log"]
     if source.get("password", "").startswith("file:"):
         source["password"] = f"file:{settings['source', 'password'].base / source['password'].removeprefix('file:')}"
     if "url" in log:
         log["url"] = log["url"].removeprefix("file:").partition("#")[0]
-    source.setdefault("slot", f"commitlog_{log.get('name', '')}".replace("-", "_").rstrip("_"))
+    name = log.pop("name", "")
+    source.setdefault("slot", slot_name(name))
     return Config(
         folder=folder,
         source=SourceConfig(**source),
-        log=LogConfig(folder=path("log", "url"), **log),
+        log=LogConfig(location=Location(path("log", "url"), name), **log),
         schemas=SchemasConfig(path=path("schemas", "path"), **sections["schemas"]),
         limits=Limits(**sections["limits"]),
         http=HttpConfig(**sections["http"]),

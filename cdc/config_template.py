@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..schemas.errors import UsageError
-from .config import FILE_NAME, STATE_FOLDER, Visibility, split_password
+from .config import FILE_NAME, STATE_FOLDER, Visibility, slot_name, split_password
 
 PASSWORD_FILE = f"{STATE_FOLDER}/password"
 
@@ -62,7 +62,7 @@ def render_default(url: str, *, name: str = "", visibility: Visibility = "own") 
         if password is not None
         else '# password = "env:SHOP_PASSWORD"   or "file:PATH"; without it, PGPASSWORD and ~/.pgpass are looked at.',
         publication=_quoted("commitlog"),
-        slot=_quoted(f"commitlog_{name.replace('-', '_')}"),
+        slot=_quoted(slot_name(name)),
         name=_quoted(name),
         visibility=_quoted(visibility),
     )
@@ -97,7 +97,7 @@ def write_default(folder: Path, url: str, *, name: str = "", visibility: Visibil
 def log_name(url: str) -> str:
     """A log's name made from the database's."""
     database = unquote(urlsplit(url).path.strip("/")) or "log"
-    return re.sub(r"[^a-z0-9_-]+", "-", database.lower()).strip("-_")[:50] or "log"
+    return re.sub(r"[^a-z0-9_-]+", "-", database.lower()).strip("-_")[:64] or "log"
 
 
 def _quoted(text: str) -> str:

