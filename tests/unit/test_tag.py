@@ -45,12 +45,12 @@ def test_a_value_above_200_bytes_is_left_out_and_the_tag_says_so() -> None:
 
 def test_a_tag_that_is_too_long_loses_the_user_then_the_session_and_never_the_cause() -> None:
     full = dict.fromkeys(("traceparent", "request", "cause"), "x" * 200)
-    long_user, cut = tag.encode({**full, "user": "u" * 200, "session": HASH, "app": "a" * 80})
+    long_user, cut = tag.encode({**full, "user": "u" * 200, "session": HASH, "app": "a" * 100})
     assert cut
     assert list(json.loads(long_user)) == ["v", "traceparent", "request", "session", "app", "cause", "cut"]
-    both, cut = tag.encode({**full, "user": "u" * 200, "session": HASH, "app": "a" * 200})
+    both, cut = tag.encode({**full, "user": "u" * 200, "session": HASH, "app": "a" * 200, "build": "b" * 90})
     assert cut
-    assert list(json.loads(both)) == ["v", "traceparent", "request", "app", "cause", "cut"]
+    assert list(json.loads(both)) == ["v", "traceparent", "request", "app", "build", "cause", "cut"]
 
 
 def test_a_cause_that_is_too_long_is_refused() -> None:
