@@ -7,6 +7,7 @@ import ctypes
 import os
 import pwd
 import signal
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ class Account:
         if self.uid is not None and self.gid is not None:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return options
+
+    def may_enter(self, folder: Path) -> bool:
+        """Whether the account may pass through the folder, as far as the folder's mode says it."""
+        return self.uid is None or bool(folder.stat().st_mode & stat.S_IXOTH)
 
     def take(self, path: Path) -> None:
         """Make this account the owner of a file or a whole folder."""

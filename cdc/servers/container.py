@@ -4,15 +4,20 @@ The command `docker` alone says nothing: it is there on machines without a daemo
 """
 
 import importlib
+import os
 import secrets
+import socket
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Protocol, Self, cast
+from urllib.parse import urlsplit
 
 from .failure import ServerFailed
 from .postgres import Server
 
 _DEFAULT_VERSION = "18"
 _SETTINGS: Mapping[str, str] = {"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20"}
+_DEFAULT_DAEMON = "unix:///var/run/docker.sock"
 _PING_TIMEOUT_S = 3
 
 
@@ -26,16 +31,18 @@ class _Container(Protocol):
 
 
 def docker_answers() -> bool:
-    """Whether containers can be started: the package is there, and a daemon answers."""
-    try:
-        docker = importlib.import_module("docker")
-        importlib.import_module("testcontainers.community.postgres")
-    except ImportError:
+    """Whether containers can be started: the package is there, and a daemon answers at DOCKER_HOST without TLS."""
+    if find_spec("testcontainers") is None:
         return False
+    daemon = urlsplit(os.environ.get("DOCKER_HOST") or _DEFAULT_DAEMON)
     try:
-        with docker.from_env(timeout=_PING_TIMEOUT_S) as client:
-            return bool(client.ping())
-    except docker.errors.DockerException:
+        with socket.socket(socket.AF_UNIX if daemon.scheme == "unix" else socket.AF_INET) as connection:
+            connection.settimeout(_PING_TIMEOUT_S)
+            connection.connect(daemon.path if daemon.scheme == "unix" else (daemon.hostname, daemon.port or 2375))
+            connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")
+            with connection.makefile("rb") as answer:
+                return b" 200 " in answer.readline(200)
+    except OSError:
         return False
 
 

@@ -87,7 +87,7 @@ class PostgresServer(Server):
             ServerFailed: The message names the step; nothing is left running, and no temporary folder.
         """
         account = Account.current()
-        home = _home(folder)
+        home = _home(folder, account)
         try:
             programs = find_programs(account, home, version or (copy_of.programs.version if copy_of else None))
             password = copy_of._password if copy_of else secrets.token_hex(8)
@@ -257,16 +257,20 @@ class PostgresServer(Server):
         raise ServerFailed("start", self.log_tail() or f"postgres ended with {process.returncode}")
 
 
-def _home(folder: Path | None) -> Path:
+def _home(folder: Path | None, account: Account) -> Path:
     """The folder of a server; open enough for the server's account to pass through it."""
     if folder is None:
-        home = Path(tempfile.mkdtemp(prefix="commitlog-postgres-"))
+        # Root's own TMPDIR is often closed to everyone else (libpam-tmpdir), and the server is then somebody else.
+        home = Path(tempfile.mkdtemp(prefix="commitlog-postgres-", dir="/tmp" if account.uid is not None else None))  # noqa: S108
     else:
         home = folder.absolute()
         home.mkdir(parents=True, exist_ok=True)
         if any(home.iterdir()):
             raise ServerFailed("folder", f"{home} is not empty")
     home.chmod(0o711)
+    closed = [parent for parent in home.parents if not account.may_enter(parent)]
+    if closed:
+        raise ServerFailed("folder", f"root hands the server to the user nobody, who cannot enter {closed[-1]}")
     return home
 
 

@@ -1,0 +1,25 @@
+"""What every test gets: the fixtures, the guard on slow tests, and hypothesis without a clock."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ("fixtures.postgres", "fixtures.proxy")
+
+FULL = os.environ.get("COMMITLOG_TEST_FULL") == "1"
+
+# A busy machine is no counterexample, so no deadline; the blob of a failing example is printed to be replayed.
+settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("full", deadline=None, print_blob=True, max_examples=5000)
+settings.load_profile("full" if FULL else "short")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `full`, unless `make test-full` asks for it."""
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
