@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from commitlog.cdc.servers.container import docker_answers
 from commitlog.cdc.servers.postgres import Server
 
