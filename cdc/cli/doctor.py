@@ -1,0 +1,42 @@
+"""`commitlog doctor`: what keeps the guarantees from holding, and what to do about it."""
+
+import click
+
+from ..diagnosis import Finding, diagnose
+from ..schema_files import load_registry
+from ..tail.catalog import Catalog
+from .options import Invocation, json_option, pass_invocation, source_option
+from .output import Output
+
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+@click.command()
+@source_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, as_json: bool) -> int:
+    """Check every setting that the guarantees need, and change nothing.
+
+    Exit code 0 when all is well, 1 with warnings, 4 when the worker would refuse to run. With --json each line is
+    {"level", "what", "hint"}.
+    """
+    config, output = invocation.load(), Output(as_json=as_json)
+    catalog = Catalog(config.source.conninfo())
+    try:
+        findings = list(diagnose(config, catalog, load_registry(config.schemas.path)))
+    finally:
+        catalog.close()
+    for finding in findings:
+        _print(output, finding)
+    levels = {finding.level for finding in findings}
+    return 4 if "error" in levels else 1 if "warning" in levels else 0
+
+
+def _print(output: Output, finding: Finding) -> None:
+    if output.as_json:
+        output.document({"level": finding.level, "what": finding.what, "hint": finding.hint})
+        return
+    output.line(f"{finding.level:8} {finding.what}", _STYLES[finding.level])
+    if finding.hint:
+        output.line(f"{'':8} try: {finding.hint}")

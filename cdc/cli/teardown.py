@@ -1,0 +1,36 @@
+"""`commitlog teardown`: take back what `setup` made on the source."""
+
+import click
+
+from .. import provisioning
+from ..tail.catalog import Catalog
+from .options import Invocation, pass_invocation, source_option
+from .output import Output
+
+
+@click.command()
+@source_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_invocation
+def command(invocation: Invocation, yes: bool) -> int:
+    """Drop the slot and the publication, so that the source keeps no WAL for us any more. The log stays.
+
+    A later setup begins a new slot: what is committed in between will be missing from the log.
+    """
+    config, output = invocation.load(), Output()
+    catalog = Catalog(config.source.conninfo())
+    try:
+        steps = provisioning.teardown_steps(catalog, config.source)
+        if not steps:
+            output.line("nothing to do: neither slot nor publication is there")
+            return 0
+        if not yes:
+            named = " and ".join(step.text for step in steps)
+            click.confirm(f"drop {named} on {config.source.shown}?", abort=True, err=True)
+        for step in steps:
+            provisioning.execute(catalog, step)
+            output.line(f"dropped: {step.text}")
+    finally:
+        catalog.close()
+    output.line("the tables keep REPLICA IDENTITY FULL; set it back with ALTER TABLE … REPLICA IDENTITY DEFAULT")
+    return 0

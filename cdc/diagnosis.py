@@ -1,0 +1,186 @@
+"""What `doctor` finds: every setting that the guarantees need, each with what to do about it. It changes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..transforms.registry import Registry
+from .config import Config
+from .source_check import mapped
+from .tail.catalog import Catalog, Slot, Table
+
+Level = Literal["ok", "warning", "error"]
+
+SAFE_VERSIONS = {14: 140024, 15: 150019, 16: 160015, 17: 170011, 18: 180006}
+"""Major version to the first minor with the fixes of August 2026 (CVE-2026-6471 lets a REPLICATION role load libraries)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Args:
+        level: `ok`; `warning`, a guarantee is weaker or something is unsafe; `error`, the worker will not run.
+        what: What was found.
+        hint: What to do about it.
+    """
+
+    level: Level
+    what: str
+    hint: str = ""
+
+
+def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Finding]:
+    """Look at everything.
+
+    Raises:
+        Unreachable: The source does not answer.
+    """
+    identity = catalog.identity()
+    yield Finding("ok", f"source {config.source.shown} answers: system {identity.system}, timeline {identity.timeline}")
+    yield from _version(identity.version)
+    yield from _settings(catalog)
+    yield from _role(catalog)
+    yield from _tables(config, catalog, registry)
+    yield from _publication(config, catalog, registry)
+    yield from _slot(config, catalog.slot(config.source.slot))
+    yield from _log(config)
+
+
+def _version(version: int) -> Iterator[Finding]:
+    major = version // 10000
+    if major < 14:
+        yield Finding("error", f"PostgreSQL {major} cannot log tags; 14 is the first that can", "upgrade the server")
+    elif version < SAFE_VERSIONS.get(major, 0):
+        safe = SAFE_VERSIONS[major] % 10000
+        yield Finding(
+            "warning",
+            f"PostgreSQL {major}.{version % 10000} lacks security fixes of logical replication",
+            f"upgrade to {major}.{safe} or later",
+        )
+    else:
+        yield Finding("ok", f"PostgreSQL {major}.{version % 10000}")
+
+
+def _settings(catalog: Catalog) -> Iterator[Finding]:
+    level = catalog.setting("wal_level")
+    if level != "logical":
+        yield Finding("error", f"wal_level is {level}", "ALTER SYSTEM SET wal_level = logical, then restart the server")
+    else:
+        yield Finding("ok", "wal_level is logical")
+    for name, what in (
+        ("fsync", "a crash of the machine may lose and corrupt commits"),
+        ("full_page_writes", "a crash may tear pages"),
+    ):
+        if catalog.setting(name) == "off":
+            yield Finding("warning", f"{name} is off: {what}", f"ALTER SYSTEM SET {name} = on")
+    if catalog.setting("synchronous_commit") == "off":
+        yield Finding(
+            "warning",
+            "synchronous_commit is off by default: a crash of the server may take back commits it has confirmed",
+            "ALTER SYSTEM SET synchronous_commit = on",
+        )
+    if catalog.setting("max_slot_wal_keep_size") == "-1":
+        yield Finding(
+            "warning",
+            "max_slot_wal_keep_size is unlimited: while no worker runs, WAL grows until the disk is full",
+            "ALTER SYSTEM SET max_slot_wal_keep_size = '…' to lose history instead; watch commitlog status either way",
+        )
+    if catalog.setting("synchronous_standby_names"):
+        yield Finding(
+            "warning",
+            "a synchronous standby is set: a commit may be read before the standby has confirmed it",
+            "PostgreSQL 17: synchronized_standby_slots",
+        )
+
+
+def _role(catalog: Catalog) -> Iterator[Finding]:
+    row = catalog.connection.execute(
+        "SELECT current_user::text, rolsuper, rolreplication FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    assert row is not None
+    name, superuser, replication = row
+    if superuser:
+        yield Finding(
+            "warning",
+            f"the worker's role {name} is a superuser",
+            "CREATE ROLE commitlog LOGIN REPLICATION, with SELECT on the mapped tables, is enough",
+        )
+    elif not replication:
+        yield Finding("error", f"role {name} may not replicate", f'ALTER ROLE "{name}" REPLICATION')
+    else:
+        yield Finding("ok", f"role {name} may replicate")
+
+
+def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Finding]:
+    known = mapped(registry)
+    if not known:
+        yield Finding(
+            "error",
+            f"no app schema in {config.schemas.path}: nothing would be recorded",
+            "commitlog schema draft > schemas/app.yaml, then read and correct it",
+        )
+    for table in catalog.tables():
+        if (table.namespace, table.name) not in known:
+            yield Finding(
+                "warning",
+                f"table {table.quoted} is in no app schema and will not be recorded",
+                "commitlog schema draft",
+            )
+            continue
+        yield from _table(table)
+    for namespace, name in sorted(known):
+        if catalog.table(namespace, name) is None:
+            yield Finding(
+                "warning", f"table {namespace}.{name} of an app schema does not exist", "commitlog schema check"
+            )
+
+
+def _table(table: Table) -> Iterator[Finding]:
+    if table.identity == "f":
+        yield Finding("ok", f"table {table.quoted} logs whole old rows")
+    else:
+        yield Finding(
+            "warning",
+            f"table {table.quoted} does not log whole old rows: blame, conflicts and merging lack what was there before",
+            "commitlog setup",
+        )
+    if not table.key:
+        yield Finding(
+            "warning", f"table {table.quoted} has no primary key", "the app schema's key must tell rows apart"
+        )
+
+
+def _publication(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Finding]:
+    name = config.source.publication
+    published = catalog.published(name)
+    if published is None:
+        yield Finding("error", f"there is no publication {name}", "commitlog setup")
+        return
+    missing = [table for table in sorted(mapped(registry) - published) if catalog.table(*table)]
+    for namespace, table in missing:
+        yield Finding("error", f"{namespace}.{table} is not in publication {name}", "commitlog setup")
+    if not missing:
+        yield Finding("ok", f"publication {name} has every mapped table")
+
+
+def _slot(config: Config, slot: Slot | None) -> Iterator[Finding]:
+    if slot is None:
+        yield Finding("error", f"there is no slot {config.source.slot}", "commitlog setup")
+    elif slot.wal_status == "lost":
+        yield Finding(
+            "error", f"slot {slot.name} is lost: the server removed WAL it needed", "commitlog resume --accept-gap"
+        )
+    else:
+        reader = f", read by process {slot.active_pid}" if slot.active_pid else ""
+        yield Finding("ok", f"slot {slot.name} retains {slot.retained_bytes:,} bytes of WAL{reader}")
+
+
+def _log(config: Config) -> Iterator[Finding]:
+    folder = config.log.location.root
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    mode = existing.stat().st_mode & 0o777
+    if folder.exists() and mode & 0o077:
+        yield Finding("warning", f"{folder} can be read by others (mode {mode:o})", f"chmod 700 {folder}")
+    else:
+        yield Finding("ok", f"log {config.log.location}, visibility {config.log.visibility}")

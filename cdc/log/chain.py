@@ -1,0 +1,160 @@
+"""The writer's end of the chain: items in, the line of the next record out (schemas/README.md §1–§4). No I/O.
+
+Whoever holds a log's writer lock has one ChainWriter for it. Lines must reach the log in the order they were made; when an
+append fails the ChainWriter is thrown away with what it made, and a new one goes on from what the log holds.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import orjson
+
+from ...schemas.record import EMPTY, FORMAT, Head
+from ...schemas.tree import SALT_BYTES, tree_root
+
+_SALT_POOL_RECORDS = 128
+_b64 = base64.b64encode
+
+
+class Clock:
+    """Microseconds since 1970 UTC to `2026-11-22T10:11:12.345678Z`, remembering the second it wrote last."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def text(self, time_us: int) -> str:
+        """Write one time."""
+        second, rest = divmod(time_us, 1_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{rest:06d}Z"
+
+    def now(self) -> str:
+        """The present."""
+        return self.text(time.time_ns() // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The header's keys that only some records have, as JSON values.
+
+    Args:
+        schema: Hash of the app schema in force.
+        shapes: Hashes of the shapes that the items use.
+        part: (number from 0, whether it is the last) of a record in parts.
+        ref: The record this one amends.
+        void: (first, last) seq of the parts that do not count.
+    """
+
+    schema: str = ""
+    shapes: tuple[str, ...] = ()
+    part: tuple[int, bool] | None = None
+    ref: Head | None = None
+    void: tuple[int, int] | None = None
+
+    def text(self) -> str:
+        """The keys in the header's order, each with its comma behind it."""
+        out = f'"schema":"{self.schema}",' if self.schema else ""
+        if self.shapes:
+            out += '"shapes":["' + '","'.join(self.shapes) + '"],'
+        if self.part is not None:
+            out += f'"part":{{"n":{self.part[0]},"last":{"true" if self.part[1] else "false"}}},'
+        if self.ref is not None:
+            out += f'"ref":{{"seq":{self.ref.seq},"hash":"{self.ref.hash}"}},'
+        if self.void is not None:
+            out += f'"void":{{"from":{self.void[0]},"to":{self.void[1]}}},'
+        return out
+
+
+NO_EXTRAS = Extras()
+
+
+class ChainWriter:
+    """Makes the records that follow a head.
+
+    Args:
+        log: The log's id, 32 hex digits.
+        epoch: The log's epoch.
+        engine: What the source is, as `source.engine` says.
+        head: The last record; EMPTY before genesis.
+        position: The source's position of the last record.
+    """
+
+    def __init__(self, log: str, *, epoch: int, engine: str, head: Head = EMPTY, position: str = "") -> None:
+        self.log, self.epoch, self.head, self.position = log, epoch, head, position
+        self._open = f'{{"v":{FORMAT},"log":"{log}","epoch":{epoch},"seq":'
+        self._engine = f'","source":{{"engine":"{engine}","position":"'
+        self._times, self._clock = Clock(), Clock()
+        self._salts = b""
+        self._salt_at = 0
+
+    def commit(
+        self, id_: str, time_us: int, *, position: str, items: Sequence[bytes], extras: Extras = NO_EXTRAS
+    ) -> bytes:
+        """The line of a record with an id and a time of its own.
+
+        Args:
+            id_: README §6. Must need no escaping.
+            time_us: The source's commit time, microseconds since 1970 UTC.
+            position: The source's position with this record; the present one where it does not move.
+            items: The body's items, `by` and `meta` first.
+            extras: The optional keys of the header.
+        """
+        return self._line("commit", id_, self._times.text(time_us), position, items, extras)
+
+    def record(
+        self,
+        kind: str,
+        items: Sequence[bytes] = (),
+        *,
+        position: str = "",
+        extras: Extras = NO_EXTRAS,
+        meta: object = None,
+    ) -> bytes:
+        """The line of a record of another kind: by is null, its id and time are the log's own."""
+        items = [b"null", orjson.dumps(meta if meta is not None else {}), *items]
+        return self.raw(kind, items, position=position, extras=extras)
+
+    def raw(self, kind: str, items: Sequence[bytes], *, position: str = "", extras: Extras = NO_EXTRAS) -> bytes:
+        """As `record`, with items 0 and 1 given."""
+        id_ = f"{self.log}:{self.epoch}:{self.head.seq + 1}"
+        return self._line(kind, id_, self._clock.now(), position or self.position, items, extras)
+
+    def _line(
+        self, kind: str, id_: str, time_text: str, position: str, items: Sequence[bytes], extras: Extras
+    ) -> bytes:
+        salt = self._salt()
+        seq = self.head.seq + 1
+        tail = "" if extras is NO_EXTRAS else extras.text()
+        header = (
+            f'{self._open}{seq},"prev":"{self.head.hash}","kind":"{kind}","id":"{id_}","time":"{time_text}'
+            f'{self._engine}{position}","after":"{self.position}"}},{tail}"tree":{{"count":{len(items)},'
+            f'"bytes":{sum(map(len, items))},"root":"{tree_root(salt, items)}"}}}}'
+        ).encode()
+        self.head = Head(seq, sha256(header).hexdigest())
+        self.position = position
+        return b'{"header":%b,"body":{"salt":"%b","items":[%b]},"recorded":"%b"}\n' % (
+            header,
+            _b64(salt),
+            b",".join(items),
+            self._clock.now().encode(),
+        )
+
+    def _salt(self) -> bytes:
+        """32 bytes from the system's generator, drawn many at a time because each draw is a system call."""
+        if self._salt_at == len(self._salts):
+            self._salts = os.urandom(SALT_BYTES * _SALT_POOL_RECORDS)
+            self._salt_at = 0
+        self._salt_at += SALT_BYTES
+        return self._salts[self._salt_at - SALT_BYTES : self._salt_at]
+
+
+def new_log_id() -> str:
+    """128 random bits as 32 hex digits."""
+    return os.urandom(16).hex()

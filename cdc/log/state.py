@@ -1,0 +1,110 @@
+"""What a log's records amount to, as far as a writer needs it to go on: a fold over headers, kept in a file as a cache.
+
+The file is disposable: where it is missing, behind or of another log, the rest is read from the log itself.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...schemas.record import EMPTY, Head, Record
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the snapshot of one entity has come: `to` is the last key recorded, in the shape's key order."""
+
+    snapshot: str
+    to: list[Any] | None
+    last: bool
+
+
+@dataclass(slots=True)
+class LogState:
+    """The fold.
+
+    Args:
+        head: The last record folded in.
+        log: The log's id, empty before genesis.
+        epoch: The epoch in force.
+        genesis: Item 2 of the genesis record, and of later source and gap records what they change of it.
+        position: The source's position of the last record.
+        commit: Of the last whole commit: its position and xid; empty before the first.
+        schemas: Hashes of the app schemas recorded, in order.
+        shapes: Hashes of the shapes recorded.
+        snapshots: Entity to the progress of its snapshot in this epoch.
+    """
+
+    head: Head = EMPTY
+    log: str = ""
+    epoch: int = 1
+    genesis: dict[str, Any] = field(default_factory=dict)
+    position: str = ""
+    commit: dict[str, Any] = field(default_factory=dict)
+    schemas: list[str] = field(default_factory=list)
+    shapes: set[str] = field(default_factory=set)
+    snapshots: dict[str, Progress] = field(default_factory=dict)
+
+    def fold(self, records: Iterable[Record]) -> None:
+        """Take further records in, in their order."""
+        last_commit: Record | None = None
+        for record in records:
+            header = record.header
+            self.head = record.head
+            self.position = header["source"]["position"]
+            match record.kind:
+                case "commit":
+                    if header.get("part", {"last": True})["last"]:
+                        last_commit = record
+                case "shape":
+                    self.shapes.update(header.get("shapes", ()))
+                case "schema":
+                    if header["schema"] not in self.schemas:
+                        self.schemas.append(header["schema"])
+                case "snapshot":
+                    self._snapshot(record)
+                case "genesis" | "gap" | "source":
+                    self._source(record)
+        if last_commit is not None:
+            items = last_commit.items()
+            xid = items[1].get("xid") if len(items) > 1 else None
+            self.commit = {"position": last_commit.header["source"]["position"], "xid": xid}
+
+    def _snapshot(self, record: Record) -> None:
+        items = record.items()
+        if len(items) > 1:
+            meta = items[1]
+            self.snapshots[meta["entity"]] = Progress(meta["snapshot"], meta["to"], meta["last"])
+
+    def _source(self, record: Record) -> None:
+        items = record.items()
+        self.log, self.epoch = record.header["log"], record.header["epoch"]
+        if record.kind != "source":
+            self.snapshots = {}
+            self.commit = {}
+        if len(items) > 2:
+            self.genesis = {**self.genesis, **items[2]}
+
+    def save(self, path: Path) -> None:
+        """Write the cache; a file half written is one that `load` passes over."""
+        document = asdict(self) | {"shapes": sorted(self.shapes)}
+        temporary = path.with_suffix(".new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "LogState":
+        """Read the cache; an empty state where there is none that can be read."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            state = cls(**document)
+            state.head = Head(**document["head"])
+            state.shapes = set(document["shapes"])
+            state.snapshots = {entity: Progress(**progress) for entity, progress in document["snapshots"].items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+        return state

@@ -1,0 +1,121 @@
+"""What `setup` creates on a source and `teardown` drops: replica identities, the publication, the slot. In that order, because
+a published table without a replica identity makes the app's own UPDATE fail.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from ..schemas.errors import Locked, Refused
+from ..transforms.registry import Registry
+from .config import SourceConfig
+from .source_check import mapped
+from .tail.catalog import Catalog, Table, one_line, sql_name
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do.
+
+    Args:
+        text: What it is for, one sentence.
+        statement: The SQL that does it.
+    """
+
+    text: str
+    statement: str
+
+
+def mapped_tables(catalog: Catalog, registry: Registry) -> list[Table]:
+    """The existing tables that the app schemas map.
+
+    Raises:
+        Refused: A table has no key that the source itself keeps, or none of the tables exists.
+    """
+    found = [table for name in sorted(mapped(registry)) if (table := catalog.table(*name)) is not None]
+    if not found:
+        raise Refused(
+            "no app schema maps a table of this database: nothing would be recorded",
+            hint="commitlog schema draft > schemas/app.yaml, then read and correct it",
+        )
+    return found
+
+
+def setup_steps(catalog: Catalog, source: SourceConfig, registry: Registry) -> list[Step]:
+    """What is missing on the source, in the order it must be done; empty when all is there.
+
+    Raises:
+        Refused: The server is not set up for logical replication at all.
+    """
+    if catalog.setting("wal_level") != "logical":
+        raise Refused(
+            f"the source runs with wal_level={catalog.setting('wal_level')}",
+            hint="ALTER SYSTEM SET wal_level = logical, then restart the server",
+        )
+    tables = mapped_tables(catalog, registry)
+    return [*_identities(tables), *_publication(catalog, source, tables), *_slot(catalog, source)]
+
+
+def _identities(tables: list[Table]) -> Iterator[Step]:
+    for table in tables:
+        if table.identity != "f":
+            yield Step(
+                f"{table.quoted}: log whole old rows, for blame, conflicts and merging",
+                f"ALTER TABLE {table.sql} REPLICA IDENTITY FULL",
+            )
+
+
+def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) -> Iterator[Step]:
+    name = sql_name(source.publication)
+    published = catalog.published(source.publication)
+    if published is None:
+        listed = ", ".join(table.sql for table in tables)
+        yield Step(
+            f"publication {source.publication}: {len(tables)} tables",
+            f"CREATE PUBLICATION {name} FOR TABLE {listed} WITH (publish_via_partition_root = true)",
+        )
+        return
+    for table in tables:
+        if (table.namespace, table.name) not in published:
+            yield Step(
+                f"publication {source.publication}: add {table.quoted}",
+                f"ALTER PUBLICATION {name} ADD TABLE {table.sql}",
+            )
+
+
+def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
+    if catalog.slot(source.slot) is None:
+        literal = source.slot.replace("'", "''")
+        yield Step(
+            f"slot {source.slot}: the server keeps its WAL from here on until the log has it",
+            f"SELECT pg_create_logical_replication_slot('{literal}', 'pgoutput')",
+        )
+
+
+def teardown_steps(catalog: Catalog, source: SourceConfig) -> list[Step]:
+    """What `setup` made and is still there. Replica identities stay: what they were before is not known."""
+    steps: list[Step] = []
+    if catalog.slot(source.slot) is not None:
+        literal = source.slot.replace("'", "''")
+        steps.append(Step(f"slot {source.slot}", f"SELECT pg_drop_replication_slot('{literal}')"))
+    if catalog.published(source.publication) is not None:
+        steps.append(Step(f"publication {source.publication}", f"DROP PUBLICATION {sql_name(source.publication)}"))
+    return steps
+
+
+def execute(catalog: Catalog, step: Step) -> None:
+    """Do one step.
+
+    Raises:
+        Locked: The slot is in use.
+        Refused: The server does not allow it.
+    """
+    try:
+        catalog.connection.execute(step.statement.encode())
+    except psycopg.errors.ObjectInUse as exc:
+        raise Locked(f"{step.text}: {one_line(exc)}", hint="stop the worker first") from exc
+    except psycopg.Error as exc:
+        raise Refused(
+            f"{step.text}: {one_line(exc)}", hint="commitlog doctor names the privileges that are needed"
+        ) from exc

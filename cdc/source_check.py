@@ -1,0 +1,153 @@
+"""Does the source still hold what the log needs to go on? Asked before every start of the stream, and now and then while it runs.
+
+Each way of losing history has its own message; none is passed over, because a gap that nobody is told of is the one fault that
+a log cannot mend.
+"""
+
+from ..schemas.errors import HistoryLost, Refused
+from ..schemas.position import format_lsn, parse_lsn
+from ..transforms.registry import Registry
+from .config import SourceConfig
+from .log.state import LogState
+from .tail.catalog import Catalog, Identity, Slot
+from .tail.pgoutput import Transaction
+
+ACCEPT_GAP = "commitlog resume --accept-gap"
+SERVER_VERSION_MIN = 140000
+
+
+def mapped(registry: Registry) -> set[tuple[str, str]]:
+    """The tables that the app schemas map, each as (schema, name)."""
+    return {table for schema in registry.schemas for table in schema.by_table}
+
+
+def check_identity(identity: Identity, state: LogState) -> None:
+    """Is this the database the log was made from?
+
+    Raises:
+        HistoryLost: Another server, database or timeline, or one that stands before the log's position.
+        Refused: The server is too old.
+    """
+    if identity.version < SERVER_VERSION_MIN:
+        raise Refused("the source is older than PostgreSQL 14, which cannot log tags", hint="upgrade the server")
+    genesis = state.genesis
+    if not genesis:
+        return
+    if identity.system != genesis["system"] or identity.database != genesis["database"]:
+        raise HistoryLost(
+            f"the source is another database: system {identity.system} database {identity.database!r}, the log was made from"
+            f" {genesis['system']} {genesis['database']!r}",
+            hint=f"correct [source] url, or: {ACCEPT_GAP}",
+        )
+    if identity.timeline != genesis["timeline"]:
+        raise HistoryLost(
+            f"the source is on timeline {identity.timeline}, the log was made on {genesis['timeline']}:"
+            " it was restored or failed over, and what was committed last may differ",
+            hint=ACCEPT_GAP,
+        )
+    position = parse_lsn(state.position)
+    if identity.wal_end < position:
+        raise HistoryLost(
+            f"the source ends at {format_lsn(identity.wal_end)}, before the log's position {state.position}: it was restored",
+            hint=ACCEPT_GAP,
+        )
+
+
+def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot:
+    """Does the slot still hold everything after the log's position?
+
+    Raises:
+        HistoryLost: It does not, or is gone.
+        Refused: The log is new and there is no slot yet, or it is not one of ours.
+    """
+    if slot is None:
+        if not state.genesis:
+            raise Refused(f"the source has no slot {source.slot!r} yet", hint="commitlog setup")
+        raise HistoryLost(
+            f"slot {source.slot!r} is gone; the log stands at {state.position}, and what came after is not kept any more",
+            hint=ACCEPT_GAP,
+        )
+    if slot.plugin != "pgoutput":
+        raise Refused(f"slot {slot.name!r} uses {slot.plugin}, not pgoutput", hint="choose another [source] slot")
+    if slot.wal_status == "lost":
+        raise HistoryLost(
+            f"slot {slot.name!r} is lost: the server removed WAL that the log still needs (max_slot_wal_keep_size)",
+            hint=ACCEPT_GAP,
+        )
+    position = parse_lsn(state.position) if state.genesis else slot.confirmed
+    if slot.confirmed > position:
+        missing = slot.confirmed - position
+        raise HistoryLost(
+            f"slot {slot.name!r} stands at {format_lsn(slot.confirmed)}, the log at {state.position}: it was re-created or"
+            f" advanced, and up to {missing:,} bytes of WAL may be missing",
+            hint=ACCEPT_GAP,
+        )
+    return slot
+
+
+def check_published(catalog: Catalog, source: SourceConfig, registry: Registry, *, started: bool) -> None:
+    """Is every table that a schema maps, and that exists, in the publication?
+
+    Raises:
+        HistoryLost: One is not, though the log has started: its changes since are lost.
+        Refused: The same before the first record, or there is no publication.
+    """
+    published = catalog.published(source.publication)
+    if published is None:
+        if started:
+            raise HistoryLost(f"publication {source.publication!r} is gone", hint=f"commitlog setup, then {ACCEPT_GAP}")
+        raise Refused(f"the source has no publication {source.publication!r} yet", hint="commitlog setup")
+    for table in sorted(mapped(registry) - published):
+        found = catalog.table(*table)
+        if found is None:
+            continue
+        message = f"table {found.quoted} is mapped by an app schema but is not in publication {source.publication!r}"
+        if started:
+            raise HistoryLost(f"{message}: changes of it may be missing", hint=f"commitlog setup, then {ACCEPT_GAP}")
+        raise Refused(message, hint="commitlog setup")
+
+
+class RepeatCheck:
+    """Compares what the server repeats after a reconnect with the end of the log.
+
+    A server restored from a copy has the same identity and may have grown past our position; but the transaction that ended
+    at our last commit's position is then another one, or is not there.
+
+    Args:
+        state: The log's state at the start of the stream.
+        confirmed: Where the slot stands: what ends after it is sent again.
+    """
+
+    def __init__(self, state: LogState, confirmed: int) -> None:
+        commit = state.commit
+        end = parse_lsn(commit["position"]) if commit else 0
+        self._expected = end if end > confirmed else 0
+        self._xid = commit.get("xid")
+        self._end = end
+
+    def repeated(self, transaction: Transaction) -> None:
+        """A transaction at or before our position came again.
+
+        Raises:
+            HistoryLost: It ended where our last commit ends, and is another one.
+        """
+        if transaction.end == self._end:
+            if self._xid is not None and transaction.xid != self._xid:
+                self._raise()
+            self._expected = 0
+
+    def passed(self) -> None:
+        """The first transaction after our position came.
+
+        Raises:
+            HistoryLost: The server should have repeated our last commit before, and did not.
+        """
+        if self._expected:
+            self._raise()
+
+    def _raise(self) -> None:
+        raise HistoryLost(
+            f"the source's history is another one: the log's last commit at {format_lsn(self._end)} (transaction {self._xid}) is not"
+            " in it; the server was restored from a copy",
+            hint=ACCEPT_GAP,
+        )

@@ -1,0 +1,266 @@
+"""What PostgreSQL's catalogs say of a source: its identity, slot, publication and tables. Reads only.
+
+A Relation message describes a table as it was when the transaction ran, the catalogs as it is now. Where the two differ the
+message holds, and what only the catalogs know is left out.
+"""
+
+from dataclasses import dataclass, field
+
+import psycopg
+
+from ...schemas.errors import Refused, Unreachable
+from ...schemas.position import parse_lsn
+from ...transforms.table_name import quoted
+from .pgtypes import CANONICAL
+
+SESSION_SETTINGS = (
+    "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
+    " -c search_path=pg_catalog -c lc_monetary=C"
+)
+"""Make every type's text the same on every server: it is what records hold. Applies to walsenders too."""
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which database of which server: system identifier, timeline and database, and the WAL's end just now."""
+
+    system: str
+    timeline: int
+    database: str
+    wal_end: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A logical replication slot, its positions as LSNs (0 for none)."""
+
+    name: str
+    plugin: str
+    database: str
+    active_pid: int | None
+    restart: int
+    confirmed: int
+    wal_status: str
+    retained_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogColumn:
+    """A column as it is now."""
+
+    name: str
+    type_oid: int
+    modifier: int
+    engine_type: str
+    canonical: str
+    nullable: bool
+    generated: bool
+    identity: bool
+    labels: tuple[str, ...]
+    collation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it is now. `identity` is d (default), f (full), i (index) or n (nothing)."""
+
+    namespace: str
+    name: str
+    identity: str
+    key: tuple[str, ...]
+    columns: tuple[CatalogColumn, ...]
+    published: bool = field(default=True)
+
+    @property
+    def sql(self) -> str:
+        """The table's name in SQL text."""
+        return sql_name(self.namespace, self.name)
+
+    @property
+    def quoted(self) -> str:
+        """`schema.table` as app schemas and messages write it."""
+        return quoted((self.namespace, self.name))
+
+
+def sql_name(*parts: str) -> str:
+    """An identifier in SQL text, every part in quotes: a table may be called `order`."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+class Catalog:
+    """One ordinary connection to the source, for reading catalogs.
+
+    Args:
+        url: A libpq URL.
+
+    Raises:
+        Unreachable: The server does not answer, refuses the login or goes away. Every method may raise it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+
+    @property
+    def connection(self) -> "psycopg.Connection[tuple[object, ...]]":
+        """The connection, opened when first needed or when the last one was lost; in autocommit."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def identity(self) -> Identity:
+        """Who the server is."""
+        row = self._row(
+            "SELECT s.system_identifier::text, c.timeline_id, current_database(),"
+            " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,"
+            " current_setting('server_version_num')::int FROM pg_control_system() s, pg_control_checkpoint() c"
+        )
+        assert row is not None
+        return Identity(row[0], row[1], row[2], parse_lsn(row[3]), row[4])
+
+    def slot(self, name: str) -> Slot | None:
+        """The slot of that name, or None."""
+        row = self._row(
+            "SELECT plugin, database, active_pid, coalesce(restart_lsn, '0/0')::text, coalesce(confirmed_flush_lsn, '0/0')::text,"
+            " coalesce(wal_status, ''), coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+            " ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint"
+            " FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'logical'",
+            (name,),
+        )
+        if row is None:
+            return None
+        return Slot(name, row[0], row[1], row[2], parse_lsn(row[3]), parse_lsn(row[4]), row[5], row[6])
+
+    def published(self, publication: str) -> set[tuple[str, str]] | None:
+        """The tables that a publication publishes, or None when there is no such publication."""
+        if self._row("SELECT 1 FROM pg_publication WHERE pubname = %s", (publication,)) is None:
+            return None
+        rows = self._rows(
+            "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s", (publication,)
+        )
+        return {(row[0], row[1]) for row in rows}
+
+    def tables(self) -> list[Table]:
+        """All ordinary and partitioned tables outside the system's schemas, by name."""
+        names = self._rows(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'"
+            " AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'commitlog', '_commitlog') AND n.nspname NOT LIKE 'pg\\_toast%'"
+            " ORDER BY 1, 2"
+        )
+        found = (self.table(namespace, name) for namespace, name in names)
+        return [table for table in found if table is not None]
+
+    def table(self, namespace: str, name: str) -> Table | None:
+        """One table, or None where it is not (or no longer)."""
+        row = self._row(
+            "SELECT c.oid, c.relreplident::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')",
+            (namespace, name),
+        )
+        if row is None:
+            return None
+        key = self._rows(
+            "SELECT a.attname::text FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, n)"
+            " JOIN pg_attribute a ON a.attnum = k.attnum"
+            " WHERE i.indrelid = %s AND i.indisprimary AND a.attrelid = i.indrelid ORDER BY k.n",
+            (row[0],),
+        )
+        columns = self._rows(
+            "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
+            " a.attgenerated <> '', a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%',"
+            " coalesce(nullif(l.collname, 'default'), '')::text"
+            " FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+            " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
+            " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            (row[0],),
+        )
+        return Table(namespace, name, row[1], tuple(k[0] for k in key), tuple(self._column(c) for c in columns))
+
+    def _column(self, row: "tuple[object, ...]") -> CatalogColumn:
+        name, oid, modifier, engine_type, not_null, generated, identity, collation = row
+        canonical, labels = self.type(int(str(oid)))
+        return CatalogColumn(
+            name=str(name),
+            type_oid=int(str(oid)),
+            modifier=int(str(modifier)),
+            engine_type=str(engine_type),
+            canonical=canonical,
+            nullable=not not_null,
+            generated=bool(generated),
+            identity=bool(identity),
+            labels=labels,
+            collation=str(collation),
+        )
+
+    def type(self, oid: int) -> tuple[str, tuple[str, ...]]:
+        """A type's canonical type, and its labels where it is an enum. A domain is what its base type is."""
+        if oid in CANONICAL:
+            return CANONICAL[oid], ()
+        row = self._row("SELECT typtype::text, typbasetype::int8 FROM pg_type WHERE oid = %s", (oid,))
+        if row is not None and row[0] == "d":
+            return self.type(row[1])
+        if row is not None and row[0] == "e":
+            labels = self._rows(
+                "SELECT enumlabel::text FROM pg_enum WHERE enumtypid = %s ORDER BY enumsortorder", (oid,)
+            )
+            return "enum", tuple(label[0] for label in labels)
+        return "exact", ()
+
+    def type_name(self, oid: int, modifier: int) -> str:
+        """The server's name of a type, such as `numeric(10,2)`."""
+        row = self._row("SELECT format_type(%s::int8::oid, %s)", (oid, modifier))
+        return "" if row is None else str(row[0])
+
+    def setting(self, name: str) -> str:
+        """A server setting as text, empty where the server does not know it."""
+        row = self._row("SELECT coalesce(current_setting(%s, true), '')", (name,))
+        return "" if row is None else str(row[0])
+
+    def _row(self, query: str, parameters: tuple[object, ...] = ()) -> "tuple[object, ...] | None":
+        rows = self._rows(query, parameters)
+        return rows[0] if rows else None
+
+    def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> "list[tuple[object, ...]]":
+        try:
+            return self.connection.execute(query, parameters or None).fetchall()  # type: ignore[call-overload] # constant text
+        except psycopg.OperationalError as exc:
+            raise Unreachable(f"the source's catalogs cannot be read: {one_line(exc)}") from exc
+        except psycopg.errors.InsufficientPrivilege as exc:
+            raise Refused(f"the source's catalogs cannot be read: {one_line(exc)}", hint="commitlog doctor") from exc
+
+
+def connect(url: str, **parameters: object) -> "psycopg.Connection[tuple[object, ...]]":
+    """A connection in autocommit with the session settings that records need.
+
+    Raises:
+        Unreachable: The server does not answer or refuses the login.
+    """
+    try:
+        return psycopg.Connection.connect(
+            url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="commitlog",
+            options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
+            **parameters,
+        )
+    except psycopg.OperationalError as exc:
+        raise Unreachable(
+            f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
+        ) from exc
+
+
+def one_line(exc: BaseException) -> str:
+    """An error's text on one line, without a trailing stop."""
+    return " ".join(str(exc).split()).rstrip(".")

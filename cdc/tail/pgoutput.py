@@ -1,0 +1,292 @@
+"""The pgoutput protocol: messages in, whole transactions out. No I/O, and no opinion on what is published.
+
+Row changes stay the server's bytes until a transaction has ended, because its tag stands last and decides which app
+schema shapes it; `read_tuple` and `Change` then take them apart.
+
+Source: PostgreSQL manual, "Logical Replication Message Formats"; src/backend/replication/pgoutput/pgoutput.c.
+"""
+
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as struct_error
+from typing import Final
+
+from ...schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
+from ...schemas.errors import DecodeError
+from ...schemas.position import format_lsn
+from .spill import Spill
+
+HEADER_BYTES: Final = 25
+"""What stands before a message in XLogData: `w`, and three 64-bit numbers."""
+
+TAG_PREFIX: Final = b"commitlog"
+
+_u16 = Struct(">H").unpack_from
+_u32 = Struct(">I").unpack_from
+_u64 = Struct(">Q").unpack_from
+_begin = Struct(">QQI").unpack_from
+_commit = Struct(">BQQQ").unpack_from
+
+MALFORMED: Final = (IndexError, struct_error, ValueError)
+"""What taking malformed bytes apart may raise; always turned into a DecodeError."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelationColumn:
+    """A column as a Relation message describes it: name, whether it is part of the replica identity, type and typmod."""
+
+    name: str
+    in_identity: bool
+    type_oid: int
+    modifier: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relation:
+    """A table as it was when the server described it; a table that changes is described anew, as another object."""
+
+    oid: int
+    namespace: str
+    name: str
+    identity: str
+    columns: tuple[RelationColumn, ...]
+
+    @property
+    def table(self) -> tuple[str, str]:
+        """Schema and name, unquoted."""
+        return self.namespace, self.name
+
+
+Entry = tuple[Relation | tuple[Relation, ...], bytes]
+"""(the relation of a row change, or all those of a truncate; XLogData with the message from byte 25)."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One committed transaction, its changes still bytes.
+
+    Args:
+        xid: The top-level transaction number, 32 bits.
+        end: The commit's end LSN: where a reader that has it goes on.
+        time_us: Commit time, microseconds since 2000-01-01 UTC.
+        changes: The entries in order.
+        tags: The contents of all messages under the prefix `commitlog`.
+    """
+
+    xid: int
+    end: int
+    time_us: int
+    changes: list[Entry] | Spill[Relation | tuple[Relation, ...]]
+    tags: list[bytes]
+
+    def relations(self) -> set[Relation]:
+        """All relations that the changes are of."""
+        changes = self.changes
+        if isinstance(changes, list) and len(changes) == 1 and isinstance(changes[0][0], Relation):
+            return {changes[0][0]}
+        places = {entry[0] for entry in changes} if isinstance(changes, list) else set(changes.relations)
+        return {r for place in places for r in ((place,) if isinstance(place, Relation) else place)}
+
+    def close(self) -> None:
+        """Give back the disk space of a large transaction."""
+        if isinstance(self.changes, Spill):
+            self.changes.close()
+
+
+class Assembler:
+    """Collects messages into transactions, in commit order as the server sends them.
+
+    Args:
+        spill_bytes: A transaction with more raw bytes than this goes to a temporary file.
+    """
+
+    def __init__(self, spill_bytes: int) -> None:
+        self._spill_bytes = spill_bytes
+        self._relations: dict[int, Relation] = {}
+        self._changes: list[Entry] = []
+        self._spill: Spill[Relation | tuple[Relation, ...]] | None = None
+        self._bytes = 0
+        self._tags: list[bytes] = []
+        self._begin: tuple[int, int, int] | None = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction has begun and not yet ended."""
+        return self._begin is not None
+
+    def feed(self, data: bytes) -> Transaction | None:
+        """Take one XLogData; return the transaction when this message ends it.
+
+        Raises:
+            DecodeError: The bytes are not a message of this protocol, or stand where none may.
+        """
+        try:
+            kind = data[25]
+            if kind in b"IUD":
+                if self._begin is None:
+                    raise DecodeError("a row change outside a transaction")
+                self._keep(self._relations[_u32(data, 26)[0]], data)
+            elif kind == 0x42:  # B
+                if self._begin is not None:
+                    raise DecodeError("a transaction begins inside another")
+                self._begin = _begin(data, 26)
+            elif kind == 0x43:  # C
+                return self._end(data)
+            elif kind == 0x4D:  # M
+                self._message(data)
+            elif kind == 0x52:  # R
+                relation = parse_relation(data)
+                self._relations[relation.oid] = relation
+            elif kind == 0x54:  # T
+                self._keep(tuple(self._relations[oid] for oid in parse_truncate(data).oids), data)
+            elif kind not in b"YO":  # types and origins carry nothing a record needs
+                raise DecodeError(f"unknown pgoutput message {bytes([kind])!r}")
+        except KeyError as exc:
+            raise DecodeError(f"a change of a table that was never described (oid {exc.args[0]})") from None
+        except MALFORMED as exc:
+            raise DecodeError(f"malformed pgoutput message at {_lsn_of(data)}: {exc}") from exc
+        return None
+
+    def close(self) -> None:
+        """Drop what is in hand, and its temporary file."""
+        if self._spill is not None:
+            self._spill.close()
+        self._changes, self._spill, self._bytes, self._tags, self._begin = [], None, 0, [], None
+
+    def _keep(self, relation: Relation | tuple[Relation, ...], data: bytes) -> None:
+        self._bytes += len(data)
+        if self._spill is not None:
+            self._spill.append((relation, data))
+            return
+        self._changes.append((relation, data))
+        if self._bytes > self._spill_bytes:
+            self._spill = Spill(self._changes)
+            self._changes = []
+
+    def _message(self, data: bytes) -> None:
+        transactional = data[26]
+        end = data.index(b"\0", 35)
+        if data[35:end] != TAG_PREFIX or not transactional:
+            return
+        length = _u32(data, end + 1)[0]
+        if end + 5 + length != len(data):
+            raise DecodeError("a logical message whose length is not its own")
+        self._tags.append(data[end + 5 :])
+
+    def _end(self, data: bytes) -> Transaction:
+        if self._begin is None:
+            raise DecodeError("a commit outside a transaction")
+        _, _, end, time_us = _commit(data, 26)
+        transaction = Transaction(
+            xid=self._begin[2],
+            end=end,
+            time_us=time_us,
+            changes=self._changes if self._spill is None else self._spill,
+            tags=self._tags,
+        )
+        self._changes, self._spill, self._bytes, self._tags, self._begin = [], None, 0, [], None
+        return transaction
+
+
+def _lsn_of(data: bytes) -> str:
+    return format_lsn(_u64(data, 1)[0]) if len(data) >= 9 else "an unknown position"
+
+
+def parse_relation(data: bytes) -> Relation:
+    """Take a Relation message apart."""
+    oid = _u32(data, 26)[0]
+    namespace, at = _string(data, 30)
+    name, at = _string(data, at)
+    identity = chr(data[at])
+    count = _u16(data, at + 1)[0]
+    at += 3
+    columns: list[RelationColumn] = []
+    for _ in range(count):
+        flags = data[at]
+        column, at = _string(data, at + 1)
+        type_oid, modifier = Struct(">Ii").unpack_from(data, at)
+        columns.append(RelationColumn(column, bool(flags & 1), type_oid, modifier))
+        at += 8
+    if at != len(data):
+        raise DecodeError("a relation message of another length than it says")
+    return Relation(oid, namespace or "pg_catalog", name, identity, tuple(columns))
+
+
+def _string(data: bytes, at: int) -> tuple[str, int]:
+    end = data.index(b"\0", at)
+    return data[at:end].decode(), end + 1
+
+
+@dataclass(slots=True)
+class Truncate:
+    """A TRUNCATE statement: the tables it emptied, and its flags."""
+
+    oids: list[int]
+    cascade: bool
+    restart_identity: bool
+
+
+def parse_truncate(data: bytes) -> Truncate:
+    """Take a Truncate message apart.
+
+    Raises:
+        DecodeError: It is malformed.
+    """
+    try:
+        count, flags = _u32(data, 26)[0], data[30]
+        if len(data) != 31 + 4 * count:
+            raise DecodeError("a truncate message of another length than it says")
+        oids = [_u32(data, 31 + 4 * i)[0] for i in range(count)]
+    except MALFORMED as exc:
+        raise DecodeError(f"malformed truncate message: {exc}") from exc
+    return Truncate(oids, bool(flags & 1), bool(flags & 2))
+
+
+def parse_change(data: bytes) -> RawChange:
+    """Take an Insert, Update or Delete message apart, from byte 25 of its XLogData.
+
+    Raises:
+        DecodeError: It is malformed.
+    """
+    old: RawRow | None = None
+    new: RawRow | None = None
+    old_is_key = False
+    try:
+        op, at = data[25], 30
+        if op != INSERT and data[at] in b"KO":
+            old_is_key = data[at] == 0x4B
+            old, at = read_tuple(data, at + 1)
+        if op != DELETE:
+            if data[at] != 0x4E:
+                raise DecodeError("a row change without a new row")
+            new, at = read_tuple(data, at + 1)
+        elif old is None:
+            raise DecodeError("a delete without an old row")
+    except MALFORMED as exc:
+        raise DecodeError(f"malformed row change: {exc}") from exc
+    if at != len(data):
+        raise DecodeError("a row change of another length than it says")
+    return op, old, old_is_key, new
+
+
+def read_tuple(data: bytes, at: int) -> tuple[RawRow, int]:
+    """Read a TupleData at `at`: the values' texts in column order, and where it ends."""
+    count = _u16(data, at)[0]
+    at += 2
+    values: RawRow = []
+    keep = values.append
+    for _ in range(count):
+        kind = data[at]
+        if kind == 0x74:  # t
+            end = at + 5 + _u32(data, at + 1)[0]
+            keep(data[at + 5 : end])
+            at = end
+        elif kind == 0x6E:  # n
+            keep(None)
+            at += 1
+        elif kind == 0x75:  # u
+            keep(UNSENT)
+            at += 1
+        else:
+            raise DecodeError(f"unknown kind of value {bytes([kind])!r}")
+    return values, at

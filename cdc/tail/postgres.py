@@ -1,0 +1,186 @@
+"""The connection to PostgreSQL's replication stream: it reads whole transactions and acknowledges positions.
+
+Ordered, unique per connection, atomic: a transaction comes after its commit, with all its changes, in commit order. After a
+reconnect the server repeats what was not acknowledged; the worker drops what its log already holds.
+
+Source: PostgreSQL manual, "Streaming Replication Protocol".
+"""
+
+import select
+import time
+from struct import Struct
+
+import psycopg
+from psycopg import pq
+
+from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
+from .catalog import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line, sql_name
+from .pgoutput import Assembler, Transaction
+
+_keepalive = Struct(">QQB").unpack_from
+_status = Struct(">cQQQQB").pack
+
+POSTGRES_EPOCH_US = 946_684_800_000_000
+STATUS_INTERVAL_S = 1.0
+"""How often a position is acknowledged: each one makes the server write its slot, so not with every flush."""
+
+POLL_BYTES_MAX = 1024 * 1024
+"""Raw bytes that one poll returns at most, so that a backlog is flushed in steps."""
+
+
+class Stream:
+    """A running replication connection.
+
+    Args:
+        url: A libpq URL.
+        slot: The slot to read.
+        publication: What to read of it.
+        spill_bytes: A transaction above this goes to disk while it streams in.
+    """
+
+    def __init__(self, url: str, *, slot: str, publication: str, spill_bytes: int) -> None:
+        self._assembler = Assembler(spill_bytes)
+        self._connection = self._connect(url)
+        self._pgconn = self._connection.pgconn
+        self._start(slot, publication)
+        self._readable = select.poll()
+        self._readable.register(self._pgconn.socket, select.POLLIN)
+        self._acknowledged = 0
+        self._status_at = 0.0
+        self.server_end = 0
+        """The furthest WAL position the server has told of."""
+        self.reply_due = False
+        """The server asked for a reply; the next `acknowledge` answers."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether part of a transaction is in hand."""
+        return self._assembler.in_transaction
+
+    def poll(self, timeout_s: float) -> list[Transaction]:
+        """The transactions that have ended, as many as are at hand up to POLL_BYTES_MAX; empty after `timeout_s`.
+
+        Raises:
+            Unreachable: The connection is gone.
+            DecodeError: The server sent what is not the protocol.
+            HistoryLost: The server has removed what comes next.
+        """
+        out: list[Transaction] = []
+        get, feed = self._pgconn.get_copy_data, self._assembler.feed
+        room = POLL_BYTES_MAX
+        waited = consumed = False
+        try:
+            while room > 0:
+                size, data = get(1)
+                if size > 0:
+                    consumed = False
+                    message = bytes(data)
+                    if message[0] == 0x77:  # w
+                        room -= size
+                        transaction = feed(message)
+                        if transaction is not None:
+                            out.append(transaction)
+                    else:
+                        self._control(message)
+                        if self.reply_due:
+                            break
+                elif size < 0:
+                    self._ended(size)
+                elif not consumed:
+                    consumed = True
+                    self._pgconn.consume_input()
+                elif out or waited:
+                    break
+                else:
+                    waited, consumed = True, False
+                    self._readable.poll(timeout_s * 1000)
+        except psycopg.OperationalError as exc:
+            raise Unreachable(f"the replication connection was cut: {one_line(exc)}") from exc
+        return out
+
+    def acknowledge(self, position: int, *, now: bool = False) -> None:
+        """Tell the server that everything up to `position` is durable here; at most once a second unless `now`."""
+        moment = time.monotonic()
+        if not (now or self.reply_due) and moment - self._status_at < STATUS_INTERVAL_S:
+            return
+        clock = time.time_ns() // 1000 - POSTGRES_EPOCH_US
+        try:
+            self._pgconn.put_copy_data(_status(b"r", position, position, position, clock, 0))
+            self._flush()
+        except psycopg.OperationalError as exc:
+            raise Unreachable(f"the replication connection was cut: {one_line(exc)}") from exc
+        self._status_at = moment
+        self._acknowledged = position
+        self.reply_due = False
+
+    def close(self) -> None:
+        """End the connection; the slot is free at once."""
+        self._assembler.close()
+        self._connection.close()
+
+    def _flush(self) -> None:
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while self._pgconn.flush():
+            if time.monotonic() > deadline:
+                raise Unreachable("the server does not take our acknowledgements")
+            select.select([self._pgconn.socket], [self._pgconn.socket], [], 1.0)
+            self._pgconn.consume_input()
+
+    def _control(self, message: bytes) -> None:
+        if message[0] != 0x6B or len(message) != 18:  # k
+            raise DecodeError(f"unknown replication message {message[:1]!r} of {len(message)} bytes")
+        end, _, reply = _keepalive(message, 1)
+        self.server_end = max(self.server_end, end)
+        self.reply_due = self.reply_due or bool(reply)
+
+    def _ended(self, size: int) -> None:
+        """The stream is over: say why."""
+        if size == -1:
+            result = self._pgconn.get_result()
+            if result is not None and result.status != pq.ExecStatus.COMMAND_OK:
+                raise self._server_error(result)
+            raise Unreachable("the server ended the replication stream: it shuts down")
+        raise Unreachable(f"the replication connection was cut: {self._pgconn.get_error_message()}")
+
+    @staticmethod
+    def _connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":
+        try:
+            return psycopg.Connection.connect(
+                url,
+                autocommit=True,
+                replication="database",
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="commitlog",
+                options=SESSION_SETTINGS,
+            )
+        except psycopg.OperationalError as exc:
+            raise Unreachable(
+                f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
+            ) from exc
+
+    def _start(self, slot: str, publication: str) -> None:
+        names = sql_name(publication).replace("'", "''")
+        options = f"proto_version '1', publication_names '{names}', messages 'true'"
+        # 0/0 is the slot's own position: the server repeats the last transactions, and the worker compares them with its log.
+        command = f"START_REPLICATION SLOT {sql_name(slot)} LOGICAL 0/0 ({options})"
+        result = self._pgconn.exec_(command.encode())
+        if result.status != pq.ExecStatus.COPY_BOTH:
+            error = self._server_error(result)
+            self._connection.close()
+            raise error
+        self._pgconn.nonblocking = 1
+
+    def _server_error(self, result: "pq.abc.PGresult") -> Exception:
+        state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        message = " ".join(
+            (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace").split()
+        )
+        if state == "55006":
+            return Locked(
+                f"the slot is in use: {message}", hint="stop the other worker, or give this one a slot of its own"
+            )
+        if state in ("55000", "58P01"):
+            return HistoryLost(f"the slot cannot go on: {message}", hint="commitlog resume --accept-gap")
+        if state in ("57P01", "57P02", "57P03", "08006", "53300"):
+            return Unreachable(f"the source cannot be read now: {message}")
+        return Refused(f"the server refused to stream: {message} ({state})", hint="commitlog doctor")

@@ -1,0 +1,317 @@
+"""The worker: one source's stream into one log, in one thread, until told to stop.
+
+What it promises: a transaction committed on the source stands in the log exactly once, in commit order; the source is
+acknowledged only what the log holds durably. Whatever is unclear ends the attempt, and the next begins from what the log holds.
+"""
+
+import logging
+import threading
+import time
+
+import orjson
+
+from ..schemas.errors import Locked, Unreachable
+from ..schemas.position import format_lsn, parse_lsn
+from ..schemas.record import FORMAT, Head
+from .commits import Committer, UnknownBuild
+from .config import Config
+from .failpoint import failpoint
+from .log.chain import ChainWriter, Extras, new_log_id
+from .log.embedded import Writer
+from .log.reader import Reader
+from .log.state import LogState
+from .schema_files import load_registry
+from .source_check import RepeatCheck, check_identity, check_published, check_slot
+from .tail.catalog import Catalog, Identity, Slot
+from .tail.pgoutput import Transaction
+from .tail.postgres import Stream
+
+log = logging.getLogger("commitlog")
+
+HOUSEKEEPING_S = 0.2
+CHECK_S = 5.0
+STATE_RECORDS = 50_000
+"""Records after which the state cache is written again: what a restart has to fold at most, about a second."""
+
+SLOT_FREE_S = 15.0
+"""How long a slot may look taken after a restart, until the server has noticed that the last connection is dead."""
+
+
+class Stopped(Exception):
+    """The worker was told to stop in the middle of a wait."""
+
+
+class Worker:
+    """One source, one log.
+
+    Args:
+        config: What to read and write.
+        stop: Set to end `run` after the transaction in hand.
+        reload: Set to read the app schemas again.
+    """
+
+    def __init__(
+        self, config: Config, *, stop: threading.Event | None = None, reload: threading.Event | None = None
+    ) -> None:
+        self.config = config
+        self.stop = stop or threading.Event()
+        self.reload = reload or threading.Event()
+        self.location = config.log.location
+        self.state_path = config.state / f"{config.log.location.name}.state.json"
+        self.waiting_for = ""
+        self.registry = load_registry(config.schemas.path)
+
+    def run(self) -> None:
+        """Work until `stop`.
+
+        Raises:
+            CommitLogError: Something an operator must decide; what was read is in the log or will be read again.
+        """
+        pause_s = 0.5
+        locked_since = 0.0
+        while not self.stop.is_set():
+            try:
+                with Session(self) as session:
+                    pause_s, locked_since = 0.5, 0.0
+                    session.run()
+            except Stopped:
+                return
+            except Locked:
+                locked_since = locked_since or time.monotonic()
+                if time.monotonic() - locked_since > SLOT_FREE_S:
+                    raise
+                self.stop.wait(0.5)
+            except Unreachable as exc:
+                log.warning("%s; trying again in %.0f s", exc, pause_s)
+                self.stop.wait(pause_s)
+                pause_s = min(pause_s * 2, self.config.limits.retry_s)
+
+
+class Session:
+    """One attempt: from taking the log's lock to the first error, or the end.
+
+    Every attempt starts from what the log holds, so nothing that one leaves unclear outlives it.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self._config = worker, worker.config
+        self._limits = worker.config.limits
+        worker.config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._writer = Writer.open(
+            worker.location,
+            memory=worker.config.state / f"{worker.config.log.location.name}.head",
+            segment_bytes=self._limits.segment_bytes,
+        )
+        self._catalog = Catalog(worker.config.source.conninfo())
+        self._stream: Stream | None = None
+        self._flushed_at = self._covered_at = self._housekeeping_at = self._checked_at = time.monotonic()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._catalog.close()
+        self._writer.close()
+
+    def run(self) -> None:
+        """Prepare, then stream until the worker is to stop."""
+        stream = self._start()
+        log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
+        while not self._worker.stop.is_set():
+            for transaction in stream.poll(self._flush_due_s()):
+                failpoint("after_read")
+                self._take(transaction)
+            self._flush()
+            self._acknowledge(stream)
+            self._housekeeping()
+        self._cover(stream)
+        self._flush_now()
+        stream.acknowledge(self._durable, now=True)
+        self._save_state()
+
+    def _start(self) -> Stream:
+        """Bring the log and the source together; from here on the stream continues the log.
+
+        Raises:
+            CommitLogError: They do not fit.
+        """
+        config, catalog = self._config, self._catalog
+        state = self._state = self._fold()
+        identity = catalog.identity()
+        check_identity(identity, state)
+        slot = check_slot(catalog.slot(config.source.slot), config.source, state)
+        check_published(catalog, config.source, self._worker.registry, started=bool(state.genesis))
+        if not state.genesis:
+            self._genesis(identity, slot)
+        self._chain = ChainWriter(
+            state.log, epoch=state.epoch, engine="postgresql", head=self._writer.head, position=state.position
+        )
+        self._void_unfinished()
+        self._position = self._durable = parse_lsn(state.position)
+        self._saved_seq = state.head.seq
+        self._committer = Committer(self._chain, self._append, config=config, catalog=catalog, state=state)
+        self._committer.registry = self._worker.registry
+        self._repeat = RepeatCheck(state, slot.confirmed)
+        self._stream = Stream(
+            config.source.conninfo(),
+            slot=config.source.slot,
+            publication=config.source.publication,
+            spill_bytes=self._limits.spill_bytes,
+        )
+        return self._stream
+
+    def _fold(self) -> LogState:
+        """The log's state: the cache, and what came after it."""
+        path, head = self._worker.state_path, self._writer.head
+        state = LogState.load(path)
+        reader = Reader(self._worker.location)
+        if state.head.seq > head.seq or (state.log and not self._holds(reader, state.head)):
+            state = LogState()
+        if head.seq > state.head.seq:
+            state.fold(reader.records(state.head.seq + 1, after=state.head if state.head.seq >= 0 else None))
+            state.save(path)
+        return state
+
+    def _holds(self, reader: Reader, head: Head) -> bool:
+        return reader.record(head.seq).hash == head.hash
+
+    def _genesis(self, identity: Identity, slot: Slot) -> None:
+        """Begin a new log where the slot stands: everything since `setup` will be in it."""
+        config, state = self._config, self._state
+        start = format_lsn(slot.confirmed)
+        state.log, state.position = new_log_id(), start
+        state.genesis = {
+            "name": config.log.location.name,
+            "visibility": config.log.visibility,
+            "engine": "postgresql",
+            "system": identity.system,
+            "timeline": identity.timeline,
+            "database": identity.database,
+            "start": start,
+            "format": FORMAT,
+        }
+        chain = ChainWriter(state.log, epoch=state.epoch, engine="postgresql", position=start)
+        self._writer.append(chain.record("genesis", [orjson.dumps(state.genesis)]), chain.head)
+        self._writer.flush()
+
+    def _void_unfinished(self) -> None:
+        """Say of parts that a crash left without their last that they do not count; the commit comes again whole."""
+        unfinished = self._writer.unfinished
+        if unfinished is not None:
+            self._append(self._chain.record("void", extras=Extras(void=unfinished)), self._chain.head)
+            self._writer.flush()
+
+    def _append(self, line: bytes, head: Head) -> None:
+        """Take a line from the committer; a large commit is made durable in steps, so that memory stays bounded."""
+        writer = self._writer
+        writer.append(line, head)
+        if writer.pending_bytes >= self._limits.flush_bytes:
+            self._flush_now()
+
+    def _take(self, transaction: Transaction) -> None:
+        """Commit one transaction, unless the log holds it already.
+
+        Raises:
+            Stopped: The worker was told to stop while the transaction waited for its app schema.
+        """
+        try:
+            if transaction.end <= self._position:
+                self._repeat.repeated(transaction)
+                return
+            self._repeat.passed()
+            while not self._committed(transaction):
+                self._wait_for_schema()
+            self._position = transaction.end
+        finally:
+            transaction.close()
+
+    def _committed(self, transaction: Transaction) -> bool:
+        try:
+            self._committer.commit(transaction)
+        except UnknownBuild as exc:
+            if not self._worker.waiting_for:
+                log.warning("%s; waiting. %s", exc, exc.hint)
+            self._worker.waiting_for = str(exc)
+            return False
+        self._worker.waiting_for = ""
+        return True
+
+    def _wait_for_schema(self) -> None:
+        """Let time pass, with the connection alive and commands answered, but nothing read."""
+        assert self._stream is not None
+        self._flush_now()
+        self._stream.acknowledge(self._durable)
+        if self._worker.stop.wait(HOUSEKEEPING_S):
+            raise Stopped
+        self._housekeeping()
+
+    def _flush_due_s(self) -> float:
+        """How long a poll may wait: until the next flush where something is pending, else until the next housekeeping."""
+        if not self._writer.pending_bytes:
+            return HOUSEKEEPING_S
+        return max(0.0, self._flushed_at + self._limits.flush_ms / 1000 - time.monotonic())
+
+    def _flush(self) -> None:
+        """Make durable what is pending, at most once per flush_ms: many commits share one sync."""
+        if self._writer.pending_bytes and time.monotonic() - self._flushed_at >= self._limits.flush_ms / 1000:
+            self._flush_now()
+
+    def _flush_now(self) -> None:
+        if self._writer.pending_bytes:
+            failpoint("before_append")
+            self._writer.flush()
+            failpoint("after_append")
+            if self._writer.durable.seq - self._saved_seq >= STATE_RECORDS:
+                self._save_state()
+        self._durable = parse_lsn(self._chain.position)
+        self._flushed_at = time.monotonic()
+
+    def _acknowledge(self, stream: Stream) -> None:
+        """Acknowledge what is durable; where the source has gone on without anything to record, record that first."""
+        ahead = self._readable_end(stream) - parse_lsn(self._chain.position)
+        if ahead > 0 and (
+            stream.reply_due
+            or ahead >= self._limits.coverage_bytes
+            or time.monotonic() - self._covered_at >= self._limits.coverage_s
+        ):
+            self._cover(stream)
+            self._flush_now()
+        if not self._writer.pending_bytes:
+            stream.acknowledge(self._durable)
+
+    def _readable_end(self, stream: Stream) -> int:
+        """Up to where everything was read: never inside a transaction."""
+        return self._position if stream.in_transaction else max(self._position, stream.server_end)
+
+    def _cover(self, stream: Stream) -> None:
+        """Append a coverage record up to where everything was read, unless a commit already says so."""
+        self._covered_at = time.monotonic()
+        end = self._readable_end(stream)
+        if end > parse_lsn(self._chain.position):
+            self._append(self._chain.record("coverage", position=format_lsn(end)), self._chain.head)
+            self._position = end
+
+    def _housekeeping(self) -> None:
+        """What need not happen at once: new app schemas, and whether the publication is still whole."""
+        now = time.monotonic()
+        if now - self._housekeeping_at < HOUSEKEEPING_S:
+            return
+        self._housekeeping_at = now
+        worker = self._worker
+        if worker.reload.is_set():
+            worker.reload.clear()
+            worker.registry = self._committer.registry = load_registry(self._config.schemas.path)
+            log.info("app schemas read again: %d", len(worker.registry.schemas))
+        if now - self._checked_at >= CHECK_S:
+            self._checked_at = now
+            check_published(self._catalog, self._config.source, worker.registry, started=True)
+
+    def _save_state(self) -> None:
+        """Write the cache of the log's state as it is now, all of it durable."""
+        state = self._state
+        state.head, state.position = self._writer.durable, self._chain.position
+        state.commit = self._committer.last or state.commit
+        state.save(self._worker.state_path)
+        self._saved_seq = state.head.seq

@@ -1,0 +1,159 @@
+"""Rows become the published changes of an entity: resolved once per table and app schema, flat per row.
+
+A projection knows which columns of a table an app schema publishes, under which names and in which form. It takes rows as
+the source's text and gives the JSON bytes of one item of a commit (schemas/README.md §3). It reads no catalog and no log.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
+from ..schemas.errors import Refused
+from ..schemas.shape import Shape
+
+Converter = Callable[[bytes], object]
+
+_dumps = orjson.dumps
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedColumn:
+    """Where a published field's value stands in the source's row, and how its text becomes the record's value."""
+
+    index: int
+    field: str
+    convert: Converter
+
+
+class Projection:
+    """How the rows of one relation become changes of one entity.
+
+    Args:
+        shape: The entity's shape, whose columns are those of `columns` in order.
+        columns: The published columns.
+    """
+
+    def __init__(self, shape: Shape, columns: Sequence[PublishedColumn]) -> None:
+        self.shape = shape
+        self.shape_id = shape.id
+        self.entity = shape.entity
+        self._columns = [(c.index, c.field, c.convert) for c in columns]
+        self._key = [c for field in shape.key for c in self._columns if c[1] == field]
+        self._key_fields = frozenset(shape.key)
+
+    def item(self, change: RawChange, shape_index: int) -> bytes | None:
+        """The JSON of one change, or None when it changes nothing that is published.
+
+        Args:
+            change: As a tail read it.
+            shape_index: The place of this projection's shape in the record's list of shapes.
+
+        Raises:
+            Refused: The source's replica identity does not hold the entity's key.
+            ValueError: A value is not the text of its type.
+        """
+        op, old, old_is_key, new = change
+        if op == INSERT:
+            assert new is not None
+            item = {"op": "insert", "entity": self.entity, "shape": shape_index, "key": self.key(new)}
+            return _dumps(self._with_row(item, "after", new))
+        if op == DELETE:
+            assert old is not None
+            item = {"op": "delete", "entity": self.entity, "shape": shape_index, "key": self.key(old)}
+            return _dumps(self._with_key_row(item, old) if old_is_key else self._with_row(item, "before", old))
+        assert new is not None
+        if old is None or old_is_key:
+            return _dumps(self._update_by_key(old, new, shape_index))
+        return self._update(old, new, shape_index)
+
+    def key(self, row: RawRow) -> dict[str, Any]:
+        """The key of a row.
+
+        Raises:
+            Refused: A field of the key was not sent, or is null.
+        """
+        key: dict[str, Any] = {}
+        for index, field, convert in self._key:
+            value = row[index]
+            if value is None or value is UNSENT:
+                raise Refused(
+                    f"{self.shape.table}: a row arrived without {field}, a field of the key of {self.entity}",
+                    hint=f"ALTER TABLE {self.shape.table} REPLICA IDENTITY FULL, or declare another key",
+                )
+            key[field] = convert(value)  # type: ignore[arg-type] # UNSENT is excluded above
+        return key
+
+    def row(self, row: RawRow) -> bytes:
+        """The item of a snapshot's row, whose shape is the record's first."""
+        return _dumps(
+            self._with_row({"op": "row", "entity": self.entity, "shape": 0, "key": self.key(row)}, "after", row)
+        )
+
+    def _with_row(self, item: dict[str, Any], name: str, row: RawRow) -> dict[str, Any]:
+        """Put the whole recorded row under `name`, and what was not sent under `unsent`."""
+        if UNSENT in row:
+            unsent = [field for index, field, _ in self._columns if row[index] is UNSENT]
+            item[name] = self._values(row, [c for c in self._columns if row[c[0]] is not UNSENT])
+            if unsent:
+                item["unsent"] = unsent
+        else:
+            item[name] = self._values(row, self._columns)
+        return item
+
+    @staticmethod
+    def _values(row: RawRow, columns: "list[tuple[int, str, Converter]]") -> dict[str, Any]:
+        return {
+            field: None if (value := row[index]) is None else convert(value)  # type: ignore[arg-type] # never UNSENT here
+            for index, field, convert in columns
+        }
+
+    def _with_key_row(self, item: dict[str, Any], row: RawRow) -> dict[str, Any]:
+        """A key-only old row: its other values are not null but unknown."""
+        item["before"] = item["key"]
+        unsent = [field for _, field, _ in self._columns if field not in self._key_fields]
+        if unsent:
+            item["unsent"] = unsent
+        return item
+
+    def _update(self, old: RawRow, new: RawRow, shape_index: int) -> bytes | None:
+        before: dict[str, Any] = {}
+        after: dict[str, Any] = {}
+        for index, field, convert in self._columns:
+            was, now = old[index], new[index]
+            if was != now and now is not UNSENT:
+                before[field] = None if was is None else convert(was)  # type: ignore[arg-type] # full old rows have all
+                after[field] = None if now is None else convert(now)  # type: ignore[arg-type] # UNSENT is excluded above
+        if not after:
+            return None
+        item: dict[str, Any] = {"op": "update", "entity": self.entity, "shape": shape_index, "key": self.key(old)}
+        if not self._key_fields.isdisjoint(after):
+            item["op"] = "rekey"
+            item["newkey"] = self.key(new)
+        item["image"] = "full"
+        item["before"] = before
+        item["after"] = after
+        return _dumps(item)
+
+    def _update_by_key(self, old: RawRow | None, new: RawRow, shape_index: int) -> dict[str, Any]:
+        item: dict[str, Any] = {"op": "update", "entity": self.entity, "shape": shape_index}
+        if old is None:
+            item["key"] = self.key(new)
+        else:
+            item["op"] = "rekey"
+            item["key"] = self.key(old)
+            item["newkey"] = self.key(new)
+        item["image"] = "key"
+        return self._with_row(item, "after", new)
+
+
+def truncate_item(entities: Sequence[str], *, cascade: bool, restart_identity: bool) -> bytes:
+    """The item of a TRUNCATE statement that emptied the tables of `entities`."""
+    item: dict[str, Any] = {"op": "truncate", "entities": list(entities)}
+    if cascade:
+        item["cascade"] = True
+    if restart_identity:
+        item["restart_identity"] = True
+    return _dumps(item)
