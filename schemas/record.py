@@ -4,26 +4,36 @@ Bytes in, values out; no files and no sockets here. Every malformed line is a Re
 """
 
 import base64
-import binascii
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeGuard
 
 from .errors import RecordError, UnknownFormat, VerificationFailed
-from .tree import leaf_hash, root_of_leaves, tree_root
+from .tree import ITEM_SALT_BYTES, SALT_BYTES, leaf_hash, root_of_leaves, tree_root
 
 FORMAT = 1
 LINE_BYTES_MAX = 64 * 1024 * 1024
+NESTING_MAX = 64
+INTEGER_MAX = 2**53 - 1
 GENESIS_PREV = "0" * 64
 
-_OPEN, _BODY, _RECORDED = b'{"header":', b',"body":', b',"recorded":"'
-_TAIL_BYTES = len(_RECORDED) + 27 + 2
-_HEADER_TYPES: dict[str, type] = {
-    "v": int, "log": str, "epoch": int, "seq": int, "prev": str, "kind": str, "id": str, "time": str,
-    "source": dict, "tree": dict,
-}  # fmt: skip
-_KNOWN_HEADER_KEYS = frozenset({*_HEADER_TYPES, "schema", "shapes", "part", "ref", "void", "crit", "skip"})
+_VERSION = re.compile(rb'\{"header":\{"v":([0-9]{1,9}),')
+_OPEN, _BODY = b'{"header":', b',"body":'
+_RECORDED = re.compile(rb',"recorded":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"}')
+_TAIL_BYTES = len(',"recorded":"2026-11-22T10:11:12.345678Z"}')
+_DIGEST, _LOG = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{32}")
+# Possessive, and at peace with a string that never ends: no input makes it look at a byte twice.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NOT_BRACKETS, _ONE_BRACKET = bytes(set(range(256)) - set(b"[]{}")), bytes.maketrans(b"{}", b"[]")
+_WHOLE, _REDACTED = ["salt", "items"], ["redacted", "leaves"]
+_ITEMS_MIN = 2  # by and meta
+_HEADER_TYPES: tuple[tuple[str, type], ...] = (
+    ("v", int), ("log", str), ("epoch", int), ("seq", int), ("prev", str), ("kind", str), ("id", str), ("time", str),
+    ("source", dict), ("tree", dict),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +81,29 @@ class Record:
     hash: str
 
     @classmethod
-    def parse(cls, line: bytes) -> "Record":
+    def parse(cls, line: bytes, parse: Callable[[bytes], Any] | None = None) -> "Record":
         """Take a line apart, with or without its line feed, and check its header.
+
+        Args:
+            line: The line.
+            parse: What parses JSON in place of `parse_json`, as strictly.
 
         Raises:
             RecordError: The line is not a record of this format.
             UnknownFormat: Its version or a critical key is newer than this code.
         """
+        version = _VERSION.match(line)
+        if version and int(version[1]) != FORMAT:
+            raise UnknownFormat(
+                f"a record has format version {int(version[1])}; this is version {FORMAT}",
+                hint="install a newer commitlog-cdc",
+            )
         header_bytes, body_bytes, recorded = split(line)
-        header = _strict(header_bytes, "header")
-        if not isinstance(header, dict):
+        try:
+            header: Any = (parse or parse_json)(header_bytes)
+        except ValueError as exc:
+            raise RecordError(f"the header is not the JSON of this format: {exc}") from exc
+        if not _is_object(header):
             raise RecordError("the header is not an object")
         check_header(header)
         return cls(header_bytes, body_bytes, recorded, header, sha256(header_bytes).hexdigest())
@@ -106,11 +129,8 @@ class Record:
         Raises:
             RecordError: The body is malformed.
         """
-        body = _strict(self.body_bytes, f"body of record {self.seq}")
-        items = body.get("items", []) if isinstance(body, dict) else []
-        if not isinstance(items, list):
-            raise RecordError(f"record {self.seq}: items is not a list", seq=self.seq)
-        return items
+        body = self._body()
+        return body["items"] if body and "items" in body else []
 
     def check_tree(self) -> None:
         """Check that the body is what the header's root says, as far as it is shown.
@@ -118,20 +138,41 @@ class Record:
         Raises:
             RecordError: It is not.
         """
-        tree = self.header["tree"]
-        if self.body_bytes == b"null":
+        body, tree = self._body(), self.header["tree"]
+        if body is None:
             return
-        salt, items, leaves = _body_leaves(self.body_bytes, self.seq)
-        root = root_of_leaves(leaves).hex() if leaves else tree_root(salt, items)
-        shown_whole = not leaves
-        if root != tree["root"] or (leaves or items) == []:
-            raise RecordError(f"record {self.seq}: the body is not what its root says", seq=self.seq)
-        if len(leaves or items) != tree["count"] or (shown_whole and sum(map(len, items)) != tree["bytes"]):
-            raise RecordError(f"record {self.seq}: the body has another count or size than its tree says", seq=self.seq)
+        try:
+            if "items" in body:
+                items = [_encode(item).encode() for item in body["items"]]
+                count, size = len(items), sum(map(len, items))
+                root = tree_root(_exact(body["salt"], SALT_BYTES), items)
+            else:
+                count, size = len(body["leaves"]), tree["bytes"]
+                root = root_of_leaves([_leaf(leaf) for leaf in body["leaves"]]).hex()
+        except ValueError as exc:
+            raise RecordError(f"record {self.seq}: the body is malformed: {exc}", seq=self.seq) from exc
+        if (root, count, size) != (tree["root"], tree["count"], tree["bytes"]):
+            raise RecordError(f"record {self.seq}: the body is not what its header's tree says", seq=self.seq)
+
+    def _body(self) -> dict[str, Any] | None:
+        """The parsed body, whole or redacted; None where it is withheld."""
+        try:
+            body = parse_json(self.body_bytes)
+        except ValueError as exc:
+            raise RecordError(
+                f"record {self.seq}: the body is not the JSON of this format: {exc}", seq=self.seq
+            ) from exc
+        if body is None:
+            return None
+        if _is_object(body) and (list(body) == _WHOLE or (list(body) == _REDACTED and body["redacted"] is True)):
+            leaves = body.get("items", body.get("leaves"))
+            if _is_list(leaves) and len(leaves) >= _ITEMS_MIN:
+                return body
+        raise RecordError(f"record {self.seq}: the body is neither whole, redacted nor withheld", seq=self.seq)
 
 
 def split(line: bytes) -> tuple[bytes, bytes, str]:
-    """Cut a line into header bytes, body bytes and `recorded`, without parsing any of them."""
+    """Cut a line into header bytes, body bytes and `recorded`, without parsing the first two."""
     if len(line) > LINE_BYTES_MAX:
         raise RecordError(f"a line of {len(line)} bytes is above the limit of {LINE_BYTES_MAX}")
     if line.endswith(b"\n"):
@@ -140,107 +181,124 @@ def split(line: bytes) -> tuple[bytes, bytes, str]:
     tail = len(line) - _TAIL_BYTES
     if not line.startswith(_OPEN) or body < 0 or body + len(_BODY) >= tail:
         raise RecordError("the line is not a record: it does not begin as one, or is cut short")
-    if line[tail : tail + len(_RECORDED)] != _RECORDED or not line.endswith(b'Z"}'):
+    recorded = _RECORDED.fullmatch(line, tail)
+    if not recorded:
         raise RecordError("the line is not a record: it does not end in recorded")
-    try:
-        recorded = line[tail + len(_RECORDED) : -2].decode("ascii")
-    except UnicodeDecodeError as exc:
-        raise RecordError("recorded is not a time") from exc
-    return line[len(_OPEN) : body], line[body + len(_BODY) : tail], recorded
+    return line[len(_OPEN) : body], line[body + len(_BODY) : tail], recorded[1].decode()
 
 
 def check_header(header: dict[str, Any]) -> None:
     """Check the types of a parsed header.
 
     Raises:
-        UnknownFormat: The version or a critical key is newer.
+        UnknownFormat: A critical key is newer.
         RecordError: A key is missing or of another type.
     """
-    version = header.get("v")
-    if type(version) is int and version != FORMAT:
-        raise UnknownFormat(f"record has format version {version}; this is version {FORMAT}", hint="install a newer commitlog-cdc")
-    for key, kind in _HEADER_TYPES.items():
+    for key, kind in _HEADER_TYPES:
         if type(header.get(key)) is not kind:
             raise RecordError(f"the header's {key} is missing or of another type")
-    seq, tree, part = header["seq"], header["tree"], header.get("part")
-    if seq < 0 or not is_digest(header["prev"]):
-        raise RecordError("the header's seq or prev is not one", seq=seq)
-    if not is_digest(tree.get("root")) or type(tree.get("count")) is not int or type(tree.get("bytes")) is not int:
+    seq, tree, source = header["seq"], header["tree"], header["source"]
+    if (
+        header["v"] != FORMAT
+        or seq < 0
+        or header["epoch"] < 1
+        or not _LOG.fullmatch(header["log"])
+        or not is_digest(header["prev"])
+    ):
+        raise RecordError("the header's v, log, epoch, seq or prev is not one")
+    if not _holds(tree, count=int, bytes=int) or not is_digest(tree.get("root")):
         raise RecordError(f"record {seq}: the header's tree is malformed", seq=seq)
-    if any(type(header["source"].get(key)) is not str for key in ("engine", "position", "after")):
+    if not _holds(source, engine=str, position=str, after=str):
         raise RecordError(f"record {seq}: the header's source is malformed", seq=seq)
-    if part is not None and not (isinstance(part, dict) and type(part.get("n")) is int and type(part.get("last")) is bool):
-        raise RecordError(f"record {seq}: the header's part is malformed", seq=seq)
-    _check_optional(header, seq)
-
-
-def _check_optional(header: dict[str, Any], seq: int) -> None:
-    crit = header.get("crit", [])
-    if not isinstance(crit, list):
-        raise RecordError(f"record {seq}: crit is not a list", seq=seq)
-    unknown = [key for key in crit if key not in _KNOWN_HEADER_KEYS]
-    if unknown:
-        raise UnknownFormat(f"record {seq} needs a reader that knows {unknown[0]!r}", hint="install a newer commitlog-cdc")
-    shapes = header.get("shapes", [])
-    if not (isinstance(shapes, list) and all(is_digest(shape) for shape in shapes)):
-        raise RecordError(f"record {seq}: shapes is malformed", seq=seq)
-    ref, void = header.get("ref"), header.get("void")
-    if ref is not None and not (isinstance(ref, dict) and type(ref.get("seq")) is int and is_digest(ref.get("hash"))):
-        raise RecordError(f"record {seq}: ref is malformed", seq=seq)
-    if void is not None and not (isinstance(void, dict) and type(void.get("from")) is type(void.get("to")) is int):
-        raise RecordError(f"record {seq}: void is malformed", seq=seq)
+    for key in _OPTIONAL.keys() & header.keys():
+        if not _OPTIONAL[key](header[key]):
+            raise RecordError(f"record {seq}: the header's {key} is malformed", seq=seq)
+    for key in header.get("crit", ()):
+        if key not in _KNOWN_HEADER_KEYS:
+            raise UnknownFormat(
+                f"record {seq} needs a reader that knows {key[:64]!r}", hint="install a newer commitlog-cdc"
+            )
 
 
 def is_digest(value: object) -> bool:
     """Whether `value` is 64 lower-case hex digits."""
-    return isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef")
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
-def _body_leaves(body_bytes: bytes, seq: int) -> tuple[bytes, list[bytes], list[bytes]]:
-    """(salt, item bytes, []) of a body shown whole, or (b"", [], leaf hashes) of a redacted one."""
-    try:
-        text = body_bytes.decode()
-        if text.startswith('{"salt":"'):
-            end = text.index('"', 9)
-            salt = base64.b64decode(text[9:end], validate=True)
-            if text[end : end + 11] != '","items":[' or not text.endswith("]}"):
-                raise ValueError("the body is not salt and items")
-            return salt, split_items(text, end + 11), []
-        body = _strict(body_bytes, f"body of record {seq}")
-        if not body["redacted"]:
-            raise ValueError("the body is neither whole nor redacted")
-        return b"", [], [_redacted_leaf(leaf, text) for leaf in body["leaves"]]
-    except RecordError:
-        raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, binascii.Error) as exc:
-        raise RecordError(f"record {seq}: the body is malformed: {exc}", seq=seq) from exc
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
 
 
-def _redacted_leaf(leaf: dict[str, Any], text: str) -> bytes:
-    if "hash" in leaf:
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _holds(value: Any, **types: type) -> TypeGuard[dict[str, Any]]:
+    """Whether `value` is an object whose members of these names are of these types."""
+    return _is_object(value) and all(type(value.get(key)) is kind for key, kind in types.items())
+
+
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "schema": is_digest,
+    "shapes": lambda value: _is_list(value) and all(map(is_digest, value)),
+    "part": lambda value: _holds(value, n=int, last=bool) and value["n"] >= 0,
+    "ref": lambda value: _holds(value, seq=int) and is_digest(value.get("hash")),
+    "void": lambda value: _holds(value, **{"from": int, "to": int}),
+    "crit": lambda value: _is_list(value) and all(type(key) is str for key in value),
+    "skip": lambda value: isinstance(value, bool),
+}
+_KNOWN_HEADER_KEYS = frozenset({*(key for key, _ in _HEADER_TYPES), *_OPTIONAL})
+
+
+def _exact(text: object, size: int) -> bytes:
+    """The `size` bytes that base64 `text` stands for, refusing every other spelling of them."""
+    data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    if len(data) != size or base64.b64encode(data).decode() != text:
+        raise ValueError(f"a salt is not the base64 of {size} bytes")
+    return data
+
+
+def _leaf(leaf: Any) -> bytes:
+    """The hash of one leaf of a redacted body."""
+    if _is_object(leaf) and list(leaf) == ["hash"] and is_digest(leaf["hash"]):
         return bytes.fromhex(leaf["hash"])
-    item = json.dumps(leaf["item"], ensure_ascii=False, separators=(",", ":"))
-    if item not in text:
-        raise ValueError("a shown item is not in the bytes the format prescribes")
-    return leaf_hash(base64.b64decode(leaf["salt"], validate=True), item.encode())
+    if _is_object(leaf) and list(leaf) == ["salt", "item"]:
+        return leaf_hash(_exact(leaf["salt"], ITEM_SALT_BYTES), _encode(leaf["item"]).encode())
+    raise ValueError("a leaf is neither hidden nor shown")
 
 
-def split_items(text: str, start: int) -> list[bytes]:
-    """The bytes of each item of the list that opens just before `start` and closes just before the end of `text`."""
-    scan = json.JSONDecoder().raw_decode
-    items: list[bytes] = []
-    at, last = start, len(text) - 2
-    while at < last:
-        if items:
-            if text[at] != ",":
-                raise ValueError("items are not separated by commas")
-            at += 1
-        _, end = scan(text, at)
-        items.append(text[at:end].encode())
-        at = end
-    if at != last:
-        raise ValueError("the items do not end where the body does")
-    return items
+def parse_json(data: bytes) -> Any:
+    """Parse JSON that stands in the one form of README §1, and refuse every other.
+
+    Writing the value again must give the same bytes: that finds white space, keys that stand twice, escapes that are
+    not needed and lone surrogates at once.
+
+    Raises:
+        ValueError: The bytes are something else.
+    """
+    if not is_shallow(data):
+        raise ValueError(f"its brackets do not close within {NESTING_MAX} levels")
+    text = data.decode()
+    try:
+        value = _DECODER.decode(text)
+        again = _encode(value)
+    except RecursionError as exc:
+        raise ValueError("it is nested too deep") from exc
+    if again != text:
+        raise ValueError("it has white space, a key twice, or an escape that is not needed")
+    return value
+
+
+def is_shallow(data: bytes) -> bool:
+    """Whether JSON is nested at most `NESTING_MAX` deep; found without parsing it. False where brackets do not match."""
+    if data.count(b"[") + data.count(b"{") <= NESTING_MAX:
+        return True
+    brackets = _STRING.sub(b"", data).translate(_ONE_BRACKET, _NOT_BRACKETS)
+    for _ in range(NESTING_MAX):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return True
+    return False
 
 
 def _refuse_number(text: str) -> NoReturn:
@@ -248,29 +306,13 @@ def _refuse_number(text: str) -> NoReturn:
 
 
 def _integer(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > 2**53 - 1:
+    if len(text) > 17 or abs(value := int(text)) > INTEGER_MAX:
         raise ValueError(f"{text[:20]} is beyond 2^53-1")
-    return int(text)
+    return value
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError("a key stands twice")
-    return out
-
-
-_STRICT = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number, parse_int=_integer
-)
-
-
-def _strict(data: bytes, what: str) -> Any:
-    """Parse JSON as the format allows it: no floats, no duplicate keys, integers within ±(2^53−1)."""
-    try:
-        return _STRICT.decode(data.decode())
-    except (ValueError, RecursionError) as exc:
-        raise RecordError(f"the {what} is not the JSON of this format: {exc}") from exc
+_DECODER = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number, parse_int=_integer)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 Acceptance = Literal["new", "duplicate"]

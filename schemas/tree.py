@@ -6,12 +6,15 @@ from hashlib import sha256
 SALT_BYTES = 32
 """Random bytes per record; from them every item gets a salt of its own, so that a hidden item cannot be guessed."""
 
+ITEM_SALT_BYTES = 16
+"""An item's own salt, derived from the record's and shown with the item in a redacted body."""
+
 _INDEX = tuple(i.to_bytes(4, "big") for i in range(16_384))
 
 
 def item_salt(salt: bytes, index: int) -> bytes:
     """The 16 bytes that blind item `index` of a record whose salt is `salt`."""
-    return sha256(salt + index.to_bytes(4, "big")).digest()[:16]
+    return sha256(salt + index.to_bytes(4, "big")).digest()[:ITEM_SALT_BYTES]
 
 
 def leaf_hash(salt: bytes, item: bytes) -> bytes:

@@ -5,15 +5,14 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
-import orjson
-
-from ...schemas.errors import HistoryLost, RecordError, Unreachable, UsageError, VerificationFailed
+from ...schemas.errors import HistoryLost, RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
 from ...schemas.record import Chain, Head, Record
+from . import canonical
 from .headfile import DurableHead, read_headfile
 from .location import Location
-from .segment import first_seqs, read_lines, segment_name, skip_lines
+from .segment import Marks, first_seqs, read_lines, seek, segment_name
 
 _IDLE_AFTER_S = 1.0
 _IDLE_FACTOR = 4
@@ -29,6 +28,7 @@ class Reader:
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        self._marks: dict[str, Marks] = {}
 
     def durable(self) -> DurableHead:
         """The durable head and the place of its end.
@@ -71,7 +71,7 @@ class Reader:
         self._check_reach(durable, from_seq)
         if from_seq > durable.head.seq:
             return
-        with _Cursor(self.location, from_seq, after) as cursor:
+        with _Cursor(self.location, from_seq, after, self._marks) as cursor:
             for record in cursor.read(durable):
                 if until is not None and record.seq > until:
                     return
@@ -99,7 +99,7 @@ class Reader:
         durable = self.wait(from_seq - 1, stop=stop, poll_s=poll_s)
         if durable is None:
             return
-        with _Cursor(self.location, from_seq, after) as cursor:
+        with _Cursor(self.location, from_seq, after, self._marks) as cursor:
             while durable is not None:
                 for record in cursor.read(durable):
                     yield record
@@ -133,25 +133,22 @@ class Reader:
 
 
 def items_of(record: Record) -> list[Any]:
-    """The items of a record by orjson, for readers of many records; empty where the body is withheld or redacted.
-
-    Looser than `Record.items`, which refuses duplicate keys and floats.
+    """The items of a record, as strictly as `Record.items` and faster; empty where the body is withheld or redacted.
 
     Raises:
-        RecordError: The body is not JSON.
+        RecordError: The body is malformed.
     """
     try:
-        body = orjson.loads(record.body_bytes)
-    except ValueError as exc:
-        raise RecordError(f"record {record.seq}: the body is not JSON: {exc}", seq=record.seq) from exc
-    items = body.get("items") if isinstance(body, dict) else None
-    return items if isinstance(items, list) else []
+        items: Any = canonical.parse(record.body_bytes)["items"]
+    except (ValueError, KeyError, TypeError):
+        return record.items()
+    return cast("list[Any]", items) if type(items) is list else record.items()
 
 
 class _Cursor:
     """A place in a log that moves forward over whole records, each following the one before."""
 
-    def __init__(self, location: Location, from_seq: int, after: Head | None) -> None:
+    def __init__(self, location: Location, from_seq: int, after: Head | None, marks: dict[str, Marks]) -> None:
         self._location = location
         self._next_seq = from_seq
         self._after = after
@@ -161,7 +158,7 @@ class _Cursor:
         first = firsts[index] if index >= 0 else 0
         self._fd = -1
         self._open(segment_name(first))
-        self._at = skip_lines(self._fd, 0, os.fstat(self._fd).st_size, from_seq - first)
+        self._at = seek(self._fd, from_seq - first, marks.setdefault(self._segment, [(0, 0)]))
 
     def __enter__(self) -> "_Cursor":
         return self
@@ -194,9 +191,11 @@ class _Cursor:
     def _accept(self, line: bytes) -> Record:
         seq = self._next_seq
         try:
-            record = Record.parse(line)
+            record = Record.parse(line, canonical.parse)
         except RecordError as exc:
             raise RecordError(f"log {self._location}, record {seq}: {exc}", seq=seq, hint=exc.hint) from exc
+        except UnknownFormat as exc:
+            raise UnknownFormat(f"log {self._location}, record {seq}: {exc}", hint=exc.hint) from exc
         if self._chain is None:
             self._chain = Chain(self._after or Head(seq - 1, record.header["prev"]))
         if record.seq != seq:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,22 +60,26 @@ def read_lines(fd: int, start: int, end: int) -> Iterator[bytes]:
         raise RecordError("the last line is cut short")
 
 
-def skip_lines(fd: int, start: int, end: int, count: int) -> int:
-    """The offset after `count` line feeds, from `start`; `end` where there are fewer."""
-    while count and start < end:
-        block = os.pread(fd, min(BLOCK_BYTES, end - start), start)
-        if not block:
-            return start
+Marks = list[tuple[int, int]]
+"""Places in a segment, ascending: (line feeds before it, offset). Begins as [(0, 0)]; `seek` adds one a block."""
+
+
+def seek(fd: int, count: int, marks: Marks) -> int:
+    """The offset after `count` line feeds from the beginning; the end of the file where there are fewer."""
+    if count == 0:
+        return 0
+    feeds, at = marks[bisect_left(marks, (count, 0)) - 1]
+    while block := os.pread(fd, BLOCK_BYTES, at):
         found = block.count(b"\n")
-        if found < count:
-            count -= found
-            start += len(block)
-            continue
-        at = -1
-        for _ in range(count):
-            at = block.index(b"\n", at + 1)
-        return start + at + 1
-    return start
+        if feeds + found >= count:
+            feed = -1
+            for _ in range(count - feeds):
+                feed = block.index(b"\n", feed + 1)
+            return at + feed + 1
+        feeds, at = feeds + found, at + len(block)
+        if len(block) == BLOCK_BYTES and at > marks[-1][1]:
+            marks.append((feeds, at))
+    return at
 
 
 def line_before(fd: int, end: int) -> bytes:
