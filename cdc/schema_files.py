@@ -18,6 +18,9 @@ from . import json_schema
 FILE_BYTES_MAX = 1 << 20
 """A schema of a thousand tables is well below."""
 
+DEPTH_MAX = 32
+"""A schema is five deep."""
+
 SUFFIXES = (".yaml", ".yml", ".json")
 
 Lines = dict[Place, int]
@@ -123,18 +126,13 @@ def _read(data: bytes, origin: str) -> tuple[object, Lines]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise SchemaError(f"{origin}: the file is not UTF-8 at byte {exc.start}") from exc
-    try:
-        if origin.endswith(".json"):
-            return _read_json(text, origin)
-        return _read_yaml(text, origin)
-    except RecursionError:
-        raise SchemaError(f"{origin}: the document is nested too deep") from None
+    return _read_json(text, origin) if origin.endswith(".json") else _read_yaml(text, origin)
 
 
 def _read_json(text: str, origin: str) -> tuple[object, Lines]:
     try:
         document = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         line = exc.lineno if isinstance(exc, json.JSONDecodeError) else 1
         raise SchemaError(f"{origin}:{line}: not JSON: {exc}") from exc
     # YAML reads JSON, too, and knows lines and keys that stand twice. A tab is white space to JSON alone.
@@ -145,13 +143,9 @@ def _read_json(text: str, origin: str) -> tuple[object, Lines]:
 def _read_yaml(text: str, origin: str) -> tuple[object, Lines]:
     import yaml
 
-    loader = yaml.SafeLoader(text)
     try:
-        for token in yaml.scan(text, yaml.SafeLoader):
-            if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
-                line = cast(Any, token).start_mark.line + 1
-                raise SchemaError(f"{origin}:{line}: anchors, aliases and tags are not taken", hint="write it out")
-        node = loader.get_single_node()
+        _refuse_growth(text, origin)
+        node = yaml.compose(text, yaml.SafeLoader)
         lines: Lines = {}
         return (None if node is None else _value(node, (), lines, origin)), lines
     except yaml.MarkedYAMLError as exc:
@@ -159,9 +153,28 @@ def _read_yaml(text: str, origin: str) -> tuple[object, Lines]:
         where = f"{origin}:{mark.line + 1}" if mark else origin
         raise SchemaError(f"{where}: not YAML: {exc.problem or exc.context}") from exc
     except yaml.YAMLError as exc:
-        raise SchemaError(f"{origin}: not YAML: {exc}") from exc
-    finally:
-        loader.dispose()
+        raise SchemaError(f"{origin}: not YAML: {' '.join(str(exc).split())}") from exc
+
+
+def _refuse_growth(text: str, origin: str) -> None:
+    """Refuse what makes a small document large or deep, before anything is built of it."""
+    import yaml
+
+    begins = (
+        yaml.FlowSequenceStartToken
+        | yaml.FlowMappingStartToken
+        | yaml.BlockSequenceStartToken
+        | yaml.BlockMappingStartToken
+    )
+    ends = yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken | yaml.BlockEndToken
+    depth = 0
+    for token in yaml.scan(text, yaml.SafeLoader):
+        line = cast(Any, token).start_mark.line + 1
+        if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
+            raise SchemaError(f"{origin}:{line}: anchors, aliases and tags are not taken", hint="write it out")
+        depth += isinstance(token, begins) - isinstance(token, ends)
+        if depth > DEPTH_MAX:
+            raise SchemaError(f"{origin}:{line}: the document is nested too deep")
 
 
 def _value(node: Any, path: Place, lines: Lines, origin: str) -> object:
@@ -176,10 +189,15 @@ def _value(node: Any, path: Place, lines: Lines, origin: str) -> object:
     out: dict[object, object] = {}
     for key_node, child in node.value:
         line = key_node.start_mark.line + 1
+        if isinstance(key_node, yaml.CollectionNode):
+            raise SchemaError(
+                _placed(origin, {path: line}, path, "a key must be text"), hint="write a column's name there"
+            )
         key = _scalar(key_node)
-        if isinstance(key_node, yaml.CollectionNode) or key in out:
-            what = f"{key} stands twice" if key in out else "a key must be text"
-            raise SchemaError(f"{origin}:{line}: {place((*path, str(key)))}: {what}", hint="remove one of the two")
+        if key in out:
+            raise SchemaError(
+                _placed(origin, {path: line}, (*path, str(key)), f"{key} stands twice"), hint="remove one of the two"
+            )
         if isinstance(key, str):
             lines[(*path, key)] = line
         out[key] = _value(child, (*path, key) if isinstance(key, str) else path, lines, origin)
