@@ -1,7 +1,7 @@
 """A PostgreSQL of our own on this machine: made in a folder, started, stopped or killed, and removed without a trace.
 
 It listens on the loopback only, behind a password of its own. It ends when the process that started it ends, even
-by SIGKILL; only then its folder stays behind.
+by SIGKILL (its folder then stays behind), unless it is told to outlive it.
 """
 
 import os
@@ -53,13 +53,14 @@ class PostgresServer(Server):
         programs: The programs of this version, such as `programs.path("pg_recvlogical")`.
     """
 
-    def __init__(self, home: Path, programs: Programs, account: Account, password: str, *, temporary: bool) -> None:
+    def __init__(self, home: Path, programs: Programs, account: Account, password: str) -> None:
         self.folder = home / "data"
         self.programs = programs
         self._home = home
         self._account = account
         self._password = password
-        self._temporary = temporary
+        self._temporary = True
+        self._outlive = False
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         super().__init__("")
@@ -72,6 +73,7 @@ class PostgresServer(Server):
         settings: Mapping[str, str] | None = None,
         version: str | None = None,
         copy_of: "PostgresServer | None" = None,
+        outlive: bool = False,
     ) -> Self:
         """Make a new data folder and start a server on it.
 
@@ -82,6 +84,7 @@ class PostgresServer(Server):
                 on unless said otherwise.
             version: The major version, such as "17"; None takes the newest that is installed.
             copy_of: A stopped server of ours, to go on from a copy of its data as a restored backup would.
+            outlive: Let it go on after this process ends, until somebody sends SIGINT to `pid`.
 
         Raises:
             ServerFailed: The message names the step; nothing is left running, and no temporary folder.
@@ -89,9 +92,12 @@ class PostgresServer(Server):
         account = Account.current()
         home = _home(folder, account)
         try:
-            programs = find_programs(account, home, version or (copy_of.programs.version if copy_of else None))
+            version = version or (copy_of.version if copy_of else None)
+            programs = find_programs(account, version, copy_to=home if outlive else None)
             password = copy_of._password if copy_of else secrets.token_hex(8)
-            server = cls(home, programs, account, password, temporary=folder is None)
+            server = cls(home, programs, account, password)
+            server._temporary = folder is None
+            server._outlive = outlive
             if copy_of:
                 shutil.copytree(copy_of.folder, server.folder, symlinks=True)
                 account.take(server.folder)
@@ -237,7 +243,7 @@ class PostgresServer(Server):
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in a terminal is for the one who started us, who then decides about the server.
                 start_new_session=True,
-                preexec_fn=end_with_parent(signal.SIGQUIT),
+                preexec_fn=None if self._outlive else end_with_parent(signal.SIGQUIT),
                 **self._account.process_options(),
             )
         self._await_ready(self._process)

@@ -1,10 +1,13 @@
 """Where the programs of a local PostgreSQL are: in an installed wheel, or where the system's packages put them."""
 
+import atexit
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,13 +36,14 @@ class Programs:
         return self.folder / name
 
 
-def find_programs(account: Account, run_folder: Path, version: str | None = None) -> Programs:
+def find_programs(account: Account, version: str | None = None, *, copy_to: Path | None = None) -> Programs:
     """Find the first PostgreSQL that this account can run.
 
     Args:
         account: Who is going to run it.
-        run_folder: Where a copy goes when the account cannot reach an installed wheel, as below root's own folder.
         version: The major version, such as "17"; None takes the first of wheels, system packages and PATH.
+        copy_to: Where a copy goes when the account cannot reach an installed wheel, as below root's own folder; None
+            makes one copy for all servers of this process, which is removed when the process ends.
 
     Raises:
         ServerFailed: None of them is there; the message names the places looked at.
@@ -49,7 +53,7 @@ def find_programs(account: Account, run_folder: Path, version: str | None = None
         looked_at.append(str(folder))
         found = _version(folder, account)
         if found is None and package is not None:
-            folder = _copy_of_wheel(package, run_folder)
+            folder = _copy_of_wheel(package, (copy_to or _process_folder()) / "programs")
             found = _version(folder, account)
         if found is not None and _fits(found, version):
             return Programs(folder, found)
@@ -99,15 +103,25 @@ def _version(folder: Path, account: Account) -> str | None:
     return said[1] if said else None
 
 
-def _copy_of_wheel(package: Path, run_folder: Path) -> Path:
-    """Copy the programs out of a folder that only root may enter; the new folder of the programs."""
-    target = run_folder / "programs"
+def _copy_of_wheel(package: Path, target: Path) -> Path:
+    """Copy the programs out of a folder that only root may enter, once; the new folder of the programs."""
+    programs = target / package.name / "pginstall" / "bin"
+    if programs.is_dir():
+        return programs
     # The programs look for their libraries beside the package, relative to themselves.
     for source in (package / "pginstall", package.with_name(f"{package.name}.libs")):
         if source.is_dir():
             copy = target / source.relative_to(package.parent)
-            shutil.copytree(source, copy, symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
     for path in [target, *target.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-    return target / package.name / "pginstall" / "bin"
+    return programs
+
+
+@cache
+def _process_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="commitlog-postgres-", dir="/tmp"))
+    folder.chmod(0o711)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,5 +1,7 @@
 """The servers of the demo, the tests and the benches do what they promise."""
 
+import os
+import select
 import shutil
 import signal
 import subprocess
@@ -257,3 +259,28 @@ def test_the_proxy_cuts_after_exactly_so_many_bytes(database: str, proxy: Callab
 
     # Each row travels as 1000 bytes behind five of the protocol, after some forty bytes for the whole COPY.
     assert 98_000 <= received <= 100_000
+
+
+def test_a_server_told_to_outlive_goes_on_after_its_process_and_ends_by_its_pid(tmp_path: Path) -> None:
+    program = (
+        "from commitlog.cdc.servers.local import PostgresServer\n"
+        "server = PostgresServer.start(settings={'fsync': 'off'}, outlive=True)\n"
+        "print(server.pid, server.folder.parent, server.url)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True, timeout=50
+    )
+    pid, home, url = run.stdout.split()
+    server = os.pidfd_open(int(pid))
+    try:
+        answer = query(url, "SELECT 1")
+    finally:
+        signal.pidfd_send_signal(server, signal.SIGINT)
+        waiter = select.poll()
+        waiter.register(server, select.POLLIN)
+        ended = waiter.poll(20_000)
+        os.close(server)
+        shutil.rmtree(home)
+
+    assert answer == 1
+    assert ended
