@@ -83,10 +83,9 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True)
 class SchemasConfig:
-    """`[schemas]`: where app schemas are, and what happens to a commit that none is for."""
+    """`[schemas]`: the folder of the app schemas, or the one file."""
 
     path: Path = Path("schemas")
-    on_unknown_build: Literal["wait", "skip"] = "wait"
 
 
 @dataclass(frozen=True, slots=True)

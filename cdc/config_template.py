@@ -29,10 +29,9 @@ name = {name}
 visibility = {visibility}
 
 [schemas]
-# What of the database appears in the log, for which builds of the app: `commitlog schema draft` writes a first one.
+# What of the database appears in the log, for which builds of the app: `commitlog schema draft` writes a first one. A commit that
+# none of them is for waits until there is one.
 path = "schemas"
-# A commit that no schema is for, the default one included: wait for one, or skip its changes (and count them).
-on_unknown_build = "wait"
 
 [http]
 # /healthz, /readyz and /metrics of the worker; "" for none.
