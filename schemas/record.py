@@ -92,18 +92,12 @@ class Record:
             RecordError: The line is not a record of this format.
             UnknownFormat: Its version or a critical key is newer than this code.
         """
-        version = _VERSION.match(line)
-        if version and int(version[1]) != FORMAT:
-            raise UnknownFormat(
-                f"a record has format version {int(version[1])}; this is version {FORMAT}",
-                hint="install a newer commitlog-cdc",
-            )
         header_bytes, body_bytes, recorded = split(line)
         try:
             header: Any = (parse or parse_json)(header_bytes)
         except ValueError as exc:
             raise RecordError(f"the header is not the JSON of this format: {exc}") from exc
-        if not _is_object(header):
+        if not is_object(header):
             raise RecordError("the header is not an object")
         check_header(header)
         return cls(header_bytes, body_bytes, recorded, header, sha256(header_bytes).hexdigest())
@@ -164,7 +158,7 @@ class Record:
             ) from exc
         if body is None:
             return None
-        if _is_object(body) and (list(body) == _WHOLE or (list(body) == _REDACTED and body["redacted"] is True)):
+        if is_object(body) and (list(body) == _WHOLE or (list(body) == _REDACTED and body["redacted"] is True)):
             leaves = body.get("items", body.get("leaves"))
             if _is_list(leaves) and len(leaves) >= _ITEMS_MIN:
                 return body
@@ -172,7 +166,18 @@ class Record:
 
 
 def split(line: bytes) -> tuple[bytes, bytes, str]:
-    """Cut a line into header bytes, body bytes and `recorded`, without parsing the first two."""
+    """Cut a line into header bytes, body bytes and `recorded`, without parsing the first two.
+
+    Raises:
+        RecordError: The line is not a record.
+        UnknownFormat: It is of another version.
+    """
+    version = _VERSION.match(line)
+    if version and int(version[1]) != FORMAT:
+        raise UnknownFormat(
+            f"a record has format version {int(version[1])}; this is version {FORMAT}",
+            hint="install a newer commitlog-cdc",
+        )
     if len(line) > LINE_BYTES_MAX:
         raise RecordError(f"a line of {len(line)} bytes is above the limit of {LINE_BYTES_MAX}")
     if line.endswith(b"\n"):
@@ -225,7 +230,8 @@ def is_digest(value: object) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
-def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a JSON value is an object."""
     return isinstance(value, dict)
 
 
@@ -235,7 +241,7 @@ def _is_list(value: Any) -> TypeGuard[list[Any]]:
 
 def _holds(value: Any, **types: type) -> TypeGuard[dict[str, Any]]:
     """Whether `value` is an object whose members of these names are of these types."""
-    return _is_object(value) and all(type(value.get(key)) is kind for key, kind in types.items())
+    return is_object(value) and all(type(value.get(key)) is kind for key, kind in types.items())
 
 
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
@@ -260,9 +266,9 @@ def _exact(text: object, size: int) -> bytes:
 
 def _leaf(leaf: Any) -> bytes:
     """The hash of one leaf of a redacted body."""
-    if _is_object(leaf) and list(leaf) == ["hash"] and is_digest(leaf["hash"]):
+    if is_object(leaf) and list(leaf) == ["hash"] and is_digest(leaf["hash"]):
         return bytes.fromhex(leaf["hash"])
-    if _is_object(leaf) and list(leaf) == ["salt", "item"]:
+    if is_object(leaf) and list(leaf) == ["salt", "item"]:
         return leaf_hash(_exact(leaf["salt"], ITEM_SALT_BYTES), _encode(leaf["item"]).encode())
     raise ValueError("a leaf is neither hidden nor shown")
 

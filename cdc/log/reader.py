@@ -5,7 +5,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from ...schemas.errors import HistoryLost, RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
 from ...schemas.record import Chain, Head, Record
@@ -139,10 +139,10 @@ def items_of(record: Record) -> list[Any]:
         RecordError: The body is malformed.
     """
     try:
-        items: Any = canonical.parse(record.body_bytes)["items"]
+        items: list[Any] = canonical.parse(record.body_bytes)["items"]
     except (ValueError, KeyError, TypeError):
         return record.items()
-    return cast("list[Any]", items) if type(items) is list else record.items()
+    return items if type(items) is list else record.items()
 
 
 class _Cursor:
@@ -173,6 +173,11 @@ class _Cursor:
             for line in self._lines(os.fstat(self._fd).st_size if whole else durable.end):
                 record = self._accept(line)
                 self._at += len(line) + 1
+                if record.seq >= durable.head.seq and record.head != durable.head:
+                    raise VerificationFailed(
+                        f"log {self._location}: its head is {durable.head}, and in its place stands {record.head}",
+                        seq=record.seq,
+                    )
                 yield record
             if self._next_seq <= durable.head.seq:
                 if not whole:

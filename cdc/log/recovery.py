@@ -5,7 +5,7 @@ is cut. Whatever cannot be the trace of a crash stops the writer.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -198,7 +198,7 @@ def _rewrite(fd: int, start: int, end: int) -> None:
 
 
 @contextmanager
-def _opened(location: Location, name: str) -> Iterator[tuple[int, int]]:
+def _opened(location: Location, name: str) -> Generator[tuple[int, int]]:
     """A segment's descriptor and size."""
     try:
         fd = os.open(location.segments / name, os.O_RDWR)

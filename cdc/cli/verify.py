@@ -1,0 +1,96 @@
+"""`commitlog verify`: does a log hold together, and is it the one whose head is known?"""
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import click
+
+from ...schemas.errors import VerificationFailed
+from ...schemas.record import Head
+from ..log.location import Location
+from ..log.reader import Reader
+from ..log.verify import Verified, verify
+from .options import Invocation, json_option, pass_invocation
+from .output import Output, is_terminal, note
+
+Progress = Callable[[int, int], None]
+
+
+@click.command()
+@click.argument("log", required=False)
+@click.option("--head", metavar="SEQ:HASH", help="A head learned elsewhere, which the log must hold.")
+@json_option
+@pass_invocation
+def command(invocation: Invocation, log: str | None, head: str | None, as_json: bool) -> int:
+    """Check every record of LOG (file:FOLDER#NAME), by default the configured log.
+
+    Names the first record that fails, or the head, with exit code 3. Without --head it proves that the log is consistent; only
+    with a head learned elsewhere that it is the log of that head.
+    """
+    location = Location.parse(log) if log else _configured(invocation)
+    trusted = Head.parse(head) if head else None
+    output = Output(as_json=as_json)
+    try:
+        with _progress() as progress:
+            verified = verify(Reader(location), head=trusted, progress=progress)
+    except VerificationFailed as exc:
+        if as_json:
+            output.document({"ok": False, "log": str(location), "seq": exc.seq, "error": str(exc)})
+        raise
+    if as_json:
+        output.document(_document(location, verified))
+    else:
+        _print(output, location, verified)
+    return 0
+
+
+def _configured(invocation: Invocation) -> Location:
+    return invocation.load("log").log.location
+
+
+def _document(location: Location, verified: Verified) -> dict[str, object]:
+    return {
+        "ok": True,
+        "log": str(location),
+        "id": verified.log,
+        "head": {"seq": verified.head.seq, "hash": verified.head.hash},
+        "records": verified.records,
+        "commits": verified.commits,
+        "hidden": verified.hidden,
+        "unfinished": verified.unfinished,
+        "against": str(verified.against) if verified.against else None,
+    }
+
+
+def _print(output: Output, location: Location, verified: Verified) -> None:
+    output.line(
+        f"{location}: {verified.records} records, {verified.commits} commits, all as they were chained", "green"
+    )
+    output.line(f"head {verified.head}")
+    if verified.hidden:
+        output.line(f"{verified.hidden} records do not show their body whole; what they show is proven")
+    if verified.unfinished:
+        output.line(
+            f"records {verified.unfinished[0]} to {verified.unfinished[1]} are parts of a commit not finished yet"
+        )
+    if verified.against:
+        output.line(f"it holds record {verified.against}: up to there it is the log of that head")
+    else:
+        note(
+            "this log is consistent; that it is the one its writer wrote, only --head with a head learned elsewhere shows"
+        )
+
+
+@contextmanager
+def _progress() -> Generator[Progress | None]:
+    """Rich's progress bar on a terminal, nothing elsewhere."""
+    if not is_terminal(sys.stderr):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verifying", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
