@@ -211,6 +211,9 @@ def with_password(url: str, password: str) -> str:
 
 def _split(url: str) -> SplitResult:
     try:
+        if not url.isprintable():
+            # urlsplit would leave line ends and tabs out without a word.
+            raise ValueError("it holds control characters")
         return urlsplit(url)
     except ValueError as exc:
         raise UsageError(

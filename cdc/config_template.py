@@ -52,7 +52,7 @@ def render_default(url: str, *, name: str = "", visibility: Visibility = "own") 
         UsageError: `url` is not one.
     """
     bare, password = split_password(url)
-    if not re.match(r"postgres(ql)?://", bare) or not bare.isprintable():
+    if not re.match(r"postgres(ql)?://", bare):
         raise UsageError(f"{bare} is not the address of a source", hint="write postgresql://USER@HOST:PORT/DATABASE")
     name = name or log_name(bare)
     return _TEMPLATE.format(
