@@ -4,9 +4,10 @@ Every line is handed on in order; nothing here is durable yet. A transaction of 
 record: coverage says later that it was read.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
+from ..schemas.change import INSERT
 from ..schemas.errors import CommitLogError, DecodeError
 from ..schemas.position import PG_EPOCH_OFFSET_US, format_lsn
 from ..schemas.record import Head
@@ -19,13 +20,17 @@ from .failpoint import failpoint
 from .log.chain import ChainWriter, Extras
 from .log.state import LogState
 from .tail.catalog import Catalog
-from .tail.pgoutput import Relation, Transaction, parse_change, parse_truncate
+from .tail.pgoutput import Relation, Transaction, parse_change, parse_truncate, read_insert
 from .tail.shapes import project
 
 Append = Callable[[bytes, Head], None]
 
 TAG_SLACK: Final = 4
 """A tag may be this many times the limit that drivers keep to, before it is not read at all."""
+
+
+JOINED_MAX: Final = 1024
+"""Tags remembered at most; one is small, and they are forgotten a few times a second."""
 
 
 class UnknownBuild(CommitLogError):
@@ -56,14 +61,14 @@ class Committer:
         self.registry = Registry()
         self.lookup: Lookup = lambda request: None
         self.commits = self.rows = self.untagged = self.dropped = 0
-        self.last: dict[str, Any] = {}
-        """The last whole commit's position and xid, as LogState keeps them."""
+        self._last: Transaction | None = None
         self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
         self._visibility = config.log.visibility
         self._part_bytes = config.limits.part_bytes
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
         self._id_prefix = f"pg:{state.genesis['system']}:{state.genesis['timeline']}:"
         self._projected: dict[str, AppSchema] = {}
+        self._joined: dict[bytes, Provenance] = {}
         self._plans: dict[str, dict[Relation, Projection | None]] = {}
 
     def commit(self, transaction: Transaction) -> None:
@@ -77,33 +82,108 @@ class Committer:
         resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
         if resolved is None:
             raise UnknownBuild(provenance.build, provenance.version)
-        schema, schema_by = self._recorded(resolved[0]), resolved[1]
+        schema = self._recorded(resolved[0])
         plans = self._resolve(transaction, schema)
         if plans is None:
             self.dropped += 1
             return
-        record = _Parts(self, transaction, provenance, schema.id, schema_by)
-        changes = transaction.changes
         try:
-            for relation, data in changes:
-                if isinstance(relation, tuple):
-                    record.add(_truncate(data, [plans[r] for r in relation]), None)
-                    continue
-                plan = plans[relation]
-                record.add(None if plan is None else plan.item(parse_change(data), record.shape(plan)), plan)
+            self._project(_Commit(transaction, provenance, schema.id, resolved[1]), plans)
         except ValueError as exc:
             raise DecodeError(
                 f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type: {exc}"
             ) from exc
-        record.finish()
+
+    def _project(self, commit: "_Commit", plans: Mapping[Relation, Projection | None]) -> None:
+        """Project the changes one after the other. Flat, because every row of the source passes here."""
+        items: list[bytes] = [b"", b""]
+        shapes: dict[str, int] = {}
+        part = size = skipped = 0
+        room = self._part_bytes
+        for relation, data in commit.transaction.changes:
+            if isinstance(relation, tuple):
+                item = _truncate(data, [plans[r] for r in relation])
+            else:
+                plan = plans[relation]
+                if plan is None:
+                    skipped += 1
+                    continue
+                index = shapes.get(plan.shape_id)
+                if index is None:
+                    index = shapes[plan.shape_id] = len(shapes)
+                if data[25] == INSERT:
+                    item = plan.insert(read_insert(data, plan.readers), index)
+                else:
+                    item = plan.item(parse_change(data), index)
+            if item is None:
+                skipped += 1
+                continue
+            items.append(item)
+            size += len(item)
+            if size > room:
+                self._emit(commit, items, shapes, (part, False), skipped)
+                part += 1
+                items, shapes, size, skipped = [b"", b""], {}, 0, 0
+        if part or len(items) > 2:
+            self._emit(commit, items, shapes, (part, True), skipped)
+        else:
+            self.dropped += 1
+
+    def _emit(
+        self, commit: "_Commit", items: list[bytes], shapes: Mapping[str, int], part: tuple[int, bool], skipped: int
+    ) -> None:
+        """Append one record of a commit; only its last moves the position.
+
+        Args:
+            commit: What all its parts share.
+            items: The changes, behind two places for `by` and `meta`.
+            shapes: Hashes of the shapes that the changes use, to their index.
+            part: Number of the part, and whether it is the last.
+            skipped: How many changes of this part published nothing.
+        """
+        number, last = part
+        chain, transaction = self._chain, commit.transaction
+        items[0] = b"null" if number else commit.provenance.by
+        items[1] = commit.meta(number, skipped)
+        end = transaction.end
+        line = chain.commit(
+            f"{self._id_prefix}{end:016X}",
+            transaction.time_us + PG_EPOCH_OFFSET_US,
+            position=format_lsn(end) if last else chain.position,
+            items=items,
+            extras=Extras(commit.schema, tuple(shapes), None if last and not number else part),
+        )
+        self._append(line, chain.head)
+        self.rows += len(items) - 2
+        if last:
+            self.commits += 1
+            self._last = transaction
+        else:
+            failpoint("between_parts")
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last whole commit's position and xid, as LogState keeps them; empty before the first."""
+        return {"position": format_lsn(self._last.end), "xid": self._last.xid} if self._last else {}
+
+    def refresh(self) -> None:
+        """Look sessions up again from here on: called a few times a second, when session records may have come."""
+        self._joined.clear()
 
     def _provenance(self, transaction: Transaction) -> Provenance:
+        """Who made it. A request's transactions carry the same tag, so what it means is remembered until `refresh`."""
         tags = transaction.tags
         if not tags:
             self.untagged += 1
             return UNTAGGED
-        time_us = transaction.time_us + PG_EPOCH_OFFSET_US
-        return join(tags[-1], tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup)
+        tag = tags[-1]
+        provenance = self._joined.get(tag)
+        if provenance is None:
+            time_us = transaction.time_us + PG_EPOCH_OFFSET_US
+            provenance = join(tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup)
+            if len(self._joined) < JOINED_MAX:
+                self._joined[tag] = provenance
+        return provenance
 
     def _resolve(self, transaction: Transaction, schema: AppSchema) -> dict[Relation, Projection | None] | None:
         """The projections of all relations of a transaction, or None where it touches no published table.
@@ -147,86 +227,28 @@ class Committer:
             self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
             state.shapes.add(plan.shape_id)
 
-    def append_commit(self, transaction: Transaction, items: list[bytes], extras: Extras, *, whole: bool) -> None:
-        """Append one record of a commit; only a `whole` one, or the last part, moves the position."""
-        chain, end = self._chain, transaction.end
-        line = chain.commit(
-            f"{self._id_prefix}{end:016X}",
-            transaction.time_us + PG_EPOCH_OFFSET_US,
-            position=format_lsn(end) if whole else chain.position,
-            items=items,
-            extras=extras,
-        )
-        self._append(line, chain.head)
-        self.rows += len(items) - 2
-        if whole:
-            self.commits += 1
-            self.last = {"position": chain.position, "xid": transaction.xid}
-        else:
-            failpoint("between_parts")
 
-    @property
-    def part_bytes(self) -> int:
-        """Above this, a commit goes in parts."""
-        return self._part_bytes
+class _Commit(NamedTuple):
+    """What the parts of one commit share."""
 
+    transaction: Transaction
+    provenance: Provenance
+    schema: str
+    schema_by: str
 
-class _Parts:
-    """The items of one commit, cut into records where they are too large for one."""
-
-    def __init__(
-        self, committer: Committer, transaction: Transaction, provenance: Provenance, schema: str, schema_by: str
-    ) -> None:
-        self._committer, self._transaction, self._provenance = committer, transaction, provenance
-        self._schema, self._schema_by = schema, schema_by
-        self._room = committer.part_bytes
-        self._part = 0
-        self._reset()
-
-    def _reset(self) -> None:
-        self._items: list[bytes] = [b"", b""]
-        self._bytes = self._skipped = 0
-        self._shapes: dict[str, int] = {}
-
-    def shape(self, plan: Projection) -> int:
-        """The index of a projection's shape in the record in hand."""
-        return self._shapes.setdefault(plan.shape_id, len(self._shapes))
-
-    def add(self, item: bytes | None, plan: Projection | None) -> None:
-        """Add a change, or count one that publishes nothing."""
-        if item is None:
-            self._skipped += 1
-            return
-        self._items.append(item)
-        self._bytes += len(item)
-        if self._bytes > self._room:
-            self._emit(last=False)
-
-    def finish(self) -> None:
-        """Append what is in hand as the last record, unless the transaction published nothing at all."""
-        if self._part or len(self._items) > 2:
-            self._emit(last=True)
-        else:
-            self._committer.dropped += 1
-
-    def _emit(self, *, last: bool) -> None:
-        provenance, tags = self._provenance, len(self._transaction.tags)
-        meta = f'{{"xid":{self._transaction.xid}'
-        if self._skipped:
-            meta += f',"skipped":{self._skipped}'
-        if self._part == 0:
-            meta += f',"schema_by":"{self._schema_by}"'
+    def meta(self, part: int, skipped: int) -> bytes:
+        """Item 1 of one part."""
+        transaction, provenance, _, schema_by = self
+        meta = f'{{"xid":{transaction.xid}'
+        if skipped:
+            meta += f',"skipped":{skipped}'
+        if not part:
+            meta += f',"schema_by":"{schema_by}"'
             if provenance.trouble:
                 meta += f',"tag":"{provenance.trouble}"'
-            if tags > 1:
-                meta += f',"tags":{tags}'
-        self._items[0] = b"null" if self._part else provenance.by
-        self._items[1] = (meta + "}").encode()
-        part = None if last and self._part == 0 else (self._part, last)
-        extras = Extras(schema=self._schema, shapes=tuple(self._shapes), part=part)
-        self._committer.append_commit(self._transaction, self._items, extras, whole=last)
-        self._part += 1
-        self._reset()
+            if len(transaction.tags) > 1:
+                meta += f',"tags":{len(transaction.tags)}'
+        return (meta + "}").encode()
 
 
 def _truncate(data: bytes, plans: list[Projection | None]) -> bytes | None:

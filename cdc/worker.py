@@ -120,7 +120,9 @@ class Session:
         stream = self._start()
         log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
         while not self._worker.stop.is_set():
-            for transaction in stream.poll(self._flush_due_s()):
+            transactions = stream.poll(self._flush_due_s())
+            self._chain.tick()
+            for transaction in transactions:
                 failpoint("after_read")
                 self._take(transaction)
             self._flush()
@@ -299,6 +301,7 @@ class Session:
         if now - self._housekeeping_at < HOUSEKEEPING_S:
             return
         self._housekeeping_at = now
+        self._committer.refresh()
         worker = self._worker
         if worker.reload.is_set():
             worker.reload.clear()

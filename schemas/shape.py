@@ -80,7 +80,9 @@ class Shape:
     def make(cls, entity: str, table: str, *, key: tuple[str, ...], columns: tuple[Column, ...]) -> "Shape":
         """Build a shape and its bytes."""
         document = {"entity": entity, "table": table, "key": list(key), "columns": [c.to_json() for c in columns]}
-        return cls(entity, table, key, columns, json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+        return cls(
+            entity, table, key, columns, json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        )
 
     @classmethod
     def parse(cls, data: bytes) -> "Shape":

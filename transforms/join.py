@@ -6,7 +6,7 @@ it contradicts the tag. What is malformed is named in `meta` and never guessed.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -77,19 +77,19 @@ def join(tag: bytes, *, tag_bytes_max: int, time_us: int, lookup: Lookup) -> Pro
     if len(tag) > tag_bytes_max:
         return TOO_LARGE
     try:
-        claims = orjson.loads(tag)
+        parsed: object = orjson.loads(tag)
     except orjson.JSONDecodeError:
         return MALFORMED
-    if not isinstance(claims, dict):
+    if not isinstance(parsed, dict):
         return MALFORMED
+    claims = cast(dict[str, object], parsed)
     by: dict[str, Any] = {"assurance": 1}
     for name in FIELDS:
-        value = claims.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, str) or len(value) > VALUE_CHARS_MAX:
-            return MALFORMED
-        by[name] = value
+        if name in claims:
+            value = claims[name]
+            if type(value) is not str or len(value) > VALUE_CHARS_MAX:
+                return MALFORMED
+            by[name] = value
     if len(by) == 1:
         return MALFORMED
     if claims.get("cut") is True:
@@ -117,11 +117,8 @@ def corroborated(by: Mapping[str, Any], session: Session, time_us: int) -> dict[
         <= max(session.start_us, session.end_us) + CORROBORATION_WINDOW_US
     ):
         return dict(by)
-    joined = dict(by)
-    joined["assurance"] = 2
-    for name, value in (("user", session.user), ("session", session.session)):
-        if value:
-            joined[name] = value
+    found = {"user": session.user, "session": session.session}
+    joined = {**by, **{name: value for name, value in found.items() if value}}
     claimed = by.get("user")
     out: dict[str, Any] = {"assurance": 2}
     out.update((name, joined[name]) for name in FIELDS if name in joined)

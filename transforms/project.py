@@ -34,15 +34,32 @@ class Projection:
     Args:
         shape: The entity's shape, whose columns are those of `columns` in order.
         columns: The published columns.
+        width: How many columns the source's rows have.
     """
 
-    def __init__(self, shape: Shape, columns: Sequence[PublishedColumn]) -> None:
+    def __init__(self, shape: Shape, columns: Sequence[PublishedColumn], *, width: int) -> None:
         self.shape = shape
         self.shape_id = shape.id
         self.entity = shape.entity
         self._columns = [(c.index, c.field, c.convert) for c in columns]
         self._key = [c for field in shape.key for c in self._columns if c[1] == field]
         self._key_fields = frozenset(shape.key)
+        published = {c.index: (c.field, c.convert) for c in columns}
+        self.readers: tuple[tuple[str | None, Converter], ...] = tuple(
+            published.get(index, (None, bytes)) for index in range(width)
+        )
+        """For each column of the source's rows its field, None where it is not published, and its converter."""
+
+    def insert(self, row: dict[str, Any], shape_index: int) -> bytes:
+        """The JSON of an insert, from a row's recorded values.
+
+        Raises:
+            Refused: A field of the key is null.
+        """
+        key = {field: row[field] for field in self.shape.key}
+        if None in key.values():
+            raise self._keyless(next(field for field, value in key.items() if value is None))
+        return _dumps({"op": "insert", "entity": self.entity, "shape": shape_index, "key": key, "after": row})
 
     def item(self, change: RawChange, shape_index: int) -> bytes | None:
         """The JSON of one change, or None when it changes nothing that is published.
@@ -56,15 +73,14 @@ class Projection:
             ValueError: A value is not the text of its type.
         """
         op, old, old_is_key, new = change
-        if op == INSERT:
-            assert new is not None
+        if op == INSERT and new is not None:
             item = {"op": "insert", "entity": self.entity, "shape": shape_index, "key": self.key(new)}
             return _dumps(self._with_row(item, "after", new))
-        if op == DELETE:
-            assert old is not None
+        if op == DELETE and old is not None:
             item = {"op": "delete", "entity": self.entity, "shape": shape_index, "key": self.key(old)}
             return _dumps(self._with_key_row(item, old) if old_is_key else self._with_row(item, "before", old))
-        assert new is not None
+        if new is None:
+            raise ValueError("an update without a new row")
         if old is None or old_is_key:
             return _dumps(self._update_by_key(old, new, shape_index))
         return self._update(old, new, shape_index)
@@ -79,12 +95,15 @@ class Projection:
         for index, field, convert in self._key:
             value = row[index]
             if value is None or value is UNSENT:
-                raise Refused(
-                    f"{self.shape.table}: a row arrived without {field}, a field of the key of {self.entity}",
-                    hint=f"ALTER TABLE {self.shape.table} REPLICA IDENTITY FULL, or declare another key",
-                )
+                raise self._keyless(field)
             key[field] = convert(value)  # type: ignore[arg-type] # UNSENT is excluded above
         return key
+
+    def _keyless(self, field: str) -> Refused:
+        return Refused(
+            f"{self.shape.table}: a row arrived without {field}, a field of the key of {self.entity}",
+            hint=f"ALTER TABLE {self.shape.table} REPLICA IDENTITY FULL, or declare another key",
+        )
 
     def row(self, row: RawRow) -> bytes:
         """The item of a snapshot's row, whose shape is the record's first."""
@@ -94,21 +113,19 @@ class Projection:
 
     def _with_row(self, item: dict[str, Any], name: str, row: RawRow) -> dict[str, Any]:
         """Put the whole recorded row under `name`, and what was not sent under `unsent`."""
-        if UNSENT in row:
-            unsent = [field for index, field, _ in self._columns if row[index] is UNSENT]
-            item[name] = self._values(row, [c for c in self._columns if row[c[0]] is not UNSENT])
-            if unsent:
-                item["unsent"] = unsent
-        else:
-            item[name] = self._values(row, self._columns)
+        try:
+            # UNSENT is rare and no converter takes it, so rows are not searched for it first.
+            item[name] = {
+                field: None if (value := row[index]) is None else convert(value)  # type: ignore[arg-type] # see above
+                for index, field, convert in self._columns
+            }
+        except TypeError:
+            sent = [column for column in self._columns if row[column[0]] is not UNSENT]
+            if len(sent) == len(self._columns):
+                raise
+            item[name] = {f: None if (v := row[i]) is None else convert(v) for i, f, convert in sent}  # type: ignore[arg-type] # sent
+            item["unsent"] = [field for index, field, _ in self._columns if row[index] is UNSENT]
         return item
-
-    @staticmethod
-    def _values(row: RawRow, columns: "list[tuple[int, str, Converter]]") -> dict[str, Any]:
-        return {
-            field: None if (value := row[index]) is None else convert(value)  # type: ignore[arg-type] # never UNSENT here
-            for index, field, convert in columns
-        }
 
     def _with_key_row(self, item: dict[str, Any], row: RawRow) -> dict[str, Any]:
         """A key-only old row: its other values are not null but unknown."""

@@ -8,8 +8,8 @@ import base64
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 import orjson
 
@@ -40,8 +40,7 @@ class Clock:
         return self.text(time.time_ns() // 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
+class Extras(NamedTuple):
     """The header's keys that only some records have, as JSON values.
 
     Args:
@@ -91,8 +90,13 @@ class ChainWriter:
         self._open = f'{{"v":{FORMAT},"log":"{log}","epoch":{epoch},"seq":'
         self._engine = f'","source":{{"engine":"{engine}","position":"'
         self._times, self._clock = Clock(), Clock()
+        self._recorded = self._clock.now().encode()
         self._salts = b""
         self._salt_at = 0
+
+    def tick(self) -> None:
+        """Let the present be what the next records say under `recorded`: once per batch, not per record."""
+        self._recorded = self._clock.now().encode()
 
     def commit(
         self, id_: str, time_us: int, *, position: str, items: Sequence[bytes], extras: Extras = NO_EXTRAS
@@ -143,7 +147,7 @@ class ChainWriter:
             header,
             _b64(salt),
             b",".join(items),
-            self._clock.now().encode(),
+            self._recorded,
         )
 
     def _salt(self) -> bytes:

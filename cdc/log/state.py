@@ -41,12 +41,12 @@ class LogState:
     head: Head = EMPTY
     log: str = ""
     epoch: int = 1
-    genesis: dict[str, Any] = field(default_factory=dict)
+    genesis: dict[str, Any] = field(default_factory=dict[str, Any])
     position: str = ""
-    commit: dict[str, Any] = field(default_factory=dict)
-    schemas: list[str] = field(default_factory=list)
-    shapes: set[str] = field(default_factory=set)
-    snapshots: dict[str, Progress] = field(default_factory=dict)
+    commit: dict[str, Any] = field(default_factory=dict[str, Any])
+    schemas: list[str] = field(default_factory=list[str])
+    shapes: set[str] = field(default_factory=set[str])
+    snapshots: dict[str, Progress] = field(default_factory=dict[str, Progress])
 
     def fold(self, records: Iterable[Record]) -> None:
         """Take further records in, in their order."""
@@ -68,6 +68,8 @@ class LogState:
                     self._snapshot(record)
                 case "genesis" | "gap" | "source":
                     self._source(record)
+                case _:
+                    pass
         if last_commit is not None:
             items = last_commit.items()
             xid = items[1].get("xid") if len(items) > 1 else None

@@ -4,7 +4,8 @@ A Relation message describes a table as it was when the transaction ran, the cat
 message holds, and what only the catalogs know is left out.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -73,7 +74,6 @@ class Table:
     identity: str
     key: tuple[str, ...]
     columns: tuple[CatalogColumn, ...]
-    published: bool = field(default=True)
 
     @property
     def sql(self) -> str:
@@ -103,10 +103,10 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     @property
-    def connection(self) -> "psycopg.Connection[tuple[object, ...]]":
+    def connection(self) -> "psycopg.Connection[tuple[Any, ...]]":
         """The connection, opened when first needed or when the last one was lost; in autocommit."""
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url)
@@ -187,7 +187,7 @@ class Catalog:
         )
         return Table(namespace, name, row[1], tuple(k[0] for k in key), tuple(self._column(c) for c in columns))
 
-    def _column(self, row: "tuple[object, ...]") -> CatalogColumn:
+    def _column(self, row: "tuple[Any, ...]") -> CatalogColumn:
         name, oid, modifier, engine_type, not_null, generated, identity, collation = row
         canonical, labels = self.type(int(str(oid)))
         return CatalogColumn(
@@ -227,11 +227,11 @@ class Catalog:
         row = self._row("SELECT coalesce(current_setting(%s, true), '')", (name,))
         return "" if row is None else str(row[0])
 
-    def _row(self, query: str, parameters: tuple[object, ...] = ()) -> "tuple[object, ...] | None":
+    def _row(self, query: str, parameters: tuple[object, ...] = ()) -> "tuple[Any, ...] | None":
         rows = self._rows(query, parameters)
         return rows[0] if rows else None
 
-    def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> "list[tuple[object, ...]]":
+    def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> "list[tuple[Any, ...]]":
         try:
             return self.connection.execute(query, parameters or None).fetchall()  # type: ignore[call-overload] # constant text
         except psycopg.OperationalError as exc:
@@ -240,7 +240,7 @@ class Catalog:
             raise Refused(f"the source's catalogs cannot be read: {one_line(exc)}", hint="commitlog doctor") from exc
 
 
-def connect(url: str, **parameters: object) -> "psycopg.Connection[tuple[object, ...]]":
+def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
     """A connection in autocommit with the session settings that records need.
 
     Raises:
@@ -253,7 +253,6 @@ def connect(url: str, **parameters: object) -> "psycopg.Connection[tuple[object,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="commitlog",
             options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
-            **parameters,
         )
     except psycopg.OperationalError as exc:
         raise Unreachable(

@@ -6,10 +6,11 @@ schema shapes it; `read_tuple` and `Change` then take them apart.
 Source: PostgreSQL manual, "Logical Replication Message Formats"; src/backend/replication/pgoutput/pgoutput.c.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as struct_error
-from typing import Final
+from typing import Any, Final
 
 from ...schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
 from ...schemas.errors import DecodeError
@@ -29,6 +30,10 @@ _commit = Struct(">BQQQ").unpack_from
 
 MALFORMED: Final = (IndexError, struct_error, ValueError)
 """What taking malformed bytes apart may raise; always turned into a DecodeError."""
+
+
+Reader = tuple[str | None, Callable[[bytes], object]]
+"""What becomes of a column: its field, or None where it is not published, and how its text becomes the record's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,6 @@ class Assembler:
         try:
             kind = data[25]
             if kind in b"IUD":
-                if self._begin is None:
-                    raise DecodeError("a row change outside a transaction")
                 self._keep(self._relations[_u32(data, 26)[0]], data)
             elif kind == 0x42:  # B
                 if self._begin is not None:
@@ -154,11 +157,13 @@ class Assembler:
         self._changes, self._spill, self._bytes, self._tags, self._begin = [], None, 0, [], None
 
     def _keep(self, relation: Relation | tuple[Relation, ...], data: bytes) -> None:
-        self._bytes += len(data)
+        if self._begin is None:
+            raise DecodeError("a change outside a transaction")
         if self._spill is not None:
             self._spill.append((relation, data))
             return
         self._changes.append((relation, data))
+        self._bytes += len(data)
         if self._bytes > self._spill_bytes:
             self._spill = Spill(self._changes)
             self._changes = []
@@ -267,6 +272,43 @@ def parse_change(data: bytes) -> RawChange:
     if at != len(data):
         raise DecodeError("a row change of another length than it says")
     return op, old, old_is_key, new
+
+
+def read_insert(data: bytes, readers: Sequence[Reader]) -> dict[str, Any]:
+    """The new row of an Insert message as recorded values, in one pass: two of three changes are inserts.
+
+    Args:
+        data: The XLogData.
+        readers: One for each column of the relation.
+
+    Raises:
+        DecodeError: It is malformed.
+        ValueError: A value is not the text of its type.
+    """
+    row: dict[str, Any] = {}
+    try:
+        if data[30] != 0x4E or _u16(data, 31)[0] != len(readers):
+            raise DecodeError("an insert whose row is not of its relation")
+        at = 33
+        length = _u32
+        for field, convert in readers:
+            kind = data[at]
+            if kind == 0x74:  # t
+                end = at + 5 + length(data, at + 1)[0]
+                if field is not None:
+                    row[field] = convert(data[at + 5 : end])
+                at = end
+            elif kind == 0x6E:  # n
+                if field is not None:
+                    row[field] = None
+                at += 1
+            else:
+                raise DecodeError(f"unknown kind of value {bytes([kind])!r} in an insert")
+    except (IndexError, struct_error) as exc:
+        raise DecodeError(f"malformed insert: {exc}") from exc
+    if at != len(data):
+        raise DecodeError("an insert of another length than it says")
+    return row
 
 
 def read_tuple(data: bytes, at: int) -> tuple[RawRow, int]:

@@ -9,6 +9,7 @@ Source: PostgreSQL manual, "Streaming Replication Protocol".
 import select
 import time
 from struct import Struct
+from typing import Any
 
 import psycopg
 from psycopg import pq
@@ -143,7 +144,7 @@ class Stream:
         raise Unreachable(f"the replication connection was cut: {self._pgconn.get_error_message()}")
 
     @staticmethod
-    def _connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":
+    def _connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
         try:
             return psycopg.Connection.connect(
                 url,

@@ -44,7 +44,7 @@ def project(relation: Relation, entity: Entity, *, published: Mapping[str, str],
             columns.append(described)
             places.append(PublishedColumn(index, column.name, converter(described.type)))
     shape = Shape.make(entity.name, quoted(relation.table), key=entity.key, columns=tuple(columns))
-    return Projection(shape, places)
+    return Projection(shape, places, width=len(relation.columns))
 
 
 def _column(column: RelationColumn, now: CatalogColumn | None, *, catalog: Catalog, cls: str) -> Column:
