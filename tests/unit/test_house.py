@@ -75,6 +75,20 @@ def test_every_folder_with_modules_is_a_listed_package_and_no_other_is() -> None
     assert sorted(packages) == sorted(project["tool"]["setuptools"]["packages"])
 
 
+def test_every_data_file_beside_the_modules_is_shipped() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shipped = {
+        path
+        for package, patterns in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+
+    data = {path for path in tracked() if path.relative_to(ROOT).parts[0] in CODE and path.suffix != ".py"}
+
+    assert data - shipped == set()
+
+
 def test_every_package_has_an_init_file() -> None:
     missing = {path.parent for path in modules() if not (path.parent / "__init__.py").exists()}
 
