@@ -109,7 +109,7 @@ def test_every_module_can_be_imported_and_none_of_them_by_a_bare_name(tmp_path: 
     program = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]: importlib.import_module(name)\n"
-        f"sys.exit(', '.join(set(sys.modules) & set({CODE!r})))\n"
+        f"sys.exit(', '.join(set(sys.modules) & set({CODE!r})) or None)\n"
     )
 
     run = subprocess.run(
