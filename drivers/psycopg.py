@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg as _psycopg
@@ -74,7 +75,8 @@ from psycopg import threadsafety as threadsafety
 from psycopg import types as types
 from psycopg.rows import Row
 
-from .psycopg_stamp import StampedConnection, StampedCursor, StampedPipeline
+from .psycopg_cursors import StampedCursor, StampedServerCursor
+from .psycopg_stamp import StampedConnection, StampedPipeline
 from .psycopg_stamp import Untagged as Untagged
 
 if TYPE_CHECKING:
@@ -178,13 +180,13 @@ class AsyncRawCursor(AsyncCursor[Row], _psycopg.AsyncRawCursor[Row]):
     __slots__ = ()
 
 
-class ServerCursor(StampedCursor[Row], _psycopg.ServerCursor[Row]):
+class ServerCursor(StampedServerCursor[Row], _psycopg.ServerCursor[Row]):
     """See `psycopg.ServerCursor`."""
 
     __slots__ = ()
 
 
-class AsyncServerCursor(StampedCursor[Row], _psycopg.AsyncServerCursor[Row]):
+class AsyncServerCursor(StampedServerCursor[Row], _psycopg.AsyncServerCursor[Row]):
     """See `psycopg.AsyncServerCursor`."""
 
     __slots__ = ()
@@ -203,26 +205,19 @@ class AsyncRawServerCursor(AsyncServerCursor[Row], _psycopg.AsyncRawServerCursor
 
 
 class _Factories:
-    """The cursor classes of a connection: what an app sets, made to stamp."""
+    """The cursor classes of a connection: what an app sets, made to stamp. They are read for every statement."""
 
     _cursor_factory: Any
     _server_cursor_factory: Any
 
-    @property
-    def cursor_factory(self) -> Any:
-        return self._cursor_factory
-
-    @cursor_factory.setter
-    def cursor_factory(self, factory: Any) -> None:
+    def _set_cursor_factory(self, factory: Any) -> None:
         self._cursor_factory = _stamped(factory)
 
-    @property
-    def server_cursor_factory(self) -> Any:
-        return self._server_cursor_factory
-
-    @server_cursor_factory.setter
-    def server_cursor_factory(self, factory: Any) -> None:
+    def _set_server_cursor_factory(self, factory: Any) -> None:
         self._server_cursor_factory = _stamped(factory)
+
+    cursor_factory = property(attrgetter("_cursor_factory"), _set_cursor_factory)
+    server_cursor_factory = property(attrgetter("_server_cursor_factory"), _set_server_cursor_factory)
 
 
 # Properties stand in for psycopg's attributes, and a pipeline of either kind for its own: no caller can tell.
@@ -280,13 +275,13 @@ _OURS: dict[type, type] = {
 @lru_cache(maxsize=256)
 def _stamped(factory: Any) -> Any:
     """Return a cursor class that stamps: the class itself, ours for psycopg's, or one made of an app's and ours."""
-    if not isinstance(factory, type) or issubclass(factory, StampedCursor):
+    if not isinstance(factory, type) or issubclass(factory, StampedCursor | StampedServerCursor):
         return cast("Any", factory)
     if factory in _OURS:
         return _OURS[factory]
     base: type = AsyncCursor if issubclass(factory, _psycopg.AsyncCursor) else Cursor
     if issubclass(factory, _psycopg.ServerCursor | _psycopg.AsyncServerCursor):
-        base = StampedCursor
+        base = StampedServerCursor
     bases: tuple[type, ...] = (base, cast("type", factory))
     return type(bases[1].__name__, bases, {"__slots__": (), "__module__": bases[1].__module__})
 

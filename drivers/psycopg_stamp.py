@@ -1,4 +1,4 @@
-"""How a tag gets into a transaction of psycopg: what its connections and cursors share, sync or async.
+"""How a tag gets into a transaction of psycopg: the part that its connections and pipelines share, sync or async.
 
 psycopg runs each operation as a generator over libpq, and so does this. Before a COMMIT it sends one message to the
 server's log, in the same round trip, and only where the transaction wrote; a statement in autocommit and its message
@@ -10,23 +10,21 @@ psycopg has no public hook at COMMIT, so private names of 3.3 are used; the cont
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from psycopg import BaseConnection, errors, pq, sql
+from psycopg import BaseConnection, errors, pq
 from psycopg._cursor_base import BaseCursor
 from psycopg._pipeline_base import BasePipeline
 from psycopg.generators import execute, fetch_many, send
 from psycopg.rows import Row
 
 from . import session as sessions
-from .statement import Kind, kind
 from .tag import PREFIX
 
 if TYPE_CHECKING:
-    from psycopg.abc import Params, PQGen, Query, QueryNoTemplate
+    from psycopg.abc import PQGen, QueryNoTemplate
     from psycopg.pq.abc import PGresult
 
 IDLE = pq.TransactionStatus.IDLE
@@ -42,7 +40,9 @@ SERVER_VERSION_MIN = 140000
 _EMIT = f"SELECT pg_catalog.pg_logical_emit_message(true,'{PREFIX}',".encode()
 # A transaction without a number has written nothing, and stays unwritten.
 _IF_WROTE = b") WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
-_EMIT_PARAMETER = _EMIT + b"$1::text" + _IF_WROTE
+_EMIT_PARAMETER = _EMIT + b"$1" + _IF_WROTE
+_TEXT_OID = 25
+_STAMP_KEY = (_EMIT_PARAMETER, (_TEXT_OID,))
 
 _WROTE = b"SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL"
 
@@ -65,6 +65,7 @@ class Grant(Enum):
     PUBLIC = "everyone may"
     ROLE = "the role in force may"
     SERVER = "the server is older than PostgreSQL 14"
+    UNCLEAR = "the server does not tell who may execute pg_logical_emit_message"
     NONE = "no privilege to execute pg_logical_emit_message"
 
 
@@ -81,64 +82,63 @@ class StampedConnection(BaseConnection[Row]):
     def _start_query(self) -> PQGen[None]:
         """Note which session the transaction belongs to, at its first statement. Every cursor comes by here."""
         announced, self._announced = self._announced, False
-        if self.pgconn.transaction_status == IDLE:
-            session = sessions.current()
-            if not self._autocommit:
-                yield from super()._start_query()
-            elif session is not None and not announced:
+        if self.pgconn.transaction_status != IDLE:
+            if not self._captured:
+                self._session = sessions.current()
+                self._captured = True
+        elif self._autocommit:
+            # What a cursor of ours sends alone is stamped there; a BEGIN has its transaction's statements still to come.
+            self._forget()
+            if not announced and sessions.current() is not None:
                 self._refuse("a cursor that is not of this driver, in autocommit")
-            self._session = session
-            # In autocommit this statement may be a BEGIN; then the next one is the first of its transaction.
-            self._captured = session is not None or not self._autocommit
-        elif not self._captured:
+        else:
+            yield from super()._start_query()
             self._session = sessions.current()
             self._captured = True
 
     def _exec_command(self, command: QueryNoTemplate, result_format: pq.Format = TEXT) -> PQGen[PGresult | None]:
         """Send an internal command of psycopg; all its BEGIN, COMMIT and ROLLBACK come by here."""
         if command == b"COMMIT":
-            return self._commit_stamped_gen()
-        if isinstance(command, bytes) and command is self._begin_statement:
-            return self._begin_gen(command)
-        if command == b"ROLLBACK":
+            session = self._session
+            self._forget()
+            if session is not None:
+                return self._commit_stamped_gen(session)
+        elif isinstance(command, bytes) and command is self._begin_statement:
+            self._forget()
+            self._in_block = True
+            if sessions.current() is not None and not self._ready():
+                return self._begin_gen(command)
+        elif command == b"ROLLBACK":
             self._forget()
         return super()._exec_command(command, result_format)
 
     def _begin_gen(self, command: bytes) -> PQGen[PGresult | None]:
-        self._forget()
-        if sessions.current() is not None and self._grant is Grant.UNASKED:
-            yield from self._ask_gen()
-        result = yield from super()._exec_command(command)
-        self._in_block = True
-        return result
+        yield from self._ready_gen()
+        return (yield from super()._exec_command(command))
 
-    def _commit_stamped_gen(self) -> PQGen[PGresult | None]:
-        session = self._session
-        self._forget()
-        status = self.pgconn.transaction_status
-        if session is not None and status not in (IDLE, INERROR):
-            if not (yield from self._may_stamp_gen()):
-                yield from self._commit_untagged_gen()
-            elif self._pipeline:
-                self._enqueue_stamp(self._pipeline, session)
-            else:
-                return (yield from self._stamp_and_commit_gen(session))
+    def _commit_stamped_gen(self, session: sessions.Session) -> PQGen[PGresult | None]:
+        """Send stamp and COMMIT in one round trip, and return or raise what COMMIT alone would have."""
+        if self.pgconn.transaction_status in (IDLE, INERROR):
+            pass
+        elif not (yield from self._may_stamp_gen()):
+            yield from self._commit_untagged_gen()
+        elif self._pipeline:
+            self._enqueue_stamp(self._pipeline, session)
+        else:
+            self._check_connection_ok()
+            self.pgconn.send_query(self._emit(session) + b";COMMIT")
+            results = yield from execute(self.pgconn)
+            if not results:
+                raise errors.InternalError("received no result from command 'COMMIT'")
+            last: PGresult = results[-1]
+            if last.status != FATAL_ERROR:
+                return last
+            if self.pgconn.transaction_status == INERROR:
+                # The stamp failed: cancelled, or the privilege is gone. As with a failed COMMIT, the transaction ends.
+                self._grant = Grant.UNASKED
+                yield from super()._exec_command(b"ROLLBACK")
+            raise errors.error_from_result(last, encoding=self.pgconn._encoding)
         return (yield from super()._exec_command(b"COMMIT"))
-
-    def _stamp_and_commit_gen(self, session: sessions.Session) -> PQGen[PGresult]:
-        """Send stamp and COMMIT in one simple query, and return or raise what COMMIT alone would have."""
-        self._check_connection_ok()
-        self.pgconn.send_query(_emit(session) + b";COMMIT")
-        results = yield from execute(self.pgconn)
-        last: PGresult = results[-1]
-        if last.status != FATAL_ERROR:
-            return last
-        error = errors.error_from_result(last, encoding=self.pgconn._encoding)
-        if self.pgconn.transaction_status == INERROR:
-            # It was the stamp that failed (cancelled, or the privilege is gone). A failed COMMIT ends its transaction.
-            self._grant = Grant.UNASKED
-            yield from super()._exec_command(b"ROLLBACK")
-        raise error
 
     def _commit_untagged_gen(self) -> PQGen[None]:
         """Do what `on_untagged` says before a COMMIT that cannot be stamped; "raise" rolls back first."""
@@ -162,7 +162,7 @@ class StampedConnection(BaseConnection[Row]):
             self._pending = None
             self._enqueue_stamp(self._pipeline, session)
         else:
-            yield from super()._exec_command(_emit(session))
+            yield from super()._exec_command(self._emit(session))
 
     def _tpc_prepare_gen(self) -> PQGen[None]:
         if self._tpc and not self._tpc[1]:
@@ -183,6 +183,31 @@ class StampedConnection(BaseConnection[Row]):
             yield from self._ask_gen()
         return self._grant is Grant.PUBLIC or self._grant is Grant.ROLE
 
+    def _ready(self) -> bool:
+        """Return whether it is known if this connection may emit, and the stamp is prepared where it can be."""
+        if self._grant is Grant.UNASKED:
+            return False
+        manager = self._prepared
+        # The stamp is prepared where the app's own statements are: a pooler in between then allows it.
+        return _STAMP_KEY in manager._names or not 0 < len(manager._names) < manager.prepared_max
+
+    def _ready_gen(self) -> PQGen[None]:
+        """Before a transaction, where nothing can be spoilt, do what the stamp needs and this connection lacks."""
+        if self.pgconn.transaction_status != IDLE:
+            return
+        if self._grant is Grant.UNASKED:
+            yield from self._ask_gen()
+        if self._pipeline or self._ready():
+            return
+        manager = self._prepared
+        name = f"_pg3_{manager._prepared_idx}".encode()
+        manager._prepared_idx += 1
+        self.pgconn.send_prepare(name, _EMIT_PARAMETER, [_TEXT_OID])
+        result = (yield from execute(self.pgconn))[0]
+        if result.status == FATAL_ERROR:
+            raise errors.error_from_result(result, encoding=self.pgconn._encoding)
+        manager._names[_STAMP_KEY] = name
+
     def _ask_gen(self) -> PQGen[None]:
         """Learn whether this connection may emit: one round trip, for most connections once in their life."""
         pgconn = self.pgconn
@@ -201,8 +226,11 @@ class StampedConnection(BaseConnection[Row]):
             pgconn.send_query(_ASK)
             result = (yield from execute(pgconn))[0]
         if result.status == FATAL_ERROR:
-            raise errors.error_from_result(result, encoding=pgconn._encoding)
-        if result.get_value(0, 0) == b"t":
+            error = errors.error_from_result(result, encoding=pgconn._encoding)
+            if isinstance(error, errors.QueryCanceled) or pgconn.transaction_status == INERROR:
+                raise error
+            self._grant = Grant.UNCLEAR
+        elif result.get_value(0, 0) == b"t":
             self._grant = Grant.PUBLIC
         else:
             self._grant = Grant.ROLE if result.get_value(0, 1) == b"t" else Grant.NONE
@@ -232,8 +260,25 @@ class StampedConnection(BaseConnection[Row]):
             self._refuse(why)
 
     def _enqueue_stamp(self, pipeline: BasePipeline, session: sessions.Session) -> None:
-        pipeline.command_queue.append(partial(self.pgconn.send_query_params, _EMIT_PARAMETER, [session.tag]))
+        names, pgconn = self._prepared._names, self.pgconn
+        if name := names.get(_STAMP_KEY):
+            names.move_to_end(_STAMP_KEY)
+            command = partial(pgconn.send_query_prepared, name, [session.tag])
+        else:
+            command = partial(pgconn.send_query_params, _EMIT_PARAMETER, [session.tag], param_types=[_TEXT_OID])
+        pipeline.command_queue.append(command)
         pipeline.result_queue.append((cast("BaseCursor[Any, Any]", _StampResult(self)), None))
+
+    def _emit(self, session: sessions.Session) -> bytes:
+        """Return the text that emits a tag where the transaction wrote."""
+        tag = session.tag.replace(b"'", b"''")
+        # Only in an E string does a backslash mean the same under every standard_conforming_strings.
+        tag = b"E'" + tag.replace(b"\\", b"\\\\") + b"'" if b"\\" in tag else b"'" + tag + b"'"
+        names = self._prepared._names
+        if name := names.get(_STAMP_KEY):
+            names.move_to_end(_STAMP_KEY)
+            return b"EXECUTE " + name + b"(" + tag + b")"
+        return _EMIT + tag + _IF_WROTE
 
     def _in_block_gen(self, statement: PQGen[None]) -> PQGen[None]:
         """Run a statement of autocommit in a block of its own, so that COMMIT can carry the stamp."""
@@ -254,115 +299,6 @@ class StampedConnection(BaseConnection[Row]):
         self._forget()
         if self.pgconn.transaction_status in (INTRANS, INERROR):
             yield from super()._exec_command(b"ROLLBACK")
-
-
-class StampedCursor(BaseCursor[Any, Row]):
-    """The part of a cursor that sees autocommitted writes, and transaction control given as text."""
-
-    __slots__ = ()
-
-    def _start_query(self, query: Query | None = None) -> PQGen[None]:
-        self._conn._announced = True
-        return super()._start_query(query)
-
-    def _execute_gen(
-        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool | None = None
-    ) -> PQGen[None]:
-        plain = super()._execute_gen(query, params, prepare=prepare, binary=binary)
-        conn = self._conn
-        if sessions.current() is None and getattr(conn, "_session", None) is None:
-            return plain
-        if not isinstance(conn, StampedConnection):
-            return plain
-        of = _kind(query)
-        if of is Kind.READ:
-            return plain
-        if of is Kind.WRITE and not conn._pipeline and conn._lone() and sessions.current() is not None:
-            return self._execute_stamped_gen(query, params, prepare, binary)
-        return self._execute_seen_gen(of, plain)
-
-    def _execute_seen_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
-        """Run a statement of another kind than a lone write: with its stamp, counted, or as it is."""
-        conn = cast("StampedConnection[Any]", self._conn)
-        if of is Kind.COMMIT or of is Kind.PREPARE:
-            yield from conn._stamp_gen()
-        if of in (Kind.COMMIT, Kind.PREPARE, Kind.ROLLBACK):
-            try:
-                yield from plain
-            finally:
-                conn._forget()
-            return
-        if of is Kind.BEGIN:
-            if conn._lone() and not conn._pipeline and conn._grant is Grant.UNASKED:
-                yield from conn._ask_gen()
-            yield from plain
-            conn._in_block = True
-            return
-        if of is Kind.SCRIPT_COMMIT:
-            conn._refuse("several statements in one, with transaction control")
-        elif conn._lone() and sessions.current() is not None:
-            if of is Kind.WRITE:
-                yield from conn._pend_gen()
-            elif of is Kind.SCRIPT and not conn._pipeline and (yield from conn._may_stamp_gen()):
-                plain = conn._in_block_gen(plain)
-            else:
-                conn._refuse(_UNSEEN.get(of) or conn._grant.value)
-        yield from plain
-
-    def _execute_stamped_gen(
-        self, query: Query, params: Params | None, prepare: bool | None, binary: bool | None
-    ) -> PQGen[None]:
-        """Run a lone write and its stamp as one implicit transaction: a pipeline of two, one sync, one round trip."""
-        conn = cast("StampedConnection[Any]", self._conn)
-        session = sessions.current()
-        if session is None or not (yield from conn._may_stamp_gen()):
-            conn._refuse(conn._grant.value)
-            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
-            return
-        pipeline = conn._pipeline = BasePipeline(conn)
-        try:
-            yield from self._start_query(query)
-            pgq = self._convert_query(query, params)
-            yield from self._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
-            conn._enqueue_stamp(pipeline, session)
-            yield from _run_gen(pipeline)
-        finally:
-            conn._pipeline = None
-        self._last_query = query
-        yield from conn._prepared.maintain_gen(conn)
-
-    def _executemany_gen_pipeline(self, query: Query, params_seq: Iterable[Params], returning: bool) -> PQGen[None]:
-        conn = self._conn
-        if isinstance(conn, StampedConnection) and sessions.current() is not None and conn._lone():
-            of = _kind(query)
-            if of is Kind.WRITE:
-                yield from conn._pend_gen()
-            elif of is not Kind.READ:
-                conn._refuse(_UNSEEN.get(of) or of.value)
-        yield from super()._executemany_gen_pipeline(query, params_seq, returning)
-
-    def _stream_send_gen(
-        self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int
-    ) -> PQGen[None]:
-        conn = self._conn
-        if isinstance(conn, StampedConnection) and sessions.current() is not None and conn._lone():
-            of = _kind(query)
-            if of is not Kind.READ:
-                conn._refuse("stream() in autocommit")
-        yield from super()._stream_send_gen(query, params, binary=binary, size=size)
-
-    def _copy_block_gen(self, statement: Query) -> PQGen[bool]:
-        """Return whether a COPY is to run in a block, and open it."""
-        conn = self._conn
-        if not isinstance(conn, StampedConnection) or conn._pipeline or sessions.current() is None:
-            return False
-        if not conn._lone() or _kind(statement) is Kind.READ:
-            return False
-        if not (yield from conn._may_stamp_gen()):
-            conn._refuse(conn._grant.value)
-            return False
-        yield from conn._open_block_gen()
-        return True
 
 
 class StampedPipeline(BasePipeline):
@@ -393,13 +329,7 @@ class _StampResult:
         """Nothing is kept of the stamp's position."""
 
 
-_UNSEEN = {
-    Kind.OPAQUE: "a statement that may refuse a transaction block, in autocommit",
-    Kind.COPY: "COPY by execute() in autocommit",
-}
-
-
-def _run_gen(pipeline: BasePipeline) -> PQGen[None]:
+def run_gen(pipeline: BasePipeline) -> PQGen[None]:
     """Send all that a pipeline has queued with one sync, in one write, and take every result; raise the first error."""
     pgconn = pipeline.pgconn
     pgconn.enter_pipeline_mode()
@@ -422,24 +352,3 @@ def _run_gen(pipeline: BasePipeline) -> PQGen[None]:
     finally:
         if pgconn.status != pq.ConnStatus.BAD:
             pgconn.exit_pipeline_mode()
-
-
-def _emit(session: sessions.Session) -> bytes:
-    """Return the statement that emits a tag where the transaction wrote."""
-    tag = session.tag.replace(b"'", b"''")
-    if b"\\" in tag:
-        # Only in an E string does a backslash mean the same under every standard_conforming_strings.
-        return _EMIT + b"E'" + tag.replace(b"\\", b"\\\\") + b"'" + _IF_WROTE
-    return _EMIT + b"'" + tag + b"'" + _IF_WROTE
-
-
-def _kind(query: Query) -> Kind:
-    if isinstance(query, str):
-        return kind(query)
-    if isinstance(query, bytes):
-        return kind(query.decode("latin-1"))
-    if isinstance(query, sql.Composable):
-        return kind(query.as_string(None))
-    # A template string; anything else is psycopg's to refuse.
-    strings: Sequence[str] = getattr(query, "strings", ())
-    return kind(" ? ".join(strings))

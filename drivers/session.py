@@ -4,7 +4,6 @@ Middleware (`wsgi`, `asgi`) or `bind` puts it there; the wrapped drivers read it
 raw session id never stays, only its HMAC-SHA-256 under COMMITLOG_SESSION_KEY does. Nothing here talks to a server.
 """
 
-import hashlib
 import hmac
 import os
 import threading
@@ -161,7 +160,7 @@ def hash_session(raw: str, key: bytes) -> str:
 
     Whoever imports session records hashes them by this, under the same key, so that both sides meet.
     """
-    return hmac.digest(key, raw.encode("utf-8", "replace"), hashlib.sha256).hex()
+    return hmac.digest(key, raw.encode("utf-8", "replace"), "sha256").hex()
 
 
 def configure(

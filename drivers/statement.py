@@ -76,7 +76,7 @@ _KNOWN_CALLS = frozenset(
 
 def kind(text: str) -> Kind:
     """Return what a statement, or several separated by semicolons, may do."""
-    return _remembered(text) if len(text) <= TEXT_MAX else _kind(text)
+    return remembered(text) if len(text) <= TEXT_MAX else _kind(text)
 
 
 def _kind(text: str) -> Kind:
@@ -95,7 +95,8 @@ def _kind(text: str) -> Kind:
     return Kind.READ if kinds == {Kind.READ} else Kind.SCRIPT
 
 
-_remembered = lru_cache(maxsize=2048)(_kind)
+remembered = lru_cache(maxsize=2048)(_kind)
+"""`kind` for a text of at most `TEXT_MAX` characters."""
 
 
 def _hide(match: re.Match[str]) -> str:

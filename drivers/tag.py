@@ -21,6 +21,8 @@ VALUE_BYTES_MAX = 200
 KEYS = ("traceparent", "request", "session", "user", "app", "version", "build", "cause")
 """Keys of a tag in the order they are written, after `v` and before `cut`."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
 _GOES_FIRST = ("user", "session", "app", "version", "traceparent", "build", "request")
 # What is left out of a tag that is too long, in turn. `cause` never goes: it breaks the loop between two forks.
 
@@ -65,4 +67,4 @@ def encode(values: Mapping[str, str | None]) -> tuple[bytes, bool]:
 
 
 def _dump(fields: dict[str, object], *, cut: bool) -> bytes:
-    return json.dumps({**fields, "cut": True} if cut else fields, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode({**fields, "cut": True} if cut else fields).encode("ascii")
