@@ -1,0 +1,180 @@
+"""How a tag gets into a transaction of psycopg: the part that its cursors share, sync or async.
+
+A connection sees its own COMMIT, but only a cursor sees what is written in autocommit, where a statement is its own
+transaction, and COMMIT given as text. What it sees it tells from the text, see `statement`.
+"""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from psycopg import sql
+from psycopg._cursor_base import BaseCursor
+from psycopg._pipeline_base import BasePipeline
+from psycopg._preparing import Prepare
+from psycopg.rows import Row
+
+from . import session as sessions
+from .psycopg_stamp import StampedConnection, run_gen
+from .statement import TEXT_MAX, Kind, kind, remembered
+
+if TYPE_CHECKING:
+    from psycopg.abc import Params, PQGen, Query
+
+_CONTROL = (Kind.BEGIN, Kind.COMMIT, Kind.PREPARE, Kind.ROLLBACK, Kind.SCRIPT_COMMIT)
+
+_UNSEEN = {
+    Kind.OPAQUE: "a statement that may refuse a transaction block, in autocommit",
+    Kind.COPY: "COPY by execute() in autocommit",
+}
+
+
+class StampedCursor(BaseCursor[Any, Row]):
+    """The part of a cursor that sees autocommitted writes, and transaction control given as text."""
+
+    __slots__ = ()
+
+    def _execute_gen(
+        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> PQGen[None]:
+        plain = super()._execute_gen(query, params, prepare=prepare, binary=binary)
+        conn = self._conn
+        session = sessions.current()
+        try:
+            if session is None and conn._session is None:
+                return plain
+        except AttributeError:
+            return plain  # the connection is one of plain psycopg
+        conn._announced = True
+        of = remembered(query) if type(query) is str and len(query) <= TEXT_MAX else _kind(query)
+        if of is Kind.READ:
+            return plain
+        if of is Kind.WRITE and not conn._pipeline:
+            if session is not None and conn._lone():
+                return self._execute_stamped_gen(plain, query, params, prepare, binary)
+            return plain
+        return self._execute_seen_gen(of, plain)
+
+    def _execute_seen_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
+        """Run a statement of another kind than a lone write: with its stamp, counted, or as it is."""
+        conn: StampedConnection[Any] = self._conn
+        if of in _CONTROL:
+            yield from self._control_gen(of, plain)
+            return
+        if conn._lone() and sessions.current() is not None:
+            if of is Kind.WRITE:
+                yield from conn._pend_gen()
+            elif of is Kind.SCRIPT and not conn._pipeline and (yield from conn._may_stamp_gen()):
+                plain = conn._in_block_gen(plain)
+            else:
+                conn._refuse(_UNSEEN.get(of) or conn._grant.value)
+        yield from plain
+
+    def _control_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
+        """Run transaction control given as text. Whatever the text goes on to begin has its first statement to come."""
+        conn: StampedConnection[Any] = self._conn
+        if of is Kind.BEGIN:
+            if not conn._ready():
+                yield from conn._ready_gen()
+        elif of is Kind.SCRIPT_COMMIT:
+            conn._refuse("several statements in one, with transaction control")
+        elif of is not Kind.ROLLBACK:
+            yield from conn._stamp_gen()
+        try:
+            yield from plain
+        finally:
+            conn._forget()
+            conn._in_block = of is Kind.BEGIN
+
+    def _execute_stamped_gen(
+        self, plain: PQGen[None], query: Query, params: Params | None, prepare: bool | None, binary: bool | None
+    ) -> PQGen[None]:
+        """Run a lone write and its stamp as one implicit transaction: a pipeline of two, one sync, one round trip."""
+        conn: StampedConnection[Any] = self._conn
+        session = sessions.current()
+        if not conn._ready():
+            yield from conn._ready_gen()
+        if session is None or not (yield from conn._may_stamp_gen()):
+            conn._refuse(conn._grant.value)
+            yield from plain
+            return
+        yield from self._start_query(query)
+        pgq = self._convert_query(query, params)
+        if self._get_prepared(pgq, prepare)[0] is Prepare.SHOULD:
+            # psycopg notes a statement as prepared once the server has said so: not in the middle of a pipeline.
+            yield from conn._in_block_gen(plain)
+            return
+        pipeline = conn._pipeline = BasePipeline(conn)
+        try:
+            yield from self._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
+            conn._enqueue_stamp(pipeline, session)
+            yield from run_gen(pipeline)
+        finally:
+            conn._pipeline = None
+        self._last_query = query
+        yield from conn._prepared.maintain_gen(conn)
+
+    def _executemany_gen_pipeline(self, query: Query, params_seq: Iterable[Params], returning: bool) -> PQGen[None]:
+        conn = self._conn
+        if _announce(conn) and sessions.current() is not None and conn._lone():
+            of = _kind(query)
+            if of is Kind.WRITE:
+                yield from conn._pend_gen()
+            elif of is not Kind.READ:
+                conn._refuse(_UNSEEN.get(of) or of.value)
+        yield from super()._executemany_gen_pipeline(query, params_seq, returning)
+
+    def _stream_send_gen(
+        self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int
+    ) -> PQGen[None]:
+        conn = self._conn
+        if _announce(conn) and sessions.current() is not None and conn._lone():
+            of = _kind(query)
+            if of is not Kind.READ:
+                conn._refuse("stream() in autocommit")
+        yield from super()._stream_send_gen(query, params, binary=binary, size=size)
+
+    def _copy_block_gen(self, statement: Query) -> PQGen[bool]:
+        """Return whether a COPY is to run in a block, and open it."""
+        conn = self._conn
+        if not _announce(conn) or conn._pipeline or sessions.current() is None:
+            return False
+        if not conn._lone() or _kind(statement) is Kind.READ:
+            return False
+        if not (yield from conn._may_stamp_gen()):
+            conn._refuse(conn._grant.value)
+            return False
+        yield from conn._open_block_gen()
+        return True
+
+
+class StampedServerCursor(BaseCursor[Any, Row]):
+    """The part of a server-side cursor: it only reads, so all it does is say that it is ours."""
+
+    __slots__ = ()
+
+    def _start_query(self, query: Query | None = None) -> PQGen[None]:
+        _announce(self._conn)
+        return super()._start_query(query)
+
+
+def _announce(conn: Any) -> TypeGuard[StampedConnection[Any]]:
+    """Tell the connection that a cursor of ours sends the next statement; return whether it is one of ours."""
+    if not isinstance(conn, StampedConnection):
+        return False
+    conn._announced = True
+    return True
+
+
+def _kind(query: Query) -> Kind:
+    if isinstance(query, str):
+        return kind(query)
+    if isinstance(query, bytes):
+        return kind(query.decode("latin-1"))
+    if isinstance(query, sql.Composable):
+        return kind(query.as_string(None))
+    # A template string; anything else is psycopg's to refuse.
+    strings: Sequence[str] = getattr(query, "strings", ())
+    return kind(" ? ".join(strings))
