@@ -59,7 +59,7 @@ class Committer:
         self, chain: ChainWriter, append: Append, *, config: Config, catalog: Catalog, state: LogState
     ) -> None:
         self.registry = Registry()
-        self.lookup: Lookup = lambda request: None
+        self.lookup: Lookup = lambda request, time_us: None
         self.commits = self.rows = self.untagged = self.dropped = 0
         self._last: Transaction | None = None
         self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
@@ -82,7 +82,7 @@ class Committer:
         resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
         if resolved is None:
             raise UnknownBuild(provenance.build, provenance.version)
-        schema = self._recorded(resolved[0])
+        schema = self.recorded(resolved[0])
         plans = self._resolve(transaction, schema)
         if plans is None:
             self.dropped += 1
@@ -203,7 +203,7 @@ class Committer:
                 self.announce(plan, schema)
         return plans if found else None
 
-    def _recorded(self, schema: AppSchema) -> AppSchema:
+    def recorded(self, schema: AppSchema) -> AppSchema:
         """The part of a schema that a log of this visibility may hold."""
         recorded = self._projected.get(schema.id)
         if recorded is None:
@@ -215,14 +215,17 @@ class Committer:
         fields = entity.published(self._visibility) if entity else {}
         if entity is None or not fields:
             return None
-        return project(relation, entity, published=fields, catalog=self._catalog)
+        plan = project(relation, entity, published=fields, catalog=self._catalog)
+        progress = self._state.snapshots.get(entity.name)
+        plan.whole_rekeys = progress is None or not progress.last
+        return plan
 
     def announce(self, plan: Projection, schema: AppSchema) -> None:
         """Append the schema and shape records that a record with this projection needs, unless the log has them."""
         state, chain = self._state, self._chain
         if schema.id not in state.schemas:
             self._append(chain.record("schema", [schema.data], extras=Extras(schema=schema.id)), chain.head)
-            state.schemas.append(schema.id)
+            state.schemas[schema.id] = chain.head.seq
         if plan.shape_id not in state.shapes:
             self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
             state.shapes.add(plan.shape_id)

@@ -10,11 +10,12 @@ import time
 
 import orjson
 
-from ..schemas.errors import Locked, Unreachable
+from ..schemas.errors import CommitLogError, Locked, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import FORMAT, Head
 from .commits import Committer, UnknownBuild
 from .config import Config
+from .duties import Duties, Parts
 from .failpoint import failpoint
 from .log.chain import ChainWriter, Extras, new_log_id
 from .log.embedded import Writer
@@ -28,8 +29,8 @@ from .tail.postgres import Stream
 
 log = logging.getLogger("commitlog")
 
-HOUSEKEEPING_S = 0.2
-CHECK_S = 5.0
+IDLE_S = 0.05
+"""How long a poll waits where nothing is pending: how late a command or a signal may be noticed."""
 STATE_RECORDS = 50_000
 """Records after which the state cache is written again: what a restart has to fold at most, about a second."""
 
@@ -104,36 +105,38 @@ class Session:
         )
         self._catalog = Catalog(worker.config.source.conninfo())
         self._stream: Stream | None = None
-        self._flushed_at = self._covered_at = self._housekeeping_at = self._checked_at = time.monotonic()
+        self._duties: Duties | None = None
+        self._flushed_at = self._covered_at = time.monotonic()
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._catalog.close()
+        for part in (self._duties, self._stream, self._catalog):
+            if part is not None:
+                part.close()
         self._writer.close()
 
     def run(self) -> None:
         """Prepare, then stream until the worker is to stop."""
-        stream = self._start()
+        stream, duties = self._start()
         log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
         while not self._worker.stop.is_set():
             transactions = stream.poll(self._flush_due_s())
             self._chain.tick()
             for transaction in transactions:
                 failpoint("after_read")
-                self._take(transaction)
+                self._take(transaction, stream, duties)
             self._flush()
             self._acknowledge(stream)
-            self._housekeeping()
+            self._reload(duties)
+            duties.perform(self._readable_end(stream))
         self._cover(stream)
         self._flush_now()
         stream.acknowledge(self._durable, now=True)
         self._save_state()
 
-    def _start(self) -> Stream:
+    def _start(self) -> tuple[Stream, Duties]:
         """Bring the log and the source together; from here on the stream continues the log.
 
         Raises:
@@ -154,7 +157,6 @@ class Session:
         self._position = self._durable = parse_lsn(state.position)
         self._saved_seq = state.head.seq
         self._committer = Committer(self._chain, self._append, config=config, catalog=catalog, state=state)
-        self._committer.registry = self._worker.registry
         self._repeat = RepeatCheck(state, slot.confirmed)
         self._stream = Stream(
             config.source.conninfo(),
@@ -162,7 +164,9 @@ class Session:
             publication=config.source.publication,
             spill_bytes=self._limits.spill_bytes,
         )
-        return self._stream
+        parts = Parts(config, self._writer, self._chain, state, self._committer, catalog, self._stream)
+        self._duties = Duties(parts, self._worker.registry)
+        return self._stream, self._duties
 
     def _fold(self) -> LogState:
         """The log's state: the cache, and what came after it."""
@@ -212,7 +216,7 @@ class Session:
         if writer.pending_bytes >= self._limits.flush_bytes:
             self._flush_now()
 
-    def _take(self, transaction: Transaction) -> None:
+    def _take(self, transaction: Transaction, stream: Stream, duties: Duties) -> None:
         """Commit one transaction, unless the log holds it already.
 
         Raises:
@@ -224,8 +228,9 @@ class Session:
                 return
             self._repeat.passed()
             while not self._committed(transaction):
-                self._wait_for_schema()
+                self._wait_for_schema(stream, duties)
             self._position = transaction.end
+            duties.observe(transaction)
         finally:
             transaction.close()
 
@@ -240,19 +245,31 @@ class Session:
         self._worker.waiting_for = ""
         return True
 
-    def _wait_for_schema(self) -> None:
+    def _wait_for_schema(self, stream: Stream, duties: Duties) -> None:
         """Let time pass, with the connection alive and commands answered, but nothing read."""
-        assert self._stream is not None
         self._flush_now()
-        self._stream.acknowledge(self._durable)
-        if self._worker.stop.wait(HOUSEKEEPING_S):
+        stream.acknowledge(self._durable)
+        if self._worker.stop.wait(IDLE_S):
             raise Stopped
-        self._housekeeping()
+        self._reload(duties)
+        duties.perform(self._position)
+
+    def _reload(self, duties: Duties) -> None:
+        """Read the app schemas again where the operator asked for it; a fault in them leaves those in force as they are."""
+        worker = self._worker
+        if worker.reload.is_set():
+            worker.reload.clear()
+            try:
+                duties.use(load_registry(self._config.schemas.path))
+                log.info("app schemas read again: %d", len(duties.registry.schemas))
+            except CommitLogError as exc:
+                log.error("app schemas not read: %s", exc)
+        worker.registry = duties.registry
 
     def _flush_due_s(self) -> float:
         """How long a poll may wait: until the next flush where something is pending, else until the next housekeeping."""
         if not self._writer.pending_bytes:
-            return HOUSEKEEPING_S
+            return IDLE_S
         return max(0.0, self._flushed_at + self._limits.flush_ms / 1000 - time.monotonic())
 
     def _flush(self) -> None:
@@ -294,22 +311,6 @@ class Session:
         if end > parse_lsn(self._chain.position):
             self._append(self._chain.record("coverage", position=format_lsn(end)), self._chain.head)
             self._position = end
-
-    def _housekeeping(self) -> None:
-        """What need not happen at once: new app schemas, and whether the publication is still whole."""
-        now = time.monotonic()
-        if now - self._housekeeping_at < HOUSEKEEPING_S:
-            return
-        self._housekeeping_at = now
-        self._committer.refresh()
-        worker = self._worker
-        if worker.reload.is_set():
-            worker.reload.clear()
-            worker.registry = self._committer.registry = load_registry(self._config.schemas.path)
-            log.info("app schemas read again: %d", len(worker.registry.schemas))
-        if now - self._checked_at >= CHECK_S:
-            self._checked_at = now
-            check_published(self._catalog, self._config.source, worker.registry, started=True)
 
     def _save_state(self) -> None:
         """Write the cache of the log's state as it is now, all of it durable."""

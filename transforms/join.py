@@ -35,8 +35,8 @@ class Session(Protocol):
     def end_us(self) -> int: ...
 
 
-Lookup = Callable[[str], Session | None]
-"""Request id, as the tag has it, to the session record of the mesh."""
+Lookup = Callable[[str, int], Session | None]
+"""Request id, as the tag has it, and the commit's time in microseconds since 1970 UTC, to the mesh's record of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def join(tag: bytes, *, tag_bytes_max: int, time_us: int, lookup: Lookup) -> Pro
     if claims.get("cut") is True:
         by["cut"] = True
     request = by.get("request")
-    session = lookup(request) if request else None
+    session = lookup(request, time_us) if request else None
     if session is not None:
         by = corroborated(by, session, time_us)
     return Provenance(

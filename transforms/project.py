@@ -49,6 +49,8 @@ class Projection:
             published.get(index, (None, bytes)) for index in range(width)
         )
         """For each column of the source's rows its field, None where it is not published, and its converter."""
+        self.whole_rekeys = False
+        """Record the whole row where a key changes: while a snapshot is taken, the row may come from where it has not been yet."""
 
     def insert(self, row: dict[str, Any], shape_index: int) -> bytes:
         """The JSON of an insert, from a row's recorded values.
@@ -99,6 +101,12 @@ class Projection:
             key[field] = convert(value)  # type: ignore[arg-type] # UNSENT is excluded above
         return key
 
+    def key_values(self, texts: Sequence[bytes]) -> list[object]:
+        """The key's values from their texts in the order of the table's columns, as `from` and `to` of a snapshot hold them."""
+        by_column = sorted(self._key, key=lambda column: column[0])
+        values = {field: convert(text) for (_, field, convert), text in zip(by_column, texts, strict=True)}
+        return [values[field] for field in self.shape.key]
+
     def _keyless(self, field: str) -> Refused:
         return Refused(
             f"{self.shape.table}: a row arrived without {field}, a field of the key of {self.entity}",
@@ -147,6 +155,9 @@ class Projection:
             return None
         item: dict[str, Any] = {"op": "update", "entity": self.entity, "shape": shape_index, "key": self.key(old)}
         if not self._key_fields.isdisjoint(after):
+            if self.whole_rekeys:
+                whole = [was if now is UNSENT else now for now, was in zip(new, old, strict=True)]
+                return _dumps(self._update_by_key(old, whole, shape_index))
             item["op"] = "rekey"
             item["newkey"] = self.key(new)
         item["image"] = "full"

@@ -33,7 +33,7 @@ class LogState:
         genesis: Item 2 of the genesis record, and of later source and gap records what they change of it.
         position: The source's position of the last record.
         commit: Of the last whole commit: its position and xid; empty before the first.
-        schemas: Hashes of the app schemas recorded, in order.
+        schemas: Hash of each app schema recorded to the seq of its first record.
         shapes: Hashes of the shapes recorded.
         snapshots: Entity to the progress of its snapshot in this epoch.
     """
@@ -44,7 +44,7 @@ class LogState:
     genesis: dict[str, Any] = field(default_factory=dict[str, Any])
     position: str = ""
     commit: dict[str, Any] = field(default_factory=dict[str, Any])
-    schemas: list[str] = field(default_factory=list[str])
+    schemas: dict[str, int] = field(default_factory=dict[str, int])
     shapes: set[str] = field(default_factory=set[str])
     snapshots: dict[str, Progress] = field(default_factory=dict[str, Progress])
 
@@ -62,8 +62,7 @@ class LogState:
                 case "shape":
                     self.shapes.update(header.get("shapes", ()))
                 case "schema":
-                    if header["schema"] not in self.schemas:
-                        self.schemas.append(header["schema"])
+                    self.schemas.setdefault(header["schema"], record.seq)
                 case "snapshot":
                     self._snapshot(record)
                 case "genesis" | "gap" | "source":

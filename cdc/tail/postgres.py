@@ -15,15 +15,17 @@ import psycopg
 from psycopg import pq
 
 from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
+from ...schemas.position import PG_EPOCH_OFFSET_US
 from .catalog import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line, sql_name
 from .pgoutput import Assembler, Transaction
 
 _keepalive = Struct(">QQB").unpack_from
 _status = Struct(">cQQQQB").pack
 
-POSTGRES_EPOCH_US = 946_684_800_000_000
 STATUS_INTERVAL_S = 1.0
 """How often a position is acknowledged: each one makes the server write its slot, so not with every flush."""
+
+ASK_INTERVAL_S = 0.1
 
 POLL_BYTES_MAX = 1024 * 1024
 """Raw bytes that one poll returns at most, so that a backlog is flushed in steps."""
@@ -47,7 +49,7 @@ class Stream:
         self._readable = select.poll()
         self._readable.register(self._pgconn.socket, select.POLLIN)
         self._acknowledged = 0
-        self._status_at = 0.0
+        self._status_at = self._asked_at = 0.0
         self.server_end = 0
         """The furthest WAL position the server has told of."""
         self.reply_due = False
@@ -101,18 +103,30 @@ class Stream:
 
     def acknowledge(self, position: int, *, now: bool = False) -> None:
         """Tell the server that everything up to `position` is durable here; at most once a second unless `now`."""
-        moment = time.monotonic()
-        if not (now or self.reply_due) and moment - self._status_at < STATUS_INTERVAL_S:
-            return
-        clock = time.time_ns() // 1000 - POSTGRES_EPOCH_US
+        if now or self.reply_due or time.monotonic() - self._status_at >= STATUS_INTERVAL_S:
+            self._acknowledged = position
+            self.reply_due = False
+            self._send_status(ask=False)
+
+    def keep_alive(self) -> None:
+        """Repeat the last acknowledgement, where something else takes long."""
+        self.acknowledge(self._acknowledged)
+
+    def ask(self) -> None:
+        """Ask the server how far it has read, at most ten times a second; `server_end` will say it."""
+        if time.monotonic() - self._asked_at >= ASK_INTERVAL_S:
+            self._asked_at = time.monotonic()
+            self._send_status(ask=True)
+
+    def _send_status(self, *, ask: bool) -> None:
+        clock = time.time_ns() // 1000 - PG_EPOCH_OFFSET_US
+        position = self._acknowledged
         try:
-            self._pgconn.put_copy_data(_status(b"r", position, position, position, clock, 0))
+            self._pgconn.put_copy_data(_status(b"r", position, position, position, clock, ask))
             self._flush()
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the replication connection was cut: {one_line(exc)}") from exc
-        self._status_at = moment
-        self._acknowledged = position
-        self.reply_due = False
+        self._status_at = time.monotonic()
 
     def close(self) -> None:
         """End the connection; the slot is free at once."""

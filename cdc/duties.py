@@ -1,0 +1,189 @@
+"""What a worker does beside the stream: commands, late session records, new app schemas, snapshots, a look at the publication.
+
+Everything here appends to the same chain as the stream, between two transactions and never inside one.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+
+import orjson
+
+from ..schemas.errors import CommitLogError, UsageError
+from ..schemas.record import Head
+from ..transforms.registry import Registry
+from . import schema_store
+from .commits import Committer
+from .config import Config
+from .failpoint import failpoint
+from .late_sessions import LateSessions
+from .log.chain import ChainWriter, Extras
+from .log.embedded import Writer
+from .log.inbox import Inbox, Request
+from .log.state import LogState
+from .snapshot import Snapshotter
+from .source_check import check_published
+from .tail.catalog import Catalog
+from .tail.pgoutput import Transaction
+from .tail.postgres import Stream
+
+log = logging.getLogger("commitlog")
+
+INTERVAL_S = 0.2
+CHECK_S = 5.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """What duties work with: those of one session of the worker."""
+
+    config: Config
+    writer: Writer
+    chain: ChainWriter
+    state: LogState
+    committer: Committer
+    catalog: Catalog
+    stream: Stream
+
+
+class Duties:
+    """The duties of one session.
+
+    Args:
+        parts: What they work with.
+        registry: The app schemas in force at the start; `registry` is always those in force now.
+    """
+
+    def __init__(self, parts: Parts, registry: Registry) -> None:
+        self._p = parts
+        self._inbox = Inbox(parts.writer.location)
+        self._sessions = LateSessions(parts.writer.location, alive=parts.stream.keep_alive)
+        self._snapshots: Snapshotter | None = None
+        self._at = self._checked_at = time.monotonic()
+        parts.committer.lookup = self._sessions.lookup
+        self.use(registry)
+
+    def close(self) -> None:
+        """Close files and connections."""
+        self._sessions.close()
+        if self._snapshots is not None:
+            self._snapshots.close()
+
+    def use(self, registry: Registry) -> None:
+        """Let app schemas hold from the next transaction on."""
+        self.registry = self._p.committer.registry = registry
+        if self._snapshots is not None:
+            self._snapshots.close()
+        self._snapshots = self._snapshotter()
+
+    def observe(self, transaction: Transaction) -> None:
+        """Tell a snapshot in hand of a transaction that was just committed to the log."""
+        if self._snapshots is not None:
+            self._snapshots.observe(transaction)
+
+    def perform(self, readable_end: int) -> None:
+        """Do what is due.
+
+        Args:
+            readable_end: Up to where everything was read from the source.
+
+        Raises:
+            CommitLogError: The source or the log does not allow going on.
+        """
+        self._snapshot(readable_end)
+        now = time.monotonic()
+        if now - self._at < INTERVAL_S:
+            return
+        self._at = now
+        self._p.committer.refresh()
+        for request in self._inbox.pending():
+            self._answer(request)
+        self._amend()
+        if now - self._checked_at >= CHECK_S:
+            self._checked_at = now
+            check_published(self._p.catalog, self._p.config.source, self.registry, started=True)
+
+    def _append(self, line: bytes) -> Head:
+        head = self._p.chain.head
+        self._p.writer.append(line, head)
+        return head
+
+    def _answer(self, request: Request) -> None:
+        """Do what a command asks, durably, before it is told so."""
+        p = self._p
+        try:
+            if request.kind != schema_store.REQUEST:
+                raise UsageError(f"the worker knows no request {request.kind!r}", hint="use one version of commitlog")
+            schema = schema_store.parse_request(request.payload)
+            registry = Registry([*self.registry.schemas, schema])
+            schema.check(p.config.log.visibility)
+            check_published(p.catalog, p.config.source, registry, started=False)
+        except CommitLogError as exc:
+            log.warning("request refused: %s", exc)
+            request.refuse(exc)
+            return
+        seq = schema_store.add(schema, p.config, state=p.state, chain=p.chain, append=p.writer.append)
+        p.writer.flush()
+        self.use(registry)
+        log.info("app schema %s taken in, record %d", schema.id[:12], seq)
+        request.answer({"seq": seq, "schema": schema.id})
+
+    def _amend(self) -> None:
+        """Append what session records that came late say of commits already in the log."""
+        p, sessions = self._p, self._sessions
+        if not sessions.waiting():
+            return
+        p.writer.flush()  # the index sees durable records only
+        count = 0
+        for ref, by in sessions.amends():
+            self._append(p.chain.raw("amend", [orjson.dumps(by), b"{}"], extras=Extras(ref=ref)))
+            count += 1
+        p.writer.flush()
+        sessions.done()
+        if count:
+            log.info("%d commits amended by session records", count)
+
+    def _snapshotter(self) -> Snapshotter | None:
+        """What takes the snapshots that the log still lacks; None when it lacks none, or no schema is the default."""
+        default, config = self.registry.default, self._p.config
+        if default is None:
+            return None
+        snapshots = Snapshotter(
+            config.source.conninfo(),
+            schema=default,
+            visibility=config.log.visibility,
+            progress=self._p.state.snapshots,
+            limits=config.limits,
+        )
+        if not snapshots.done:
+            return snapshots
+        snapshots.close()
+        return None
+
+    def _snapshot(self, readable_end: int) -> None:
+        """Go one step on with the snapshots: read a chunk, or append the one in hand when the stream has come so far."""
+        snapshots = self._snapshots
+        if snapshots is None:
+            return
+        if snapshots.chunk is None:
+            if not snapshots.take() and snapshots.done:
+                log.info("snapshots complete")
+                snapshots.close()
+                self._snapshots = None
+            return
+        if snapshots.chunk.spoiled:
+            snapshots.chunk = None
+        elif readable_end < snapshots.chunk.due:
+            self._p.stream.ask()
+        else:
+            self._record_chunk(snapshots)
+
+    def _record_chunk(self, snapshots: Snapshotter) -> None:
+        p = self._p
+        schema = p.committer.recorded(snapshots.schema)
+        projection, meta, items = snapshots.finish()
+        p.committer.announce(projection, schema)
+        failpoint("in_snapshot_chunk")
+        extras = Extras(schema=schema.id, shapes=(projection.shape_id,))
+        self._append(p.chain.record("snapshot", items, meta=meta, extras=extras))
+        log.info("snapshot of %s: %d rows, %s", meta["entity"], len(items), "complete" if meta["last"] else "goes on")

@@ -1,0 +1,88 @@
+"""Session records that come after their commits: for each such commit an amend record, once.
+
+A commit never waits for the mesh. The importer adds records to the store; here every new one is compared with the commits of its
+request, which the index finds. How far that has come is kept in the store, after the amends are durable: a crash in between looks
+again and finds them amended.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from ..schemas.record import Head
+from ..transforms.join import corroborated
+from .log.index import Index
+from .log.location import Location
+from .sessions import SessionRecord, Store, mask_request, path_of
+
+BATCH = 500
+"""Session records looked at in one go, so that the stream is not kept waiting."""
+
+
+class LateSessions:
+    """The worker's side of the session store of one log.
+
+    Args:
+        location: The log.
+        alive: Called while the index catches up, which may take long: keeps the source's connection alive.
+    """
+
+    def __init__(self, location: Location, *, alive: Callable[[], None]) -> None:
+        self._location, self._alive = location, alive
+        self._store: Store | None = None
+        self._index: Index | None = None
+        self._seen = -1
+
+    def lookup(self, request: str, time_us: int) -> SessionRecord | None:
+        """The mesh's record of a request, or None."""
+        return None if self._store is None else self._store.lookup(request, time_us)
+
+    def waiting(self) -> bool:
+        """Whether records have come that no commit was compared with yet."""
+        if self._store is None:
+            self._store = Store.open(path_of(self._location))
+            if self._store is None:
+                return False
+            self._seen = self._store.amended_through()
+        return self._store.max_rowid() > self._seen
+
+    def amends(self) -> Iterator[tuple[Head, dict[str, Any]]]:
+        """The commits that the next records corroborate, each with its new `by`. The log must be flushed before.
+
+        Raises:
+            VerificationFailed: The log is damaged.
+        """
+        if self._store is None:
+            return
+        if self._index is None:
+            self._index = Index(self._location, request_key=mask_request)
+        self._index.refresh(lambda done, total: self._alive())
+        for session in self._store.since(self._seen, BATCH):
+            for commit in self._index.commits_of_request(session.request):
+                time_us = microseconds(commit.time)
+                nearest = self._store.lookup(session.request, time_us)
+                if commit.kind != "commit" or commit.assurance != 1 or nearest is None:
+                    continue
+                record = self._index.record(commit.seq)
+                joined = corroborated(record.items()[0], nearest, time_us)
+                if joined["assurance"] == 2:
+                    yield record.head, joined
+            self._seen = session.id
+
+    def done(self) -> None:
+        """Remember how far `amends` came. The amend records must be durable before."""
+        if self._store is not None:
+            self._store.set_amended_through(self._seen)
+
+    def close(self) -> None:
+        """Close store and index."""
+        if self._store is not None:
+            self._store.close()
+        if self._index is not None:
+            self._index.close()
+
+
+def microseconds(time: str) -> int:
+    """`2026-11-22T10:11:12.345678Z` as microseconds since 1970."""
+    moment = datetime.fromisoformat(time)
+    return (int(moment.timestamp()) * 1_000_000) + moment.microsecond

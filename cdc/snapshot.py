@@ -1,0 +1,309 @@
+"""Snapshots: the rows that were there before the log began, recorded chunk by chunk while the stream goes on.
+
+A chunk is read in a short transaction of its own, together with that transaction's snapshot. It is appended only when everything the
+snapshot could see is in the log; what later transactions did to its rows in the meantime is laid over them. So a chunk is the exact
+state of its range at its place in the log. To resume is to go on after the last chunk in the log.
+
+Source: DBLog (Andreakis, Papapanagiotou 2020) for chunks beside a stream; visibility by transaction id instead of watermarks, so that
+nothing is written to the source, and transactions waiting for a standby are told apart.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import pq
+
+from ..schemas.change import DELETE, INSERT, UNSENT, RawRow
+from ..schemas.errors import Refused, Unreachable
+from ..schemas.position import parse_lsn
+from ..schemas.shape import Shape
+from ..transforms.app_schema import AppSchema, Entity
+from ..transforms.project import Projection
+from .config import Limits
+from .log.state import Progress
+from .tail.catalog import Catalog, Table, connect, one_line, sql_name
+from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
+from .tail.pgtypes import to_text
+from .tail.shapes import project
+
+RECENT_TRANSACTIONS = 65_536
+"""Transactions remembered as decoded: one that a snapshot still calls running has waited for a standby, and spoils it."""
+
+OMITTED_MAX = 100_000
+"""Keys that may come into a table while a chunk of it waits; above that it is read again, so that memory stays bounded."""
+
+_WAL_PAGE_BYTES = 8192
+_WAL_PAGE_HEADER_BYTES = 40
+
+Key = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """What a snapshot sees: `pg_current_snapshot()`, in 64-bit transaction ids."""
+
+    xmin: int
+    xmax: int
+    running: frozenset[int]
+
+    @classmethod
+    def parse(cls, text: str) -> "Visibility":
+        """Read `xmin:xmax:xip,…`."""
+        xmin, xmax, running = text.split(":")
+        return cls(int(xmin), int(xmax), frozenset(int(x) for x in running.split(",") if x))
+
+    def widen(self, xid: int) -> int:
+        """The 64-bit id of a 32-bit one, which is never half the circle away from the snapshot."""
+        wide = (self.xmax & ~0xFFFFFFFF) | xid
+        if wide - self.xmax > 1 << 31:
+            return wide - (1 << 32)
+        if self.xmax - wide > 1 << 31:
+            return wide + (1 << 32)
+        return wide
+
+    def sees(self, xid: int) -> bool:
+        """Whether the snapshot sees a committed transaction, by its 32-bit id."""
+        wide = self.widen(xid)
+        return wide < self.xmin or (wide < self.xmax and wide not in self.running)
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows of one entity, not yet in the log.
+
+    Args:
+        entity: Whose.
+        projection: How its rows become items.
+        start: The key before the range, None for the first chunk.
+        end: The last key of the range, None for the last chunk.
+        rows: Key to row, both the source's text.
+        visibility: What the chunk's snapshot saw.
+        due: The WAL position up to which the stream must have come.
+        table: The columns as they were read, to notice a change of the table in the meantime.
+        places: Where the key stands in a row.
+        omitted: Keys that came into the table after the chunk was read, within its range or not: commits have them.
+        spoiled: It cannot be made right any more and must be read again.
+    """
+
+    entity: Entity
+    projection: Projection
+    start: list[object] | None
+    end: list[object] | None
+    rows: dict[Key, RawRow]
+    visibility: Visibility
+    due: int
+    table: Table
+    places: list[int]
+    omitted: set[Key] = field(default_factory=set[Key])
+    spoiled: bool = False
+
+    def omit(self, key: Key) -> None:
+        """Leave a key to the commit that brought it here after the chunk was read."""
+        self.rows.pop(key, None)
+        self.omitted.add(key)
+        self.spoiled = self.spoiled or len(self.omitted) > OMITTED_MAX
+
+
+class Snapshotter:
+    """Takes the snapshots that a log still lacks, one chunk at a time.
+
+    Args:
+        url: The source.
+        schema: Says which entities, and which of their fields.
+        visibility: That of the log.
+        progress: The log's own record of how far each entity has come; kept up to date here.
+        limits: Rows and bytes of a chunk.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: AppSchema,
+        visibility: str,
+        progress: dict[str, Progress],
+        limits: Limits,
+    ) -> None:
+        self._url, self.schema, self._visibility = url, schema, visibility
+        self._progress, self._rows_max, self._bytes_max = progress, limits.snapshot_rows, limits.part_bytes
+        self._catalog = Catalog(url)
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._recent: deque[int] = deque(maxlen=RECENT_TRANSACTIONS)
+        self.chunk: Chunk | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every entity has its whole snapshot."""
+        return self.chunk is None and not self._missing()
+
+    def _missing(self) -> list[Entity]:
+        return [
+            entity
+            for name, entity in sorted(self.schema.entities.items())
+            if entity.published(self._visibility) and not (name in self._progress and self._progress[name].last)
+        ]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._catalog.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def observe(self, transaction: Transaction) -> None:
+        """Lay over the chunk in hand what a transaction, just committed to the log, did to its rows."""
+        self._recent.append(transaction.xid)
+        chunk = self.chunk
+        if chunk is None or chunk.visibility.sees(transaction.xid):
+            return
+        for relation, data in transaction.changes:
+            if isinstance(relation, tuple):
+                if any(r.table == chunk.entity.table for r in relation):
+                    chunk.rows.clear()
+            elif relation.table == chunk.entity.table:
+                self._lay_over(chunk, relation, data)
+
+    def _lay_over(self, chunk: Chunk, relation: Relation, data: bytes) -> None:
+        if [c.name for c in relation.columns] != [c.name for c in chunk.table.columns]:
+            chunk.spoiled = True
+            return
+        op, old, _, new = parse_change(data)
+        places = chunk.places
+        if op == INSERT:
+            chunk.omit(_key(new, places))
+            return
+        before = _key(old or new, places)
+        present = chunk.rows.pop(before, None)
+        if op == DELETE or new is None:
+            return
+        after = _key(new, places) or before
+        if after != before:
+            chunk.omit(after)
+        elif present is not None:
+            chunk.rows[before] = [was if now is UNSENT else now for now, was in zip(new, present, strict=True)]
+
+    def take(self) -> bool:
+        """Read the next chunk. False when there is none left, or the moment is not right.
+
+        Raises:
+            Unreachable: The source does not answer.
+            Refused: A table may not be read.
+        """
+        for entity in self._missing():
+            table = self._catalog.table(*entity.table)
+            if table is None:
+                continue
+            self.chunk = self._read(entity, _streamed(table))
+            return self.chunk is not None
+        return False
+
+    def _read(self, entity: Entity, table: Table) -> Chunk | None:
+        relation = Relation(
+            0,
+            table.namespace,
+            table.name,
+            table.identity,
+            tuple(RelationColumn(c.name, False, c.type_oid, c.modifier) for c in table.columns),
+        )
+        projection = project(relation, entity, published=entity.published(self._visibility), catalog=self._catalog)
+        progress = self._progress.get(entity.name)
+        start = progress.to if progress else None
+        try:
+            seen, due, rows = self._query(entity, table, projection.shape, start)
+        except psycopg.OperationalError as exc:
+            raise Unreachable(f"the snapshot of {entity.name} cannot be read: {one_line(exc)}") from exc
+        except psycopg.Error as exc:
+            raise Refused(
+                f"the snapshot of {entity.name} cannot be read: {one_line(exc)}", hint="commitlog doctor"
+            ) from exc
+        if any(seen.widen(xid) in seen.running for xid in self._recent):
+            return None
+        last = len(rows) < self._rows_max
+        kept = _fitting(rows, self._bytes_max)
+        last = last and kept == len(rows)
+        places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
+        chunk_rows = {_key(row, places): row for row in rows[:kept]}
+        end = None if last else list(projection.key(rows[kept - 1]).values())
+        return Chunk(entity, projection, start, end, chunk_rows, seen, due, table, places)
+
+    def _query(
+        self, entity: Entity, table: Table, shape: Shape, start: list[object] | None
+    ) -> tuple[Visibility, int, list[RawRow]]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url)
+        connection = self._connection
+        types = {column.field: column for column in shape.columns}
+        order = ", ".join(_ordered(name, types[name].type) for name in entity.key)
+        text = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
+        parameters: list[bytes | None] = []
+        if start is not None:
+            texts = [to_text(types[name].type, value) for name, value in zip(entity.key, start, strict=True)]
+            parameters = [None if value is None else value.encode() for value in texts]
+            bounds = ", ".join(f"${i}::{types[name].engine_type}" for i, name in enumerate(entity.key, 1))
+            text += f" WHERE ({order}) > ({bounds})"
+        text += f" ORDER BY {order} LIMIT {self._rows_max}"
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            row = connection.execute("SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text").fetchone()
+            result = connection.pgconn.exec_params(text.encode(), parameters)
+            if result.status != pq.ExecStatus.TUPLES_OK:
+                raise psycopg.errors.error_from_result(result)
+        finally:
+            connection.execute("ROLLBACK")
+        if row is None:
+            raise Unreachable("the source gave no snapshot")
+        rows: list[RawRow] = [
+            [result.get_value(number, column) for column in range(result.nfields)] for number in range(result.ntuples)
+        ]
+        return Visibility.parse(str(row[0])), _record_end(parse_lsn(str(row[1]))), rows
+
+    def finish(self) -> tuple[Projection, dict[str, object], list[bytes]]:
+        """The chunk in hand as a snapshot record: projection, meta and items. From here on it counts as recorded."""
+        chunk = self.chunk
+        if chunk is None:
+            raise ValueError("there is no chunk to finish")
+        self.chunk = None
+        name, last = chunk.entity.name, chunk.end is None
+        snapshot = self._progress[name].snapshot if name in self._progress else f"{chunk.visibility.xmax:x}"
+        meta: dict[str, object] = {
+            "snapshot": snapshot,
+            "entity": name,
+            "from": chunk.start,
+            "to": chunk.end,
+            "last": last,
+        }
+        if chunk.omitted:
+            meta["omitted"] = [chunk.projection.key_values(key) for key in sorted(chunk.omitted)]
+        self._progress[name] = Progress(snapshot, chunk.end, last)
+        return chunk.projection, meta, [chunk.projection.row(row) for row in chunk.rows.values()]
+
+
+def _key(row: RawRow | None, places: list[int]) -> Key:
+    return tuple(value for place in places if row is not None and isinstance(value := row[place], bytes))
+
+
+def _streamed(table: Table) -> Table:
+    """The table as the stream describes it: generated columns are computed, not sent."""
+    columns = tuple(c for c in table.columns if not c.generated)
+    return Table(table.namespace, table.name, table.identity, table.key, columns)
+
+
+def _ordered(name: str, canonical: str) -> str:
+    """A key column in an order that every database shares: text by its bytes."""
+    return f'{sql_name(name)} COLLATE "C"' if canonical == "text" else sql_name(name)
+
+
+def _fitting(rows: list[RawRow], bytes_max: int) -> int:
+    """How many of the rows fit into one record; at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += sum(len(value) for value in row if isinstance(value, bytes))
+        if size > bytes_max and count:
+            return count
+    return len(rows)
+
+
+def _record_end(insert: int) -> int:
+    """The end of the last record before an insert position, which has already stepped over a new page's header."""
+    over = insert % _WAL_PAGE_BYTES
+    return insert - over if over <= _WAL_PAGE_HEADER_BYTES else insert
