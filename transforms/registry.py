@@ -34,22 +34,8 @@ class Registry:
         self._claims: dict[str, dict[str, AppSchema]] = {}
         self._default: AppSchema | None = None
         for schema in {schema.id: schema for schema in schemas}.values():
-            self._refuse_second_claim(schema)
             self._take(schema)
         self._finish()
-
-    def adding(self, schema: AppSchema) -> "Registry":
-        """The registry after a schema that came later: it takes over the builds it names, and the default if it is one.
-
-        Raises:
-            SchemaError: It is of another database, or claims a table of another app.
-        """
-        later = Registry()
-        later._claims = {build: dict(by_app) for build, by_app in self._claims.items()}
-        later._default = self._default
-        later._take(schema)
-        later._finish()
-        return later
 
     @property
     def schemas(self) -> tuple[AppSchema, ...]:
@@ -102,14 +88,8 @@ class Registry:
 
     def _take(self, schema: AppSchema) -> None:
         for build in schema.builds:
-            self._claims.setdefault(build, {})[schema.app] = schema
-        if schema.default:
-            self._default = schema
-
-    def _refuse_second_claim(self, schema: AppSchema) -> None:
-        for build in schema.builds:
-            other = self._claims.get(build, {}).get(schema.app)
-            if other is not None:
+            other = self._claims.setdefault(build, {}).setdefault(schema.app, schema)
+            if other is not schema:
                 raise SchemaError(
                     f"{other.title} and {schema.title} both name the build {build}", hint="leave it to one of the two"
                 )
@@ -118,6 +98,8 @@ class Registry:
                 f"{self._default.title} and {schema.title} are both the default",
                 hint="leave default: true to one of the two",
             )
+        if schema.default:
+            self._default = schema
 
     def _finish(self) -> None:
         """Work out what resolving needs, once."""

@@ -120,18 +120,6 @@ def test_with_two_apps_a_version_counts_for_its_app_only() -> None:
     assert Registry([OLD]).resolve("", "1.3.0", "shop-web") == (OLD, "version")
 
 
-def test_a_later_schema_takes_over_what_it_names_and_leaves_the_rest() -> None:
-    registry = Registry([OLD, DEFAULT])
-    later = schema("1.3.*", default=True)
-    after = registry.adding(later)
-    assert after.resolve("", "1.3.0") == (later, "version")
-    assert after.resolve("sha256:aa") == (OLD, "build")
-    assert after.resolve("zz") == (later, "default")
-    assert after.schemas == (OLD, later)
-    assert registry.resolve("", "1.3.0") == (OLD, "version"), "the registry before is as it was"
-    assert after.adding(later).schemas == after.schemas, "again is no change"
-
-
 @given(st.lists(st.tuples(st.sampled_from(["", "sha256:aa", "b"]), st.text(max_size=4)), max_size=50))
 def test_a_remembered_answer_is_the_answer(asked: list[tuple[str, str]]) -> None:
     registry = Registry([OLD, NEW, DEFAULT])
