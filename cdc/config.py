@@ -134,6 +134,16 @@ class Config:
         """The folder of the worker's own memory, beside the configuration file and outside the log."""
         return self.folder / STATE_FOLDER
 
+    @property
+    def memory_path(self) -> Path:
+        """Where the writer remembers the head of its log, outside the log."""
+        return self.state / f"{self.log.location.name}.head"
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state of the log is cached."""
+        return self.state / f"{self.log.location.name}.state.json"
+
 
 @dataclass(frozen=True, slots=True)
 class _Setting:

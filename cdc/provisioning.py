@@ -93,13 +93,13 @@ def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
         )
 
 
-def teardown_steps(catalog: Catalog, source: SourceConfig) -> list[Step]:
+def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool = True) -> list[Step]:
     """What `setup` made and is still there. Replica identities stay: what they were before is not known."""
     steps: list[Step] = []
     if catalog.slot(source.slot) is not None:
         literal = source.slot.replace("'", "''")
         steps.append(Step(f"slot {source.slot}", f"SELECT pg_drop_replication_slot('{literal}')"))
-    if catalog.published(source.publication) is not None:
+    if publication and catalog.published(source.publication) is not None:
         steps.append(Step(f"publication {source.publication}", f"DROP PUBLICATION {sql_name(source.publication)}"))
     return steps
 

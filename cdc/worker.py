@@ -20,7 +20,7 @@ from .failpoint import failpoint
 from .log.chain import ChainWriter, Extras, new_log_id
 from .log.embedded import Writer
 from .log.reader import Reader
-from .log.state import LogState
+from .log.state import state_of
 from .schema_files import load_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
 from .tail.catalog import Catalog, Identity, Slot
@@ -58,7 +58,7 @@ class Worker:
         self.stop = stop or threading.Event()
         self.reload = reload or threading.Event()
         self.location = config.log.location
-        self.state_path = config.state / f"{config.log.location.name}.state.json"
+        self.state_path = config.state_path
         self.waiting_for = ""
         self.registry = load_registry(config.schemas.path)
 
@@ -100,7 +100,7 @@ class Session:
         worker.config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._writer = Writer.open(
             worker.location,
-            memory=worker.config.state / f"{worker.config.log.location.name}.head",
+            memory=worker.config.memory_path,
             segment_bytes=self._limits.segment_bytes,
         )
         self._catalog = Catalog(worker.config.source.conninfo())
@@ -143,7 +143,7 @@ class Session:
             CommitLogError: They do not fit.
         """
         config, catalog = self._config, self._catalog
-        state = self._state = self._fold()
+        state = self._state = state_of(Reader(self._worker.location), self._worker.state_path)
         identity = catalog.identity()
         check_identity(identity, state)
         slot = check_slot(catalog.slot(config.source.slot), config.source, state)
@@ -167,21 +167,6 @@ class Session:
         parts = Parts(config, self._writer, self._chain, state, self._committer, catalog, self._stream)
         self._duties = Duties(parts, self._worker.registry)
         return self._stream, self._duties
-
-    def _fold(self) -> LogState:
-        """The log's state: the cache, and what came after it."""
-        path, head = self._worker.state_path, self._writer.head
-        state = LogState.load(path)
-        reader = Reader(self._worker.location)
-        if state.head.seq > head.seq or (state.log and not self._holds(reader, state.head)):
-            state = LogState()
-        if head.seq > state.head.seq:
-            state.fold(reader.records(state.head.seq + 1, after=state.head if state.head.seq >= 0 else None))
-            state.save(path)
-        return state
-
-    def _holds(self, reader: Reader, head: Head) -> bool:
-        return reader.record(head.seq).hash == head.hash
 
     def _genesis(self, identity: Identity, slot: Slot) -> None:
         """Begin a new log where the slot stands: everything since `setup` will be in it."""

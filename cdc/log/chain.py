@@ -127,6 +127,7 @@ class ChainWriter:
 
     def raw(self, kind: str, items: Sequence[bytes], *, position: str = "", extras: Extras = NO_EXTRAS) -> bytes:
         """As `record`, with items 0 and 1 given."""
+        self.tick()
         id_ = f"{self.log}:{self.epoch}:{self.head.seq + 1}"
         return self._line(kind, id_, self._clock.now(), position or self.position, items, extras)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.record import EMPTY, Head, Record
+from .reader import Reader
 
 
 @dataclass(slots=True)
@@ -109,3 +110,20 @@ class LogState:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
         return state
+
+
+def state_of(reader: Reader, cache: Path) -> LogState:
+    """The state of a log: the cache where it is of this log, and what came after it; the cache is brought up to date.
+
+    Raises:
+        VerificationFailed: The log is damaged.
+    """
+    head = reader.head()
+    state = LogState.load(cache)
+    known = 0 <= state.head.seq <= head.seq and reader.record(state.head.seq).hash == state.head.hash
+    if not known:
+        state = LogState()
+    if head.seq > state.head.seq:
+        state.fold(reader.records(state.head.seq + 1, after=state.head if known else None))
+        state.save(cache)
+    return state

@@ -1,0 +1,102 @@
+"""Going on after lost history, by an operator's order: a gap that everyone can see, a new epoch, new snapshots.
+
+Nothing of the log is changed or dropped. What the source still has is used: a slot that merely stands further on stays; one that is
+gone, lost or of another server is made anew.
+"""
+
+from collections.abc import Iterator
+
+import orjson
+
+from ..schemas.errors import HistoryLost, Refused
+from ..schemas.position import format_lsn, parse_lsn
+from . import provisioning
+from .config import Config
+from .log.chain import ChainWriter
+from .log.embedded import Writer
+from .log.reader import Reader
+from .log.state import LogState, state_of
+from .schema_files import load_registry
+from .source_check import check_identity, check_published, check_slot
+from .tail.catalog import Catalog, Identity, Slot
+
+
+def resume(config: Config, *, accept_gap: bool) -> Iterator[str]:
+    """Do it, and say what is done, a line at a time.
+
+    Args:
+        config: Of the worker, which must not run.
+        accept_gap: Without it nothing is changed.
+
+    Raises:
+        HistoryLost: History is lost and `accept_gap` is false.
+        Refused: There is no log yet, or the source is not ready.
+        Locked: A worker runs.
+    """
+    location = config.log.location
+    catalog = Catalog(config.source.conninfo())
+    try:
+        with Writer.open(location, memory=config.memory_path) as writer:
+            state = state_of(Reader(location), config.state_path)
+            if not state.genesis:
+                raise Refused(f"log {location} has not begun", hint="commitlog run")
+            lost = _lost(config, catalog, state)
+            if lost is None and not accept_gap:
+                yield "nothing is lost: commitlog run goes on by itself"
+                return
+            if not accept_gap:
+                raise lost or HistoryLost("")
+            reason = str(lost) if lost else "an operator asked for it"
+            yield from _go_on(config, catalog, state, writer, reason)
+    finally:
+        catalog.close()
+
+
+def _lost(config: Config, catalog: Catalog, state: LogState) -> HistoryLost | None:
+    try:
+        check_identity(catalog.identity(), state)
+        check_slot(catalog.slot(config.source.slot), config.source, state)
+        check_published(catalog, config.source, load_registry(config.schemas.path), started=True)
+    except HistoryLost as exc:
+        return exc
+    return None
+
+
+def _go_on(config: Config, catalog: Catalog, state: LogState, writer: Writer, reason: str) -> Iterator[str]:
+    identity = catalog.identity()
+    slot = catalog.slot(config.source.slot)
+    if slot is not None and slot.wal_status == "lost":
+        for step in provisioning.teardown_steps(catalog, config.source, publication=False):
+            provisioning.execute(catalog, step)
+            yield f"dropped: {step.text}, whose WAL is gone"
+    for step in provisioning.setup_steps(catalog, config.source, load_registry(config.schemas.path)):
+        provisioning.execute(catalog, step)
+        yield f"done: {step.text}"
+    slot = catalog.slot(config.source.slot)
+    if slot is None:
+        raise Refused(f"slot {config.source.slot!r} could not be made", hint="commitlog doctor")
+    resumed_at = _resumed_at(state, identity, slot)
+    chain = ChainWriter(
+        state.log, epoch=state.epoch + 1, engine="postgresql", head=writer.head, position=state.position
+    )
+    item = {
+        "reason": reason,
+        "lost_after": state.position,
+        "resumed_at": resumed_at,
+        "system": identity.system,
+        "timeline": identity.timeline,
+        "database": identity.database,
+    }
+    line = chain.record("gap", [orjson.dumps(item)], position=resumed_at)
+    writer.append(line, chain.head)
+    writer.flush()
+    yield f"record {chain.head.seq}: gap after {state.position}, epoch {state.epoch + 1} begins at {resumed_at}"
+    yield "next: commitlog run takes new snapshots of every table"
+
+
+def _resumed_at(state: LogState, identity: Identity, slot: Slot) -> str:
+    """Where the log goes on: where the slot stands, or further where the same history was already read."""
+    same = (identity.system, identity.timeline) == (state.genesis["system"], state.genesis["timeline"])
+    if same and parse_lsn(state.position) <= identity.wal_end:
+        return format_lsn(max(slot.confirmed, parse_lsn(state.position)))
+    return format_lsn(slot.confirmed)
