@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal, NoReturn, TypeGuard
 
-from .errors import RecordError, UnknownFormat, VerificationFailed
+from .errors import RecordError, UnknownFormat, UsageError, VerificationFailed
 from .tree import ITEM_SALT_BYTES, SALT_BYTES, leaf_hash, root_of_leaves, tree_root
 
 FORMAT = 1
@@ -25,9 +25,7 @@ _OPEN, _BODY = b'{"header":', b',"body":'
 _RECORDED = re.compile(rb',"recorded":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"}')
 _TAIL_BYTES = len(',"recorded":"2026-11-22T10:11:12.345678Z"}')
 _DIGEST, _LOG = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{32}")
-# Possessive, and at peace with a string that never ends: no input makes it look at a byte twice.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_NOT_BRACKETS, _ONE_BRACKET = bytes(set(range(256)) - set(b"[]{}")), bytes.maketrans(b"{}", b"[]")
+_ONE_BRACKET, _NOT_STRUCTURE = bytes.maketrans(b"{}", b"[]"), bytes(set(range(256)) - set(b'[]{}"'))
 _WHOLE, _REDACTED = ["salt", "items"], ["redacted", "leaves"]
 _ITEMS_MIN = 2  # by and meta
 _HEADER_TYPES: tuple[tuple[str, type], ...] = (
@@ -48,11 +46,11 @@ class Head:
         """Read `SEQ:HASH`.
 
         Raises:
-            RecordError: It is something else.
+            UsageError: It is something else.
         """
         seq, colon, digest = text.partition(":")
-        if not (colon and seq.isdecimal() and len(seq) < 20 and is_digest(digest)):
-            raise RecordError(f"{text!r} is not a head", hint="a head is SEQ:HASH, as commitlog status prints it")
+        if not (colon and seq.isascii() and seq.isdecimal() and len(seq) < 20 and is_digest(digest)):
+            raise UsageError(f"{text!r} is not a head", hint="a head is SEQ:HASH, as commitlog status prints it")
         return cls(int(seq), digest)
 
     def __str__(self) -> str:
@@ -299,7 +297,9 @@ def is_shallow(data: bytes) -> bool:
     """Whether JSON is nested at most `NESTING_MAX` deep; found without parsing it. False where brackets do not match."""
     if data.count(b"[") + data.count(b"{") <= NESTING_MAX:
         return True
-    brackets = _STRING.sub(b"", data).translate(_ONE_BRACKET, _NOT_BRACKETS)
+    # Escapes go first, so that every quote that is left begins or ends a string, and every second piece is outside of one.
+    quoted = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ONE_BRACKET, _NOT_STRUCTURE)
+    brackets = b"".join(quoted.split(b'"')[::2])
     for _ in range(NESTING_MAX):
         brackets = brackets.replace(b"[]", b"")
         if not brackets:

@@ -1,0 +1,506 @@
+"""The embedded log's files: what a writer finds when it comes back, and what it refuses to go on from."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from golden import make
+
+from commitlog.cdc.log.embedded import Writer
+from commitlog.cdc.log.headfile import HEAD_BYTES, DurableHead, read_headfile
+from commitlog.cdc.log.location import Location
+from commitlog.cdc.log.reader import Reader
+from commitlog.cdc.log.segment import first_seqs, seek, segment_name
+from commitlog.cdc.log.verify import verify
+from commitlog.schemas.errors import (
+    HistoryLost,
+    LogUnwritable,
+    RecordError,
+    Refused,
+    UnknownFormat,
+    UsageError,
+    VerificationFailed,
+)
+from commitlog.schemas.record import Head
+from fixtures.logs import append, chain_after, lay, next_record
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> Location:
+    return Location(tmp_path / "logs", "shop")
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "shop.head"
+
+
+def last_segment(location: Location) -> Path:
+    return location.segments / segment_name(first_seqs(location.segments)[-1])
+
+
+@pytest.mark.parametrize(
+    ("url", "folder", "name"),
+    [
+        ("file:logs#shop", "logs", "shop"),
+        ("file:/var/logs#shop", "/var/logs", "shop"),
+        ("file:///var/logs#shop-2_b", "/var/logs", "shop-2_b"),
+        ("file:a#b#c", "a#b", "c"),
+    ],
+)
+def test_a_location_is_read_and_written(url: str, folder: str, name: str) -> None:
+    location = Location.parse(url)
+    assert location == Location(Path(folder), name)
+    assert Location.parse(str(location)) == location
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "logs#shop",
+        "file:#shop",
+        "file:logs",
+        "file:logs#",
+        "file:logs#../x",
+        "file:logs#Shop",
+        "file:logs#" + "a" * 65,
+        "kafka:x#y",
+    ],
+)
+def test_what_is_no_location_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError):
+        Location.parse(url)
+
+
+def test_files_are_for_their_owner_only(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory, segment_bytes=100) as writer:
+        append(writer)
+        append(writer)
+    paths = [location.folder, *location.folder.rglob("*"), memory.parent, memory]
+    modes = {str(path): oct(stat.S_IMODE(path.stat().st_mode)) for path in paths}
+    assert modes == {str(path): "0o700" if path.is_dir() else "0o600" for path in paths}
+
+
+def test_segments_are_closed_at_their_size_and_read_as_one(location: Location) -> None:
+    with Writer.open(location, memory=None, segment_bytes=2000) as writer:
+        heads = [head for _ in range(20) for head in append(writer, 2)]
+    sizes = [(location.segments / segment_name(first)).stat().st_size for first in first_seqs(location.segments)]
+    assert len(sizes) > 5
+    assert all(2000 <= size < 4000 for size in sizes[:-1])
+    assert [record.head for record in Reader(location).records()] == heads
+    with Writer.open(location, memory=None, segment_bytes=2000) as writer:
+        assert writer.head == heads[-1]
+
+
+def test_a_place_in_a_segment_is_found_from_any_mark(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    lines = [b"x" * (number * 7919 % 3000) + b"\n" for number in range(3000)]
+    path.write_bytes(b"".join(lines))
+    fd = os.open(path, os.O_RDONLY)
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line))
+    marks = [(0, 0)]
+    try:
+        order = [2999, 0, 1, 1500, 700, 3000, 2998, *range(0, 3000, 97)]
+        assert [seek(fd, count, marks) for count in order] == [offsets[count] for count in order]
+        assert len(marks) > 3
+        assert seek(fd, 5000, marks) == offsets[-1]
+    finally:
+        os.close(fd)
+
+
+def test_the_head_file_is_what_the_specification_says(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        (head,) = append(writer)
+    data = location.head.read_bytes()
+    end = last_segment(location).stat().st_size
+    assert data.startswith(
+        b'{"seq":0,"hash":"%b","segment":"%020d.jsonl","end":%d,"check":"' % (head.hash.encode(), 0, end)
+    )
+    assert len(data) == HEAD_BYTES
+    assert data.endswith(b" \n")
+    assert read_headfile(location.head) == DurableHead(head, segment_name(0), end)
+
+
+def test_no_byte_of_the_head_file_can_change_unseen(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        append(writer)
+    data = location.head.read_bytes()
+    changed = [
+        data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :] for at in range(len(data)) for flip in (1, 32, 255)
+    ]
+    assert [DurableHead.decode(each) for each in [*changed, b"", data[:-1], data + b" ", b"[1]", b"\xff" * 256]] == [
+        None
+    ] * (len(changed) + 5)
+
+
+def test_a_head_file_cannot_lead_out_of_the_log(location: Location) -> None:
+    data = DurableHead(Head(0, "a" * 64), "../../../etc/passwd", 5).encode()
+    assert DurableHead.decode(data) is None
+
+
+def test_a_head_file_that_is_being_written_is_read_again(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        append(writer)
+    whole = location.head.read_bytes()
+    location.head.write_bytes(whole[:100] + b"?" * 156)
+    threading.Timer(0.02, location.head.write_bytes, [whole]).start()
+    assert Reader(location).head().seq == 0
+
+
+def torn(location: Location, tail: bytes) -> None:
+    with last_segment(location).open("ab") as file:
+        file.write(tail)
+
+
+@pytest.mark.parametrize("cut", [1, 30, 400])
+def test_a_torn_tail_is_cut(location: Location, memory: Path, cut: int) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        heads = append(writer, 3)
+        chain = chain_after(writer)
+        chain.head = writer.head
+        line = next_record(chain, 400)
+    torn(location, line[:-cut])
+
+    with Writer.open(location, memory=memory) as writer:
+        assert (writer.head, writer.adopted, writer.cut_bytes) == (heads[-1], 0, len(line) - cut)
+        heads += append(writer, 2)
+
+    assert [record.head for record in Reader(location).records()] == heads
+
+
+def test_whole_records_behind_the_head_are_adopted(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+        chain = chain_after(writer)
+        chain.head = writer.head
+        lines = [next_record(chain) for _ in range(4)]
+    torn(location, b"".join(lines[:3]) + lines[3][:50])
+    assert Reader(location).head().seq == 2
+
+    with Writer.open(location, memory=memory) as writer:
+        assert (writer.head.seq, writer.adopted, writer.cut_bytes) == (5, 3, 50)
+        assert writer.last is not None
+        assert writer.last.seq == 5
+
+    assert Reader(location).head().seq == 5
+    assert verify(Reader(location)).records == 6
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\0" * 5000,
+        b"\n\n\n",
+        make.make().lines[0],
+        make.make().lines[3],
+        b"".join(make.make().lines[3:]),
+    ],
+    ids=["zeros", "feeds", "genesis of another log", "record of another log", "another log"],
+)
+def test_records_that_do_not_follow_are_cut(location: Location, memory: Path, tail: bytes) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        heads = append(writer, 3)
+    torn(location, tail)
+    with Writer.open(location, memory=memory) as writer:
+        assert (writer.head, writer.cut_bytes) == (heads[-1], len(tail))
+
+
+def test_a_record_whose_body_did_not_reach_the_disk_is_cut(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        heads = append(writer, 3)
+        chain = chain_after(writer)
+        chain.head = writer.head
+        line = next_record(chain)
+    torn(location, line.replace(b"xxxx", b"yyyy"))
+    with Writer.open(location, memory=memory) as writer:
+        assert (writer.head, writer.adopted) == (heads[-1], 0)
+
+
+def test_a_segment_begun_before_a_crash_is_taken_away(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        heads = append(writer, 3)
+    (location.segments / segment_name(3)).write_bytes(b"")
+    with Writer.open(location, memory=memory) as writer:
+        assert writer.head == heads[-1]
+        heads += append(writer, 3)
+    assert [record.head for record in Reader(location).records()] == heads
+    assert first_seqs(location.segments) == [0]
+
+
+def test_a_crash_right_after_a_new_segment_was_filled_loses_nothing(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+        chain = chain_after(writer)
+        chain.head = writer.head
+        lines = [next_record(chain), next_record(chain)]
+    (location.segments / segment_name(3)).write_bytes(b"".join(lines))
+    with Writer.open(location, memory=memory) as writer:
+        assert (writer.head.seq, writer.adopted) == (4, 2)
+        append(writer)
+    assert verify(Reader(location)).records == 6
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"?" * 256)], ids=["missing", "damaged"]
+)
+def test_a_lost_head_file_is_found_again_from_the_records(location: Location, memory: Path, damage) -> None:  # type: ignore[no-untyped-def] # a lambda
+    with Writer.open(location, memory=memory, segment_bytes=1000) as writer:
+        heads = [append(writer)[0] for _ in range(10)]
+    damage(location.head)
+    with pytest.raises(VerificationFailed, match="head file"):
+        Reader(location).head()
+
+    with Writer.open(location, memory=memory) as writer:
+        assert writer.head == heads[-1]
+
+    assert Reader(location).head() == heads[-1]
+
+
+def test_without_a_head_file_a_damaged_record_stops_the_writer(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        append(writer, 5)
+    location.head.unlink()
+    path = last_segment(location)
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b'"seq":2', b'"seq":7'))
+    with pytest.raises(VerificationFailed, match="record 2 is damaged"):
+        Writer.open(location, memory=None)
+    assert path.stat().st_size == len(before)
+
+
+def test_a_damaged_record_before_the_last_segment_stops_the_writer(location: Location) -> None:
+    with Writer.open(location, memory=None, segment_bytes=1000) as writer:
+        append(writer)
+        old = location.head.read_bytes()
+        for _ in range(6):
+            append(writer)
+    location.head.write_bytes(old)
+    path = location.segments / segment_name(first_seqs(location.segments)[0])
+    data = path.read_bytes()
+    path.write_bytes(data[:-300] + bytes([data[-300] ^ 1]) + data[-299:])
+    with pytest.raises(VerificationFailed):
+        Writer.open(location, memory=None)
+    assert path.stat().st_size == len(data)
+
+
+@pytest.mark.parametrize("lost", [1, 100, 1500])
+def test_L1_a_log_cut_short_stops_writer_and_reader(location: Location, memory: Path, lost: int) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 5)
+    path = last_segment(location)
+    os.truncate(path, path.stat().st_size - lost)
+    before = path.read_bytes()
+
+    with pytest.raises(HistoryLost, match="no longer holds its durable record 4"):
+        Writer.open(location, memory=memory)
+    with pytest.raises(VerificationFailed):
+        list(Reader(location).records())
+    with pytest.raises(VerificationFailed) as failure:
+        verify(Reader(location))
+
+    assert failure.value.seq in (2, 3, 4)
+    assert path.read_bytes() == before
+
+
+def test_L1_a_missing_segment_is_named(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory, segment_bytes=1000) as writer:
+        for _ in range(10):
+            append(writer)
+    firsts = first_seqs(location.segments)
+    (location.segments / segment_name(firsts[2])).unlink()
+    with pytest.raises(VerificationFailed, match=f"{segment_name(firsts[2])} is missing") as failure:
+        verify(Reader(location))
+    assert failure.value.seq == firsts[2]
+
+    (location.segments / segment_name(firsts[-1])).unlink()
+    with pytest.raises(HistoryLost, match="is missing"):
+        Writer.open(location, memory=memory)
+
+
+def test_L1_a_log_put_back_from_an_older_copy_stops_its_writer(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+        older = (last_segment(location).read_bytes(), location.head.read_bytes())
+        head = append(writer, 2)[-1]
+    last_segment(location).write_bytes(older[0])
+    location.head.write_bytes(older[1])
+
+    assert verify(Reader(location)).records == 3
+    with pytest.raises(HistoryLost, match=f"no longer holds record {head}") as failure:
+        Writer.open(location, memory=memory)
+    assert failure.value.exit_code == 3
+    assert last_segment(location).read_bytes() == older[0]
+
+
+def test_L1_a_log_written_anew_stops_its_writer(location: Location, memory: Path, tmp_path: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+    other = Location(tmp_path / "others", "shop")
+    with Writer.open(other, memory=None) as writer:
+        append(writer, 4, size=20)
+    location.root.rename(tmp_path / "gone")
+    other.root.rename(location.root)
+    with pytest.raises(HistoryLost, match=r"stands in its place|ends at byte|no line ends"):
+        Writer.open(location, memory=memory)
+
+
+def test_L1_a_log_that_is_gone_is_not_begun_again(location: Location, memory: Path, tmp_path: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+    location.root.rename(tmp_path / "gone")
+    with pytest.raises(HistoryLost, match="it ends at record -1"):
+        Writer.open(location, memory=memory)
+
+
+def test_a_damaged_memory_stops_the_writer(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+    memory.write_bytes(memory.read_bytes().replace(b'"seq":2', b'"seq":1'))
+    with pytest.raises(Refused, match="is damaged"):
+        Writer.open(location, memory=memory)
+
+
+def test_a_memory_that_is_behind_is_no_fault(location: Location, memory: Path) -> None:
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 3)
+        older = memory.read_bytes()
+        head = append(writer, 2)[-1]
+    memory.write_bytes(older)
+    with Writer.open(location, memory=memory) as writer:
+        assert writer.head == head
+
+
+def test_a_lock_refused_leaves_no_descriptor(location: Location, memory: Path) -> None:
+    def descriptors() -> list[str]:
+        return sorted(str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.exists())
+
+    with Writer.open(location, memory=memory) as writer:
+        append(writer, 2)
+    before = descriptors()
+    os.truncate(last_segment(location), 10)
+    for _ in range(3):
+        with pytest.raises(HistoryLost):
+            Writer.open(location, memory=memory)
+    assert descriptors() == before
+
+
+def test_L3_a_record_of_a_newer_format_stops_reader_and_verify_by_its_seq(tmp_path: Path) -> None:
+    lines = make.make().lines
+    lines[5] = lines[5].replace(b'{"v":1,', b'{"v":2,')
+    reader = Reader(lay(tmp_path, lines))
+    for read in (lambda: list(reader.records()), lambda: verify(reader)):
+        with pytest.raises(UnknownFormat, match=r"record 5: .*version 2") as failure:
+            read()
+        assert failure.value.exit_code == 4
+
+
+def test_L3_a_writer_never_cuts_what_a_newer_version_wrote(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        append(writer)
+        chain = chain_after(writer)
+        chain.head = writer.head
+        torn(location, next_record(chain).replace(b'{"v":1,', b'{"v":2,'))
+    size = last_segment(location).stat().st_size
+    with pytest.raises(UnknownFormat):
+        Writer.open(location, memory=None)
+    assert last_segment(location).stat().st_size == size
+
+
+def test_a_failed_sync_ends_the_writer_and_nothing_of_it_is_seen(
+    location: Location, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer.open(location, memory=memory)
+    heads = append(writer, 2)
+    calls = []
+
+    def fail(fd: int) -> None:
+        calls.append(fd)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(Refused, match="Input/output error") as failure:
+            append(writer)
+    assert failure.value.retry == "after_operator"
+    with pytest.raises(Refused, match="an earlier write failed"):
+        append(writer)
+    assert len(calls) == 1
+    assert Reader(location).head() == writer.durable == heads[-1]
+    writer.close()
+    with Writer.open(location, memory=memory) as writer:
+        assert (writer.head, writer.adopted) == (heads[-1], 0)
+
+
+def test_a_write_that_comes_short_is_carried_on(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(
+        os, "pwrite", lambda fd, data, at: pwrite(fd, bytes(data)[:100] if len(data) > 256 else data, at)
+    )
+    with Writer.open(location, memory=None) as writer:
+        append(writer, 5, size=1000)
+    monkeypatch.undo()
+    assert verify(Reader(location)).records == 5
+
+
+def test_a_closed_writer_refuses(location: Location) -> None:
+    writer = Writer.open(location, memory=None)
+    writer.close()
+    writer.close()
+    with pytest.raises(Refused, match="it was closed"):
+        append(writer)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises((Refused, LogUnwritable), match="shop"):
+        Writer.open(Location(tmp_path / "logs", "shop"), memory=None)
+
+
+def test_a_line_above_the_limit_is_refused_without_reading_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commitlog.cdc.log.segment.LINE_BYTES_MAX", 3 << 20)
+    location = lay(tmp_path, make.make().lines[:3])
+    with (location.segments / segment_name(0)).open("ab") as file:
+        file.write(b"x" * (5 << 20))
+    location.head.write_bytes(DurableHead(Head(3, "a" * 64), segment_name(0), file_end(location)).encode())
+    with pytest.raises(VerificationFailed, match="above the limit"):
+        list(Reader(location).records())
+
+
+def file_end(location: Location) -> int:
+    return last_segment(location).stat().st_size
+
+
+def test_a_follower_of_a_log_that_is_cut_back_stops(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        append(writer, 2)
+        older = location.head.read_bytes()
+        append(writer, 2)
+        follower = Reader(location).follow(0, stop=threading.Event())
+        assert [next(follower).seq for _ in range(4)] == [0, 1, 2, 3]
+        location.head.write_bytes(older)
+        with pytest.raises(HistoryLost):
+            next(follower)
+
+
+def test_a_head_inside_a_line_is_found(location: Location) -> None:
+    with Writer.open(location, memory=None) as writer:
+        (head,) = append(writer)
+    location.head.write_bytes(DurableHead(head, segment_name(0), file_end(location) - 5).encode())
+    with pytest.raises(VerificationFailed):
+        list(Reader(location).records())
+    with pytest.raises(HistoryLost):
+        Writer.open(location, memory=None)
+
+
+def test_a_record_error_says_which_record_of_which_log(tmp_path: Path) -> None:
+    lines = make.make().lines
+    lines[7] = b"garbage\n"
+    location = lay(tmp_path, lines)
+    with pytest.raises(RecordError, match=r"golden, record 7: the line is not a record") as failure:
+        list(Reader(location).records())
+    assert failure.value.seq == 7
