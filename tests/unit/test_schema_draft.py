@@ -1,0 +1,137 @@
+"""A first app schema from a database's catalogs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commitlog.cdc.schema_draft import classify, draft
+from commitlog.cdc.schema_files import load_text
+from commitlog.cdc.tail.catalog import CatalogColumn, Table
+from commitlog.schemas.errors import Refused
+
+
+def table(
+    name: str, *columns: str, key: tuple[str, ...] = ("id",), namespace: str = "public", engine_type: str = "text"
+) -> Table:
+    described = tuple(
+        CatalogColumn(
+            name=column,
+            type_oid=25,
+            modifier=-1,
+            engine_type=engine_type,
+            canonical="text",
+            nullable=True,
+            generated=False,
+            identity=False,
+            labels=(),
+            collation="",
+        )
+        for column in columns
+    )
+    return Table(namespace, name, "d", key, described)
+
+
+def test_a_draft_marks_what_looks_personal_or_secret_and_explains_itself() -> None:
+    text = draft(
+        [
+            table("users", "id", "name", "Email", "birthDate", "password_hash", "created_at"),
+            table(
+                "order_items", "order_id", "no", "name", "note", "ip_address", key=("order_id", "no"), engine_type="int"
+            ),
+            table("logs", "id", key=()),
+        ],
+        app="shop",
+    )
+    assert "#   public.logs\n" in text
+    assert text.endswith(
+        """
+entities:
+  users:
+    from: public.users
+    key: [id]
+    fields:
+      id: {class: public}  # text
+      name: {class: personal}  # text
+      Email: {class: personal}  # text
+      birthDate: {class: personal}  # text
+      password_hash: {class: internal}  # text
+      created_at: {class: public}  # text
+
+  order_items:
+    from: public.order_items
+    key: [order_id, "no"]
+    fields:
+      order_id: {class: public}  # int
+      "no": {class: public}  # int
+      name: {class: public}  # int
+      note: {class: private}  # int; people write into it what they like
+      ip_address: {class: personal}  # int
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "of", "expected"),
+    [
+        ("email", "orders", "personal"),
+        ("customerEmail", "orders", "personal"),
+        ("phone_number", "orders", "personal"),
+        ("first_name", "orders", "personal"),
+        ("username", "orders", "personal"),
+        ("user_agent", "visits", "personal"),
+        ("remote_addr", "visits", "personal"),
+        ("IP", "visits", "personal"),
+        ("name", "customers", "personal"),
+        ("name", "products", "public"),
+        ("file_name", "users", "public"),
+        ("shipping", "orders", "public"),
+        ("street2", "orders", "personal"),
+        ("api_key", "clients", "internal"),
+        ("password", "users", "internal"),
+        ("comment", "orders", "private"),
+        ("status", "orders", "public"),
+        ("", "orders", "public"),
+    ],
+)
+def test_a_column_is_classed_by_the_words_of_its_name(column: str, of: str, expected: str) -> None:
+    assert classify(column, of) == expected
+
+
+def test_a_database_without_a_key_is_refused() -> None:
+    with pytest.raises(Refused, match="no table with a primary key"):
+        draft([table("logs", "id", key=())], app="shop")
+
+
+def test_a_secret_in_a_key_is_recorded_in_an_own_log_only() -> None:
+    schema = load_text(draft([table("t", "token", key=("token",))], app="a").encode(), origin="t.yaml")
+    assert schema.entities["t"].published("own") == {"token": "personal"}
+
+
+names = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
+) | st.sampled_from(
+    ["no", "null", "1", "~", "a b", 'q"q', "- x", "#", "a: b", "\n", "<<", "order", "Ünïcode", "x\u2028y", "🙂"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(names, names, st.lists(names, min_size=1, max_size=4, unique=True)),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda t: t[:2],
+    ),
+    names,
+)
+def test_n1_a_draft_of_any_names_is_a_schema_that_fits_the_database(
+    tables: list[tuple[str, str, list[str]]], engine_type: str
+) -> None:
+    described = [
+        table(name, *columns, key=(columns[0],), namespace=namespace, engine_type=engine_type)
+        for namespace, name, columns in tables
+    ]
+    schema = load_text(draft(described, app="shop").encode(), origin="draft.yaml")
+    catalog = {t.quoted: [column.name for column in t.columns] for t in described}
+    assert list(schema.problems("own", catalog)) == []
+    assert set(schema.by_table) == {(namespace, name) for namespace, name, _ in tables}
+    assert all(set(schema.by_table[ns, name].fields) == set(columns) for ns, name, columns in tables)
