@@ -5,6 +5,7 @@ record: coverage says later that it was read.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..schemas.change import INSERT
@@ -44,6 +45,16 @@ class UnknownBuild(CommitLogError):
         )
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a worker has done since it started, over all its attempts."""
+
+    commits: int = 0
+    rows: int = 0
+    untagged: int = 0
+    unpublished: int = 0
+
+
 class Committer:
     """Makes commits of transactions.
 
@@ -53,14 +64,15 @@ class Committer:
         config: The worker's configuration.
         catalog: The source's catalogs.
         state: The log's state: which schemas and shapes it holds already.
+        counts: Counted on.
     """
 
     def __init__(
-        self, chain: ChainWriter, append: Append, *, config: Config, catalog: Catalog, state: LogState
+        self, chain: ChainWriter, append: Append, *, config: Config, catalog: Catalog, state: LogState, counts: Counts
     ) -> None:
         self.registry = Registry()
         self.lookup: Lookup = lambda request, time_us: None
-        self.commits = self.rows = self.untagged = self.dropped = 0
+        self.counts = counts
         self._last: Transaction | None = None
         self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
         self._visibility = config.log.visibility
@@ -85,7 +97,7 @@ class Committer:
         schema = self.recorded(resolved[0])
         plans = self._resolve(transaction, schema)
         if plans is None:
-            self.dropped += 1
+            self.counts.unpublished += 1
             return
         try:
             self._project(_Commit(transaction, provenance, schema.id, resolved[1]), plans)
@@ -127,7 +139,7 @@ class Committer:
         if part or len(items) > 2:
             self._emit(commit, items, shapes, (part, True), skipped)
         else:
-            self.dropped += 1
+            self.counts.unpublished += 1
 
     def _emit(
         self, commit: "_Commit", items: list[bytes], shapes: Mapping[str, int], part: tuple[int, bool], skipped: int
@@ -154,9 +166,9 @@ class Committer:
             extras=Extras(commit.schema, tuple(shapes), None if last and not number else part),
         )
         self._append(line, chain.head)
-        self.rows += len(items) - 2
+        self.counts.rows += len(items) - 2
         if last:
-            self.commits += 1
+            self.counts.commits += 1
             self._last = transaction
         else:
             failpoint("between_parts")
@@ -174,7 +186,7 @@ class Committer:
         """Who made it. A request's transactions carry the same tag, so what it means is remembered until `refresh`."""
         tags = transaction.tags
         if not tags:
-            self.untagged += 1
+            self.counts.untagged += 1
             return UNTAGGED
         tag = tags[-1]
         provenance = self._joined.get(tag)

@@ -7,7 +7,6 @@ import time
 
 
 class _Text(logging.Formatter):
-    converter = time.gmtime
     default_msec_format = "%s.%03dZ"
 
     def __init__(self) -> None:
@@ -18,7 +17,6 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    converter = time.gmtime
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
@@ -32,8 +30,10 @@ def configure_logging(form: str) -> None:
     Args:
         form: `text` or `json`.
     """
+    formatter = _Json() if form == "json" else _Text()
+    formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if form == "json" else _Text())
+    handler.setFormatter(formatter)
     logger = logging.getLogger("commitlog")
     logger.handlers = [handler]
     logger.propagate = False

@@ -7,13 +7,14 @@ acknowledged only what the log holds durably. Whatever is unclear ends the attem
 import logging
 import threading
 import time
+from dataclasses import asdict
 
 import orjson
 
 from ..schemas.errors import CommitLogError, Locked, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import FORMAT, Head
-from .commits import Committer, UnknownBuild
+from .commits import Committer, Counts, UnknownBuild
 from .config import Config
 from .duties import Duties, Parts
 from .failpoint import failpoint
@@ -61,6 +62,20 @@ class Worker:
         self.state_path = config.state_path
         self.waiting_for = ""
         self.registry = load_registry(config.schemas.path)
+        self.attempts = 0
+        self.counts = Counts()
+        self._session: Session | None = None
+
+    def figures(self) -> dict[str, float]:
+        """The worker's present figures, by the names of telemetry.py; from any thread."""
+        session = self._session
+        running = session.figures() if session is not None else {"commitlog.up": 0}
+        return {
+            **running,
+            **{f"commitlog.{name}": value for name, value in asdict(self.counts).items()},
+            "commitlog.attempts": self.attempts,
+            "commitlog.waiting": bool(self.waiting_for),
+        }
 
     def run(self) -> None:
         """Work until `stop`.
@@ -72,8 +87,10 @@ class Worker:
         locked_since = 0.0
         while not self.stop.is_set():
             try:
+                self.attempts += 1
                 with Session(self) as session:
                     pause_s, locked_since = 0.5, 0.0
+                    self._session = session
                     session.run()
             except Stopped:
                 return
@@ -136,6 +153,18 @@ class Session:
         stream.acknowledge(self._durable, now=True)
         self._save_state()
 
+    def figures(self) -> dict[str, float]:
+        """What telemetry shows of this session."""
+        stream = self._stream
+        if stream is None:
+            return {"commitlog.up": 0}
+        return {
+            "commitlog.up": 1,
+            "commitlog.head.seq": self._writer.durable.seq,
+            "commitlog.pending": self._writer.pending_bytes,
+            "commitlog.lag": max(0, stream.server_end - self._durable),
+        }
+
     def _start(self) -> tuple[Stream, Duties]:
         """Bring the log and the source together; from here on the stream continues the log.
 
@@ -156,7 +185,9 @@ class Session:
         self._void_unfinished()
         self._position = self._durable = parse_lsn(state.position)
         self._saved_seq = state.head.seq
-        self._committer = Committer(self._chain, self._append, config=config, catalog=catalog, state=state)
+        self._committer = Committer(
+            self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._worker.counts
+        )
         self._repeat = RepeatCheck(state, slot.confirmed)
         self._stream = Stream(
             config.source.conninfo(),

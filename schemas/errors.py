@@ -28,7 +28,7 @@ class CommitLogError(Exception):
 class UsageError(CommitLogError):
     """A command, a flag or the configuration file says something that cannot be meant."""
 
-    exit_code = 2
+    exit_code: ClassVar[int] = 2
 
 
 class MissingExtra(UsageError):
@@ -41,8 +41,8 @@ class MissingExtra(UsageError):
 class HistoryLost(CommitLogError):
     """The source or the log no longer holds what it must hold; going on would hide a gap."""
 
-    exit_code = 3
-    retry = "after_operator"
+    exit_code: ClassVar[int] = 3
+    retry: ClassVar[Retry] = "after_operator"
 
 
 class VerificationFailed(CommitLogError):
@@ -54,7 +54,7 @@ class VerificationFailed(CommitLogError):
         hint: The next step.
     """
 
-    exit_code = 3
+    exit_code: ClassVar[int] = 3
 
     def __init__(self, message: str, *, seq: int = -1, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -68,8 +68,8 @@ class RecordError(VerificationFailed):
 class Refused(CommitLogError):
     """A setting, a type, a schema or a privilege does not allow the guarantee, so nothing is done."""
 
-    exit_code = 4
-    retry = "after_operator"
+    exit_code: ClassVar[int] = 4
+    retry: ClassVar[Retry] = "after_operator"
 
 
 class UnknownFormat(Refused):
@@ -83,7 +83,7 @@ class SchemaError(Refused):
 class DecodeError(Refused):
     """The source sent bytes that are not the protocol, or a message this version does not know."""
 
-    retry = "never"
+    retry: ClassVar[Retry] = "never"
 
 
 class Locked(Refused):
@@ -93,8 +93,8 @@ class Locked(Refused):
 class Unreachable(CommitLogError):
     """A server cannot be reached, or cut the connection; trying again later is right."""
 
-    exit_code = 5
-    retry = "again"
+    exit_code: ClassVar[int] = 5
+    retry: ClassVar[Retry] = "again"
 
 
 class LogUnwritable(Unreachable):

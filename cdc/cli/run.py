@@ -9,6 +9,7 @@ from types import FrameType
 import click
 
 from ..logging_setup import configure_logging
+from ..telemetry import Telemetry
 from ..worker import Worker
 from .options import Invocation, log_option, pass_invocation, source_option
 
@@ -39,5 +40,11 @@ def command(invocation: Invocation, log_format: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_stop)
     signal.signal(signal.SIGHUP, on_reload)
-    Worker(invocation.load(), stop=stop, reload=reload).run()
+    config = invocation.load()
+    worker = Worker(config, stop=stop, reload=reload)
+    telemetry = Telemetry(config.http.address, figures=worker.figures, name=config.log.location.name)
+    try:
+        worker.run()
+    finally:
+        telemetry.close()
     return 0
