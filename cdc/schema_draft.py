@@ -136,6 +136,8 @@ def _scalar(text: str) -> str:
     """Text as YAML reads it back."""
     if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS:
         return text
+    if '"' in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
     return f'"{"".join(map(_escaped, text))}"'
 
 
