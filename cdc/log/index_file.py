@@ -1,0 +1,258 @@
+"""The file of an index: opened, filled from its log, and made anew when it is not fit.
+
+It is disposable, so nothing here tries to mend it: damaged, of an older version or of another log, it is emptied and filled again;
+where it cannot be written, it is kept in memory.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import apsw
+
+from ...schemas.errors import CommitLogError, Refused, Unreachable, VerificationFailed
+from ...schemas.record import EMPTY, Head
+from .fill import TABLES, Fill, RequestKey
+from .location import Location
+from .reader import Reader
+from .scan import Place, Scanned, scan
+
+FORMAT = 1
+"""Goes up with every change of the tables or of what stands in them; an index of another format is made anew."""
+
+BATCH_RECORDS = 10_000
+BATCH_BYTES = 32 << 20
+"""One transaction of a fill: under a second, so that several processes can take turns, and of bounded memory."""
+
+BUSY_MS = 60_000
+"""How long to wait for another process that fills the same index; a batch is over long before."""
+
+_ATTEMPTS = 5
+_SPOILT = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.FormatError)
+_UNWRITABLE = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError)
+
+
+class _Stale(Exception):
+    """The index is not one of this log, or not of this version."""
+
+
+class IndexFile:
+    """The index of one log as a database.
+
+    Args:
+        location: The log.
+        request_key: Makes request ids comparable, always the same way for one log.
+
+    Raises:
+        UsageError: There is no such log.
+        VerificationFailed: Its head file is damaged.
+    """
+
+    def __init__(self, location: Location, *, request_key: RequestKey) -> None:
+        self.location = location
+        self.reader = Reader(location)
+        self.head = EMPTY
+        self._place = Place(0, 0)
+        self._request_key = request_key
+        self._fill: Fill | None = None
+        self._state = ""
+        self.reader.durable()
+        self._db: Any = _open(location)  # apsw's own types speak of Buffer, which Python 3.11 does not know
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it could not be written beside its log."""
+        return not self._db.filename
+
+    def refresh(self, progress: Callable[[int, int], None] | None = None) -> Head:
+        """Take in what the log holds by now.
+
+        Args:
+            progress: Called now and then with the seq reached and the one to reach.
+
+        Returns:
+            The head up to which the index answers.
+
+        Raises:
+            VerificationFailed: The log is damaged.
+            UnknownFormat: A record is newer than this code.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                self._refresh(progress)
+                return self.head
+            except (_Stale, *_SPOILT) as exc:
+                self._make_anew(exc)
+            except _UNWRITABLE as exc:
+                if self.in_memory:
+                    raise Refused(f"the index of log {self.location} cannot be filled: {exc}") from exc
+                self._db.close()
+                self._db, self._fill = _tuned(apsw.Connection(":memory:")), None
+            except apsw.BusyError as exc:
+                raise Unreachable(f"another process is filling the index of log {self.location}") from exc
+        raise Unreachable(f"the index of log {self.location} is damaged each time it is made", hint="look at the disk")
+
+    def _refresh(self, progress: Callable[[int, int], None] | None) -> None:
+        durable = self.reader.durable()
+        records: Iterator[Scanned] | None = None
+        while True:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                state = self._read_state()
+                if state != self._state or self._fill is None:
+                    records = None
+                    self._take_state(state)
+                if self.head.seq > durable.head.seq:
+                    durable = self.reader.durable()
+                if self.head.seq >= durable.head.seq:
+                    if self.head != durable.head:
+                        raise _Stale
+                    self._db.execute("ROLLBACK")
+                    return
+                if records is None:
+                    records = scan(self.location, self.head, self._place, durable)
+                self._add_batch(records)
+                self._state = self._write_state()
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._fill = None
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            if progress:
+                progress(self.head.seq, durable.head.seq)
+
+    def _add_batch(self, records: Iterator[Scanned]) -> None:
+        fill = self._fill
+        assert fill is not None
+        size = 0
+        first = True
+        try:
+            for count, record in enumerate(records, 1):
+                first = False
+                fill.add(record)
+                self.head, self._place = record.head, record.end
+                size += record.length
+                if count >= BATCH_RECORDS or size >= BATCH_BYTES:
+                    break
+        except VerificationFailed:
+            # Nothing follows the head of the index: either the log is damaged, or the index is of another log.
+            if first and not self._holds_head():
+                raise _Stale from None
+            raise
+        fill.write()
+
+    def _holds_head(self) -> bool:
+        """Whether the log holds the last record that the index took in."""
+        try:
+            return self.head == EMPTY or self.reader.record(self.head.seq).head == self.head
+        except CommitLogError:
+            return False
+
+    def _read_state(self) -> str:
+        rows = self._db.execute("SELECT value FROM about WHERE name = 'state'").fetchall()
+        if not rows:
+            raise _Stale
+        return str(rows[0][0])
+
+    def _take_state(self, state: str) -> None:
+        try:
+            document = json.loads(state)
+            if document["format"] != FORMAT:
+                raise _Stale
+            self.head = Head(document["seq"], document["hash"])
+            self._place = Place(document["segment"], document["at"])
+            self._fill = Fill(self._db, self._request_key, document["pending"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise _Stale from exc
+        self._state = state
+
+    def _write_state(self) -> str:
+        assert self._fill is not None
+        state = json.dumps(
+            {
+                "format": FORMAT,
+                "seq": self.head.seq,
+                "hash": self.head.hash,
+                "segment": self._place.segment,
+                "at": self._place.at,
+                "pending": self._fill.pending,
+            }
+        )
+        self._db.execute("INSERT OR REPLACE INTO about VALUES('state', ?)", (state,))
+        return state
+
+    def _make_anew(self, cause: Exception) -> None:
+        """Empty the file, in whatever state it is, and put empty tables into it."""
+        try:
+            _reset(self._db)
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(TABLES)
+            self.head, self._place = EMPTY, Place(0, 0)
+            self._fill = Fill(self._db, self._request_key, None)
+            self._write_state()
+            self._fill = None
+            self._db.execute("COMMIT")
+        except _SPOILT as exc:
+            raise Refused(
+                f"the index of log {self.location} is damaged and cannot be made anew: {exc} (found as {cause!r})",
+                hint=f"rm {self.location.root / 'index.sqlite'}*",
+            ) from exc
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """The rows of a query.
+
+        Raises:
+            Unreachable: The file is damaged. It is made anew; the question must be asked again.
+        """
+        try:
+            yield from self._db.execute(query, values)
+        except _SPOILT as exc:
+            self._make_anew(exc)
+            raise Unreachable(
+                f"the index of log {self.location} was damaged, and is made anew", hint="run the command again"
+            ) from exc
+
+
+def _open(location: Location) -> Any:
+    path = location.root / "index.sqlite"
+    try:
+        # SQLite gives its other files the mode of this one. It is opened here only where it is new: closing a descriptor of
+        # a database drops the locks that this process has on it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError:
+        return _tuned(apsw.Connection(":memory:"))
+    try:
+        return _tuned(apsw.Connection(str(path)))
+    except _UNWRITABLE:
+        return _tuned(apsw.Connection(":memory:"))
+
+
+def _tuned(db: Any) -> Any:
+    db.set_busy_timeout(BUSY_MS)
+    try:
+        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768")
+        db.execute("PRAGMA wal_autocheckpoint = 8192; PRAGMA temp_store = MEMORY")
+    except _SPOILT:
+        # A file that is no database says so here already; filling it makes it one.
+        _reset(db)
+    return db
+
+
+def _reset(db: Any) -> None:
+    """Make the file an empty database, whatever it holds; other processes that have it open see that.
+
+    Source: SQLITE_DBCONFIG_RESET_DATABASE in SQLite's C interface.
+    """
+    db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+    try:
+        db.execute("VACUUM")
+    finally:
+        db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)

@@ -1,0 +1,103 @@
+"""Keys of rows, as commands take and print them (`Order/17`, `Line/17,1`, `Line/{"order":17,"no":1}`) and as an index keeps them.
+
+An index keeps a key's values without their fields, so that a field may get another name. Nothing is looked up here.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from ...schemas.errors import UsageError
+from ...schemas.record import is_object
+from ...schemas.shape import Shape
+
+NO_KEY = ""
+"""Stands for the table as a whole; no key is encoded so."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_BOOLS = {"true": True, "false": False, "t": True, "f": False}
+
+
+def encode(values: Iterable[Any]) -> str:
+    """The text under which an index keeps a key: its values, in the order of the key's fields."""
+    return orjson.dumps(list(values)).decode()
+
+
+def format_key(key: Mapping[str, Any]) -> str:
+    """A record's key as commands print it, and take it again.
+
+    Args:
+        key: Field to value, as in a change.
+    """
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in key.values()]
+    if any(_needs_json(text, alone=len(texts) == 1) for text in texts):
+        return json.dumps(key, ensure_ascii=not all(map(str.isprintable, texts)), separators=(",", ":"))
+    return ",".join(texts)
+
+
+def _needs_json(text: str, *, alone: bool) -> bool:
+    return not text or text[0] == "{" or not text.isprintable() or (not alone and "," in text)
+
+
+def parse_key(text: str, shape: Shape) -> str:
+    """Read a key as commands take it, by the types that a shape gives its fields.
+
+    Returns:
+        The key as `encode` writes it.
+
+    Raises:
+        UsageError: It is not a key of this shape.
+    """
+    types = {column.field: column.type for column in shape.columns}
+    given = _json_values(text, shape) if text.startswith("{") else _plain_values(text, shape)
+    return encode(_value(given[field], types.get(field, "text"), field, shape) for field in shape.key)
+
+
+def _plain_values(text: str, shape: Shape) -> dict[str, Any]:
+    values = [text] if len(shape.key) == 1 else text.split(",")
+    if len(values) != len(shape.key):
+        raise UsageError(
+            f"{shape.entity}/{text} is not a key: {shape.entity} has the key {', '.join(shape.key)}",
+            hint=f"write {_example(shape)}",
+        )
+    return dict(zip(shape.key, values, strict=True))
+
+
+def _json_values(text: str, shape: Shape) -> dict[str, Any]:
+    try:
+        values: Any = json.loads(text)
+    except ValueError as exc:
+        raise UsageError(f"{shape.entity}/{text} is not JSON: {exc}", hint=f"write {_example(shape)}") from exc
+    if not is_object(values) or values.keys() != set(shape.key):
+        raise UsageError(
+            f"{shape.entity}/{text} is not a key: {shape.entity} has the key {', '.join(shape.key)}",
+            hint=f"write {_example(shape)}",
+        )
+    return values
+
+
+def _example(shape: Shape) -> str:
+    fields = shape.key
+    if len(fields) == 1:
+        return f"{shape.entity}/{fields[0].upper()}"
+    named = ",".join(f'"{field}":…' for field in fields)
+    return f"{shape.entity}/{','.join(map(str.upper, fields))}, or '{shape.entity}/{{{named}}}'"
+
+
+def _value(given: Any, kind: str, field: str, shape: Shape) -> int | bool | str:
+    """A value in the form that records of this type have (README §3)."""
+    text = given if isinstance(given, str) else json.dumps(given)
+    if kind in ("int16", "int32", "int64"):
+        if not _INTEGER.fullmatch(text):
+            raise UsageError(
+                f"{text!r} is not a number, as {field} is, the key of {shape.entity}", hint=f"write {_example(shape)}"
+            )
+        return str(int(text)) if kind == "int64" else int(text)
+    if kind == "bool":
+        if text.lower() not in _BOOLS:
+            raise UsageError(f"{text!r} is neither true nor false, as {field} of {shape.entity} is")
+        return _BOOLS[text.lower()]
+    return text.lower() if kind == "uuid" else text
