@@ -5,6 +5,7 @@ Everything here appends to the same chain as the stream, between two transaction
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -18,7 +19,6 @@ from .config import Config
 from .failpoint import failpoint
 from .late_sessions import LateSessions
 from .log.chain import ChainWriter, Extras
-from .log.embedded import Writer
 from .log.inbox import Inbox, Request
 from .log.state import LogState
 from .snapshot import Snapshotter
@@ -35,10 +35,11 @@ CHECK_S = 5.0
 
 @dataclass(slots=True)
 class Parts:
-    """What duties work with: those of one session of the worker."""
+    """What duties work with: those of one session of the worker. `flush` returns when everything appended is durable."""
 
     config: Config
-    writer: Writer
+    append: Callable[[bytes, Head], None]
+    flush: Callable[[], None]
     chain: ChainWriter
     state: LogState
     committer: Committer
@@ -56,8 +57,8 @@ class Duties:
 
     def __init__(self, parts: Parts, registry: Registry) -> None:
         self._p = parts
-        self._inbox = Inbox(parts.writer.location)
-        self._sessions = LateSessions(parts.writer.location, alive=parts.stream.keep_alive)
+        self._inbox = Inbox(parts.config.log.location)
+        self._sessions = LateSessions(parts.config.log.location, alive=parts.stream.keep_alive)
         self._snapshots: Snapshotter | None = None
         self._at = self._checked_at = time.monotonic()
         parts.committer.lookup = self._sessions.lookup
@@ -105,7 +106,7 @@ class Duties:
 
     def _append(self, line: bytes) -> Head:
         head = self._p.chain.head
-        self._p.writer.append(line, head)
+        self._p.append(line, head)
         return head
 
     def _answer(self, request: Request) -> None:
@@ -122,8 +123,8 @@ class Duties:
             log.warning("request refused: %s", exc)
             request.refuse(exc)
             return
-        seq = schema_store.add(schema, p.config, state=p.state, chain=p.chain, append=p.writer.append)
-        p.writer.flush()
+        seq = schema_store.add(schema, p.config, state=p.state, chain=p.chain, append=p.append)
+        p.flush()
         self.use(registry)
         log.info("app schema %s taken in, record %d", schema.id[:12], seq)
         request.answer({"seq": seq, "schema": schema.id})
@@ -133,12 +134,12 @@ class Duties:
         p, sessions = self._p, self._sessions
         if not sessions.waiting():
             return
-        p.writer.flush()  # the index sees durable records only
+        p.flush()  # the index sees durable records only
         count = 0
         for ref, by in sessions.amends():
             self._append(p.chain.raw("amend", [orjson.dumps(by), b"{}"], extras=Extras(ref=ref)))
             count += 1
-        p.writer.flush()
+        p.flush()
         sessions.done()
         if count:
             log.info("%d commits amended by session records", count)

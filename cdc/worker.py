@@ -18,6 +18,7 @@ from .commits import Committer, Counts, UnknownBuild
 from .config import Config
 from .duties import Duties, Parts
 from .failpoint import failpoint
+from .log.appender import Appender
 from .log.chain import ChainWriter, Extras, new_log_id
 from .log.embedded import Writer
 from .log.reader import Reader
@@ -32,6 +33,12 @@ log = logging.getLogger("commitlog")
 
 IDLE_S = 0.05
 """How long a poll waits where nothing is pending: how late a command or a signal may be noticed."""
+APPEND_AHEAD = 4
+"""How many flushes' worth of records may gather while the disk is at one."""
+
+BUSY_FLUSH_FACTOR = 5
+"""How many times flush_ms a commit may wait for its sync while a backlog is worked off."""
+
 STATE_RECORDS = 50_000
 """Records after which the state cache is written again: what a restart has to fold at most, about a second."""
 
@@ -123,13 +130,14 @@ class Session:
         self._catalog = Catalog(worker.config.source.conninfo())
         self._stream: Stream | None = None
         self._duties: Duties | None = None
+        self._appender = Appender(self._writer, 0, bytes_max=APPEND_AHEAD * self._limits.flush_bytes)
         self._flushed_at = self._covered_at = time.monotonic()
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part in (self._duties, self._stream, self._catalog):
+        for part in (self._duties, self._stream, self._catalog, self._appender):
             if part is not None:
                 part.close()
         self._writer.close()
@@ -144,13 +152,13 @@ class Session:
             for transaction in transactions:
                 failpoint("after_read")
                 self._take(transaction, stream, duties)
-            self._flush()
+            self._flush(busy=stream.busy)
             self._acknowledge(stream)
             self._reload(duties)
             duties.perform(self._readable_end(stream))
         self._cover(stream)
         self._flush_now()
-        stream.acknowledge(self._durable, now=True)
+        stream.acknowledge(self._appender.durable, now=True)
         self._save_state()
 
     def figures(self) -> dict[str, float]:
@@ -160,9 +168,9 @@ class Session:
             return {"commitlog.up": 0}
         return {
             "commitlog.up": 1,
-            "commitlog.head.seq": self._writer.durable.seq,
-            "commitlog.pending": self._writer.pending_bytes,
-            "commitlog.lag": max(0, stream.server_end - self._durable),
+            "commitlog.head.seq": self._appender.head.seq,
+            "commitlog.pending": self._appender.pending_bytes,
+            "commitlog.lag": max(0, stream.server_end - self._appender.durable),
         }
 
     def _start(self) -> tuple[Stream, Duties]:
@@ -183,7 +191,7 @@ class Session:
             state.log, epoch=state.epoch, engine="postgresql", head=self._writer.head, position=state.position
         )
         self._void_unfinished()
-        self._position = self._durable = parse_lsn(state.position)
+        self._position = self._appender.durable = parse_lsn(state.position)
         self._saved_seq = state.head.seq
         self._committer = Committer(
             self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._worker.counts
@@ -195,7 +203,7 @@ class Session:
             publication=config.source.publication,
             spill_bytes=self._limits.spill_bytes,
         )
-        parts = Parts(config, self._writer, self._chain, state, self._committer, catalog, self._stream)
+        parts = Parts(config, self._append, self._flush_now, self._chain, state, self._committer, catalog, self._stream)
         self._duties = Duties(parts, self._worker.registry)
         return self._stream, self._duties
 
@@ -223,14 +231,12 @@ class Session:
         unfinished = self._writer.unfinished
         if unfinished is not None:
             self._append(self._chain.record("void", extras=Extras(void=unfinished)), self._chain.head)
-            self._writer.flush()
 
     def _append(self, line: bytes, head: Head) -> None:
         """Take a line from the committer; a large commit is made durable in steps, so that memory stays bounded."""
-        writer = self._writer
-        writer.append(line, head)
-        if writer.pending_bytes >= self._limits.flush_bytes:
-            self._flush_now()
+        self._appender.append(line, head)
+        if self._appender.pending_bytes >= self._limits.flush_bytes:
+            self._start_flush()
 
     def _take(self, transaction: Transaction, stream: Stream, duties: Duties) -> None:
         """Commit one transaction, unless the log holds it already.
@@ -264,7 +270,7 @@ class Session:
     def _wait_for_schema(self, stream: Stream, duties: Duties) -> None:
         """Let time pass, with the connection alive and commands answered, but nothing read."""
         self._flush_now()
-        stream.acknowledge(self._durable)
+        stream.acknowledge(self._appender.durable)
         if self._worker.stop.wait(IDLE_S):
             raise Stopped
         self._reload(duties)
@@ -283,24 +289,30 @@ class Session:
         worker.registry = duties.registry
 
     def _flush_due_s(self) -> float:
-        """How long a poll may wait: until the next flush where something is pending, else until the next housekeeping."""
-        if not self._writer.pending_bytes:
+        """How long a poll may wait: until the next flush where something is pending, else until the next duties."""
+        if self._appender.idle:
             return IDLE_S
         return max(0.0, self._flushed_at + self._limits.flush_ms / 1000 - time.monotonic())
 
-    def _flush(self) -> None:
-        """Make durable what is pending, at most once per flush_ms: many commits share one sync."""
-        if self._writer.pending_bytes and time.monotonic() - self._flushed_at >= self._limits.flush_ms / 1000:
-            self._flush_now()
+    def _flush(self, *, busy: bool) -> None:
+        """Begin to make durable what is pending, at most once per flush_ms: many commits share one sync.
+
+        Args:
+            busy: More is at hand already: a backlog is flushed by size, and by time only now and then.
+        """
+        self._appender.collect()
+        due_ms = self._limits.flush_ms * (BUSY_FLUSH_FACTOR if busy else 1)
+        if self._appender.pending_bytes and time.monotonic() - self._flushed_at >= due_ms / 1000:
+            self._start_flush()
+
+    def _start_flush(self) -> None:
+        self._appender.start(parse_lsn(self._chain.position))
+        self._flushed_at = time.monotonic()
+        if self._appender.head.seq - self._saved_seq >= STATE_RECORDS:
+            self._save_state()
 
     def _flush_now(self) -> None:
-        if self._writer.pending_bytes:
-            failpoint("before_append")
-            self._writer.flush()
-            failpoint("after_append")
-            if self._writer.durable.seq - self._saved_seq >= STATE_RECORDS:
-                self._save_state()
-        self._durable = parse_lsn(self._chain.position)
+        self._appender.flush(parse_lsn(self._chain.position))
         self._flushed_at = time.monotonic()
 
     def _acknowledge(self, stream: Stream) -> None:
@@ -313,8 +325,7 @@ class Session:
         ):
             self._cover(stream)
             self._flush_now()
-        if not self._writer.pending_bytes:
-            stream.acknowledge(self._durable)
+        stream.acknowledge(self._appender.durable)
 
     def _readable_end(self, stream: Stream) -> int:
         """Up to where everything was read: never inside a transaction."""
@@ -330,8 +341,9 @@ class Session:
 
     def _save_state(self) -> None:
         """Write the cache of the log's state as it is now, all of it durable."""
+        self._flush_now()
         state = self._state
-        state.head, state.position = self._writer.durable, self._chain.position
+        state.head, state.position = self._appender.head, self._chain.position
         state.commit = self._committer.last or state.commit
         state.save(self._worker.state_path)
         self._saved_seq = state.head.seq

@@ -233,7 +233,7 @@ class Catalog:
 
     def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> "list[tuple[Any, ...]]":
         try:
-            return self.connection.execute(query, parameters or None).fetchall()
+            return self.connection.execute(query.encode(), parameters or None).fetchall()
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the source's catalogs cannot be read: {one_line(exc)}") from exc
         except psycopg.errors.InsufficientPrivilege as exc:

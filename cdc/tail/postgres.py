@@ -52,6 +52,8 @@ class Stream:
         self._status_at = self._asked_at = 0.0
         self.server_end = 0
         """The furthest WAL position the server has told of."""
+        self.busy = False
+        """The last poll ended because it had read enough: more is at hand."""
         self.reply_due = False
         """The server asked for a reply; the next `acknowledge` answers."""
 
@@ -99,6 +101,7 @@ class Stream:
                     self._readable.poll(timeout_s * 1000)
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the replication connection was cut: {one_line(exc)}") from exc
+        self.busy = room <= 0
         return out
 
     def acknowledge(self, position: int, *, now: bool = False) -> None:
