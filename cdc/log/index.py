@@ -232,6 +232,13 @@ class Index:
         )
         return {name: Counts(*numbers) for name, *numbers in rows}
 
+    def assurances(self) -> dict[int, int]:
+        """How many commits are of each assurance, as amended."""
+        rows = self._rows(
+            "SELECT assurance, count(*) FROM commits WHERE kind = 'commit' GROUP BY assurance ORDER BY 1 DESC"
+        )
+        return {row[0]: row[1] for row in rows}
+
     def touches(self, entity: str, keys: Iterable[str], *, before: tuple[int, int, int] | None = None) -> list[Touch]:
         """What was done under these keys, and to the entity as a whole, in the log's order.
 

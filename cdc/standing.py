@@ -1,0 +1,236 @@
+"""Where a log, its source and its worker stand just now: a look from outside, which changes nothing.
+
+Each part is looked at for itself: a source that does not answer, or a log that is not there yet, says so and hides nothing else.
+"""
+
+import fcntl
+import http.client
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..schemas.errors import CommitLogError
+from ..schemas.position import format_lsn, parse_lsn
+from ..schemas.record import Head
+from .config import Config
+from .log.index import Index
+from .log.location import Location
+from .sessions import Store, path_of
+from .tail.catalog import Catalog
+
+METRICS_TIMEOUT_S = 1.0
+METRICS_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The last record that says the source was read up to a position and held nothing more."""
+
+    seq: int
+    time: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSchema:
+    """An app schema that the log holds: its hash, the seq of its record, and the document (empty where withheld)."""
+
+    id: str
+    seq: int | None
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogStanding:
+    """Where a log stands.
+
+    Args:
+        head: Its durable head; seq -1 where it has no records.
+        id: The log's id, empty without records.
+        epoch: The epoch in force.
+        visibility: As genesis says; empty where that is withheld.
+        bytes: Of all its segments, as far as they are durable or about to be.
+        position: The source's position of the last record.
+        recorded: When the last record was written, by its writer's clock; empty without records.
+        coverage: The last coverage record.
+        assurances: Assurance to the number of commits.
+        amended: How many amend records there are.
+        schemas: In the order they came.
+    """
+
+    head: Head
+    id: str
+    epoch: int
+    visibility: str
+    bytes: int
+    position: str
+    recorded: str
+    coverage: Coverage | None
+    assurances: dict[int, int]
+    amended: int
+    schemas: list[RecordedSchema]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStanding:
+    """Where a source stands.
+
+    Args:
+        trouble: Why it cannot be looked at; empty when it can.
+        wal_end: The end of its WAL, as an LSN in the server's notation.
+        slot: Whether the slot is there.
+        confirmed: What the slot was acknowledged up to.
+        retained_bytes: WAL that the server keeps for the slot.
+        wal_status: As pg_replication_slots has it.
+        active_pid: The server's process that streams the slot, or None.
+        lag_bytes: WAL after the log's position; None where the log has none.
+    """
+
+    trouble: str = ""
+    wal_end: str = ""
+    slot: bool = False
+    confirmed: str = ""
+    retained_bytes: int = 0
+    wal_status: str = ""
+    active_pid: int | None = None
+    lag_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStanding:
+    """Whether a process writes to the log, which, and whether it waits for the app schema of a build (None: unknown)."""
+
+    running: bool
+    pid: int | None = None
+    waiting_for_schema: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsStanding:
+    """How many session records there are, and how many of them no commit was compared with yet."""
+
+    records: int
+    uncompared: int
+
+
+def look_at_log(index: Index) -> LogStanding:
+    """Where a log stands, its index being filled.
+
+    Raises:
+        VerificationFailed: A record that is looked at is damaged.
+    """
+    head, location = index.head, index.location
+    size = sum(path.stat().st_size for path in location.segments.iterdir()) if location.segments.exists() else 0
+    if head.seq < 0:
+        return LogStanding(head, "", 1, "", size, "", "", None, {}, 0, [])
+    first, last = index.record(0), index.record(head.seq)
+    genesis = first.items()[2:]
+    return LogStanding(
+        head=head,
+        id=last.header["log"],
+        epoch=last.header["epoch"],
+        visibility=genesis[0].get("visibility", "") if genesis else "",
+        bytes=size,
+        position=last.header["source"]["position"],
+        recorded=last.recorded,
+        coverage=_coverage(index),
+        assurances=index.assurances(),
+        amended=len(index.amends()),
+        schemas=[_schema(index, digest, seq) for digest, seq in index.schemas()],
+    )
+
+
+def _coverage(index: Index) -> Coverage | None:
+    seq = index.last_of_kind("coverage")
+    if seq is None:
+        return None
+    record = index.record(seq)
+    return Coverage(seq, record.recorded, record.header["source"]["position"])
+
+
+def _schema(index: Index, digest: str, seq: int | None) -> RecordedSchema:
+    items = index.record(seq).items() if seq is not None else []
+    return RecordedSchema(digest, seq, items[2] if len(items) > 2 else {})
+
+
+def look_at_source(config: Config, position: str, connect: Callable[[str], Catalog] = Catalog) -> SourceStanding:
+    """Where the source stands, and how far it is ahead of a log's position (empty for none)."""
+    try:
+        catalog = connect(config.source.conninfo())
+        try:
+            end = catalog.identity().wal_end
+            slot = catalog.slot(config.source.slot)
+        finally:
+            catalog.close()
+    except CommitLogError as exc:
+        return SourceStanding(trouble=str(exc))
+    lag = max(0, end - parse_lsn(position)) if position else None
+    if slot is None:
+        return SourceStanding(wal_end=format_lsn(end), lag_bytes=lag)
+    return SourceStanding(
+        wal_end=format_lsn(end),
+        slot=True,
+        confirmed=format_lsn(slot.confirmed),
+        retained_bytes=slot.retained_bytes,
+        wal_status=slot.wal_status,
+        active_pid=slot.active_pid,
+        lag_bytes=lag,
+    )
+
+
+def look_at_worker(location: Location, address: tuple[str, int] | None) -> WorkerStanding:
+    """Whether somebody writes to a log.
+
+    Args:
+        location: The log.
+        address: Where its worker serves its figures, None for nowhere.
+    """
+    try:
+        fd = os.open(location.lock, os.O_RDONLY)
+    except OSError:
+        return WorkerStanding(running=False)
+    try:
+        # Shared and let go at once: a writer that starts in this instant tries again.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return WorkerStanding(running=False)
+    except BlockingIOError:
+        holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+        waiting = _figure(address, "commitlog_waiting", log=location.name) if address else None
+        return WorkerStanding(
+            True, int(holder) if holder.isdecimal() else None, None if waiting is None else waiting > 0
+        )
+    finally:
+        os.close(fd)
+
+
+def _figure(address: tuple[str, int], name: str, *, log: str) -> float | None:
+    """A figure that the worker of a log serves; None where that cannot be learned."""
+    connection = http.client.HTTPConnection(*address, timeout=METRICS_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read(METRICS_BYTES_MAX).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    # Another log's worker may serve there.
+    if f'commitlog_log="{log}"' not in text:
+        return None
+    found = re.search(rf"^{name}(?:{{[^}}\n]*}})? ([0-9.e+-]+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def look_at_sessions(location: Location) -> SessionsStanding | None:
+    """The session records beside a log; None where none were imported.
+
+    Raises:
+        CommitLogError: The file is no store of session records, or cannot be read.
+    """
+    store = Store.open(path_of(location))
+    if store is None:
+        return None
+    with store:
+        last = store.max_rowid()
+        return SessionsStanding(last, last - store.amended_through())
