@@ -43,10 +43,11 @@ class StampedCursor(BaseCursor[Any, Row]):
         conn = self._conn
         session = sessions.current()
         try:
-            if session is None and conn._session is None:
-                return plain
+            idle = conn._session is None and session is None
         except AttributeError:
-            return plain  # the connection is one of plain psycopg
+            idle = True  # the connection is one of plain psycopg
+        if idle:
+            return plain
         conn._announced = True
         of = remembered(query) if type(query) is str and len(query) <= TEXT_MAX else _kind(query)
         if of is Kind.READ:
@@ -141,7 +142,7 @@ class StampedCursor(BaseCursor[Any, Row]):
         conn = self._conn
         if not _announce(conn) or conn._pipeline or sessions.current() is None:
             return False
-        if not conn._lone() or _kind(statement) is Kind.READ:
+        if not conn._lone() or _kind(statement) is not Kind.COPY:
             return False
         if not (yield from conn._may_stamp_gen()):
             conn._refuse(conn._grant.value)

@@ -227,9 +227,9 @@ class StampedConnection(BaseConnection[Row]):
             result = (yield from execute(pgconn))[0]
         if result.status == FATAL_ERROR:
             error = errors.error_from_result(result, encoding=pgconn._encoding)
-            if isinstance(error, errors.QueryCanceled) or pgconn.transaction_status == INERROR:
+            if not isinstance(error, errors.ProgrammingError) or pgconn.transaction_status == INERROR:
                 raise error
-            self._grant = Grant.UNCLEAR
+            self._grant = Grant.UNCLEAR  # a server of another make, that does not know the question
         elif result.get_value(0, 0) == b"t":
             self._grant = Grant.PUBLIC
         else:
@@ -338,17 +338,25 @@ def run_gen(pipeline: BasePipeline) -> PQGen[None]:
             command()
         pgconn.pipeline_sync()
         yield from send(pgconn)
-        error: errors.Error | None = None
-        queue = [*pipeline.result_queue]
-        while (results := (yield from fetch_many(pgconn))) and results[0].status != PIPELINE_SYNC:
+        yield from _take_gen(pipeline)
+    finally:
+        if pgconn.status != pq.ConnStatus.BAD:
+            pgconn.exit_pipeline_mode()
+
+
+def _take_gen(pipeline: BasePipeline) -> PQGen[None]:
+    queue = [*pipeline.result_queue]
+    error: errors.Error | None = None
+    try:
+        while (results := (yield from fetch_many(pipeline.pgconn))) and results[0].status != PIPELINE_SYNC:
             # What comes after the last statement is the error of the implicit COMMIT, a deferred constraint's perhaps.
             queued = queue.pop(0) if queue else None
             try:
                 pipeline._process_results(queued, results)
             except errors.Error as exc:
                 error = error or exc
-        if error is not None:
-            raise error
-    finally:
-        if pgconn.status != pq.ConnStatus.BAD:
-            pgconn.exit_pipeline_mode()
+    except errors.OperationalError as exc:
+        # The connection is gone; if the server said why, that is the error.
+        error = error or exc
+    if error is not None:
+        raise error
