@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -265,6 +266,18 @@ def test_a_full_disk_takes_all_records_of_a_call_or_none(tmp_path: Path) -> None
         assert [r.request for r in store.since(0, 10)] == ["first"]
         store._connection.pragma("max_page_count", 10_000)
         assert add(store, record("second")) == 1
+
+
+def test_records_that_cannot_all_be_read_leave_nothing_behind(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[SessionRecord, bytes]]:
+        yield record("a"), b"a"
+        raise ZeroDivisionError
+
+    with Store.open(tmp_path / "sessions.sqlite", create=True) as store:
+        with pytest.raises(ZeroDivisionError):
+            store.add(broken())
+        assert store.max_rowid() == 0
+        assert add(store, record("b")) == 1
 
 
 def test_a_store_locked_for_long_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """`commitlog sessions`: import, follow and list, as a user runs them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from commitlog.cdc.cli import sessions as command
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.sessions import Store
 from commitlog.drivers import session as sessions
@@ -175,3 +178,24 @@ def test_a_growing_file_is_followed_across_rotation_and_cutting_until_sigterm(tm
         running.send_signal(signal.SIGTERM)
         out, err = running.communicate(timeout=20)
         assert (running.returncode, out, err) == (0, b"5 session records added, 0 known already, 0 malformed\n", b"")
+
+
+def test_what_is_written_to_a_rotated_file_at_the_last_moment_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "access.log"
+    file.write_text("old\n")
+    is_replaced = command._is_replaced
+
+    def rotate_just_before(fd: int, name: str) -> bool:
+        if not (tmp_path / "access.log.1").exists():
+            file.rename(tmp_path / "access.log.1")
+            with (tmp_path / "access.log.1").open("a") as late:
+                late.write("late\n")
+            file.write_text("new\n")
+        return is_replaced(fd, name)
+
+    monkeypatch.setattr(command, "_is_replaced", rotate_just_before)
+    chunks = command._follow(os.open(file, os.O_RDONLY), str(file), threading.Event())
+    assert [next(chunks) for _ in range(4)] == [b"old\n", b"late\n", b"", b"new\n"]
+    chunks.close()
