@@ -101,7 +101,7 @@ class Limits:
     segment_bytes: int = 256 << 20
     tag_bytes: int = 1024
     snapshot_rows: int = 10_000
-    connect_s: float = 10
+    silence_s: float = 60
     retry_s: float = 30
 
 

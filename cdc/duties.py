@@ -102,7 +102,7 @@ class Duties:
         self._amend()
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
-            check_published(self._p.catalog, self._p.config.source, self.registry, started=True)
+            check_published(self._p.catalog, self._p.config.source, self.registry, state=self._p.state)
 
     def _append(self, line: bytes) -> Head:
         head = self._p.chain.head
@@ -118,7 +118,7 @@ class Duties:
             schema = schema_store.parse_request(request.payload)
             registry = Registry([*self.registry.schemas, schema])
             schema.check(p.config.log.visibility)
-            check_published(p.catalog, p.config.source, registry, started=False)
+            check_published(p.catalog, p.config.source, registry, state=p.state)
         except CommitLogError as exc:
             log.warning("request refused: %s", exc)
             request.refuse(exc)

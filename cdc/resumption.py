@@ -56,7 +56,7 @@ def _lost(config: Config, catalog: Catalog, state: LogState) -> HistoryLost | No
     try:
         check_identity(catalog.identity(), state)
         check_slot(catalog.slot(config.source.slot), config.source, state)
-        check_published(catalog, config.source, load_registry(config.schemas.path), started=True)
+        check_published(catalog, config.source, load_registry(config.schemas.path), state=state)
     except HistoryLost as exc:
         return exc
     return None

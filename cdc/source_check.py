@@ -85,25 +85,26 @@ def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot
     return slot
 
 
-def check_published(catalog: Catalog, source: SourceConfig, registry: Registry, *, started: bool) -> None:
+def check_published(catalog: Catalog, source: SourceConfig, registry: Registry, *, state: LogState) -> None:
     """Is every table that a schema maps, and that exists, in the publication?
 
     Raises:
-        HistoryLost: One is not, though the log has started: its changes since are lost.
-        Refused: The same before the first record, or there is no publication.
+        HistoryLost: One is not of which the log has records: its changes since are lost.
+        Refused: One is not that is new to the log, or there is no publication.
     """
     published = catalog.published(source.publication)
     if published is None:
-        if started:
-            raise HistoryLost(f"publication {source.publication!r} is gone", hint=f"commitlog setup, then {ACCEPT_GAP}")
+        if state.snapshots:
+            raise HistoryLost(f"publication {source.publication!r} is gone", hint=ACCEPT_GAP)
         raise Refused(f"the source has no publication {source.publication!r} yet", hint="commitlog setup")
     for table in sorted(mapped(registry) - published):
         found = catalog.table(*table)
         if found is None:
             continue
         message = f"table {found.quoted} is mapped by an app schema but is not in publication {source.publication!r}"
-        if started:
-            raise HistoryLost(f"{message}: changes of it may be missing", hint=f"commitlog setup, then {ACCEPT_GAP}")
+        names = {schema.by_table[table].name for schema in registry.schemas if table in schema.by_table}
+        if names & state.snapshots.keys():
+            raise HistoryLost(f"{message}: changes of it may be missing", hint=ACCEPT_GAP)
         raise Refused(message, hint="commitlog setup")
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import orjson
 
-from ..schemas.errors import CommitLogError, Locked, Unreachable
+from ..schemas.errors import CommitLogError, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import FORMAT, Head
 from .commits import Committer, Counts, UnknownBuild
@@ -27,7 +27,7 @@ from .schema_files import load_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
 from .tail.catalog import Catalog, Identity, Slot
 from .tail.pgoutput import Transaction
-from .tail.postgres import Stream
+from .tail.postgres import SlotTaken, Stream
 
 log = logging.getLogger("commitlog")
 
@@ -101,7 +101,7 @@ class Worker:
                     session.run()
             except Stopped:
                 return
-            except Locked:
+            except SlotTaken:
                 locked_since = locked_since or time.monotonic()
                 if time.monotonic() - locked_since > SLOT_FREE_S:
                     raise
@@ -184,7 +184,7 @@ class Session:
         identity = catalog.identity()
         check_identity(identity, state)
         slot = check_slot(catalog.slot(config.source.slot), config.source, state)
-        check_published(catalog, config.source, self._worker.registry, started=bool(state.genesis))
+        check_published(catalog, config.source, self._worker.registry, state=state)
         if not state.genesis:
             self._genesis(identity, slot)
         self._chain = ChainWriter(
@@ -201,7 +201,7 @@ class Session:
             config.source.conninfo(),
             slot=config.source.slot,
             publication=config.source.publication,
-            spill_bytes=self._limits.spill_bytes,
+            limits=self._limits,
         )
         parts = Parts(config, self._append, self._flush_now, self._chain, state, self._committer, catalog, self._stream)
         self._duties = Duties(parts, self._worker.registry)

@@ -4,6 +4,7 @@ The file is disposable: where it is missing, behind or of another log, the rest 
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 
 from ...schemas.record import EMPTY, Head, Record
 from .reader import Reader
+
+log = logging.getLogger("commitlog")
 
 
 @dataclass(slots=True)
@@ -91,12 +94,16 @@ class LogState:
             self.genesis = {**self.genesis, **items[2]}
 
     def save(self, path: Path) -> None:
-        """Write the cache; a file half written is one that `load` passes over."""
+        """Write the cache. Where that fails the next start folds more records; nothing else is lost."""
         document = asdict(self) | {"shapes": sorted(self.shapes)}
         temporary = path.with_suffix(".new")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(document, file)
-        temporary.replace(path)
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump(document, file)
+            temporary.replace(path)
+        except OSError as exc:
+            log.warning("the cache %s cannot be written: %s", path, exc.strerror)
 
     @classmethod
     def load(cls, path: Path) -> "LogState":

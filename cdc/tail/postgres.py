@@ -16,6 +16,7 @@ from psycopg import pq
 
 from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
+from ..config import Limits
 from .catalog import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line, sql_name
 from .pgoutput import Assembler, Transaction
 
@@ -31,6 +32,10 @@ POLL_BYTES_MAX = 1024 * 1024
 """Raw bytes that one poll returns at most, so that a backlog is flushed in steps."""
 
 
+class SlotTaken(Locked):
+    """Another connection reads the slot: another worker, or one that died and that the server has not noticed yet."""
+
+
 class Stream:
     """A running replication connection.
 
@@ -38,11 +43,12 @@ class Stream:
         url: A libpq URL.
         slot: The slot to read.
         publication: What to read of it.
-        spill_bytes: A transaction above this goes to disk while it streams in.
+        limits: Bounds of memory and silence.
     """
 
-    def __init__(self, url: str, *, slot: str, publication: str, spill_bytes: int) -> None:
-        self._assembler = Assembler(spill_bytes)
+    def __init__(self, url: str, *, slot: str, publication: str, limits: Limits) -> None:
+        self._assembler = Assembler(limits.spill_bytes)
+        self._silence_s = limits.silence_s
         self._connection = self._connect(url)
         self._pgconn = self._connection.pgconn
         self._start(slot, publication)
@@ -50,6 +56,7 @@ class Stream:
         self._readable.register(self._pgconn.socket, select.POLLIN)
         self._acknowledged = 0
         self._status_at = self._asked_at = 0.0
+        self._heard_at = time.monotonic()
         self.server_end = 0
         """The furthest WAL position the server has told of."""
         self.busy = False
@@ -102,7 +109,19 @@ class Stream:
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the replication connection was cut: {one_line(exc)}") from exc
         self.busy = room <= 0
+        if room < POLL_BYTES_MAX:
+            self._heard_at = time.monotonic()
+        else:
+            self._check_silence()
         return out
+
+    def _check_silence(self) -> None:
+        """A connection may be dead without either end being told; a server that was asked answers within moments."""
+        silent_s = time.monotonic() - self._heard_at
+        if silent_s > self._silence_s:
+            raise Unreachable(f"the server has said nothing for {silent_s:.0f} s, though it was asked")
+        if silent_s > self._silence_s / 2:
+            self.ask()
 
     def acknowledge(self, position: int, *, now: bool = False) -> None:
         """Tell the server that everything up to `position` is durable here; at most once a second unless `now`."""
@@ -147,6 +166,7 @@ class Stream:
     def _control(self, message: bytes) -> None:
         if message[0] != 0x6B or len(message) != 18:  # k
             raise DecodeError(f"unknown replication message {message[:1]!r} of {len(message)} bytes")
+        self._heard_at = time.monotonic()
         end, _, reply = _keepalive(message, 1)
         self.server_end = max(self.server_end, end)
         self.reply_due = self.reply_due or bool(reply)
@@ -194,10 +214,10 @@ class Stream:
             (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace").split()
         )
         if state == "55006":
-            return Locked(
+            return SlotTaken(
                 f"the slot is in use: {message}", hint="stop the other worker, or give this one a slot of its own"
             )
-        if state in ("55000", "58P01"):
+        if state in ("55000", "58P01") and "wal_level" not in message:
             return HistoryLost(f"the slot cannot go on: {message}", hint="commitlog resume --accept-gap")
         if state in ("57P01", "57P02", "57P03", "08006", "53300"):
             return Unreachable(f"the source cannot be read now: {message}")

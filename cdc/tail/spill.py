@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Generic, TypeVar
 
+from ...schemas.errors import LogUnwritable
+
 R = TypeVar("R")
 
 _ENTRY = Struct(">II")
@@ -30,13 +32,23 @@ class Spill(Generic[R]):
         return list(self._relations)
 
     def append(self, entry: tuple[R, bytes]) -> None:
-        """Add one entry at the end."""
+        """Add one entry at the end.
+
+        Raises:
+            LogUnwritable: There is no room for it.
+        """
         relation, data = entry
         number = self._numbers.get(id(relation))
         if number is None:
             number = self._numbers[id(relation)] = len(self._relations)
             self._relations.append(relation)
-        self._file.write(_ENTRY.pack(number, len(data)) + data)
+        try:
+            self._file.write(_ENTRY.pack(number, len(data)) + data)
+        except OSError as exc:
+            raise LogUnwritable(
+                f"a large transaction does not fit into {tempfile.gettempdir()}: {exc.strerror}",
+                hint="make room there, or let TMPDIR name a larger folder",
+            ) from exc
 
     def __iter__(self) -> Iterator[tuple[R, bytes]]:
         self._file.seek(0)
