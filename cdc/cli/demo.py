@@ -1,0 +1,22 @@
+"""`commitlog demo`: everything the other commands do, on local servers, in one go."""
+
+import sys
+
+import click
+
+from ..demo.program import run
+from ..demo.screen import Screen
+from .output import is_terminal
+
+
+@click.command()
+@click.option("--step", is_flag=True, help="Wait for Enter between the acts.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
+def command(step: bool, keep: bool) -> int:
+    """Show the whole way on a local PostgreSQL: a tagged request becomes a verifiable commit.
+
+    Starts a server, a small shop with a web app, a mesh in front of it and a worker; drives them with real requests; and
+    checks what it claims. At the end nothing is left behind. Needs the extra `demo`, no configuration and no root.
+    """
+    run(Screen(sys.stdout, styled=is_terminal(sys.stdout), step=step), keep=keep)
+    return 0

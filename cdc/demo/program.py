@@ -1,0 +1,119 @@
+"""The demo from its first line to its last: what runs, the acts, the figures, and the reader's own way on."""
+
+import signal
+
+from ..log.reader import Reader
+from .interrupt import interruptible
+from .play import Play
+from .screen import Screen
+from .stage import USERS, Stage
+from .story import blame_order, deploy_second_build, show_commits, write_raw
+from .trials import change_copies, kill_worker
+
+ACTS = (
+    ("Commits as they land", show_commits),
+    ("A raw write is shown as untagged, not guessed", write_raw),
+    ("A second build, with a table and an app schema of its own", deploy_second_build),
+    ("One order, field by field", blame_order),
+    ("The worker is killed in mid-stream", kill_worker),
+    ("A copy with a changed byte, and a copy rewritten with care", change_copies),
+)
+
+
+def run(screen: Screen, *, keep: bool = False) -> None:
+    """Play the demo; whatever happens, nothing of it is left behind.
+
+    Args:
+        screen: Where it speaks.
+        keep: After the last act leave everything running until Ctrl-C.
+
+    Raises:
+        DemoFailed: Something did not do what it must, or a proof does not hold.
+        CommitLogError: No server could be had.
+        KeyboardInterrupt: The demo was told to end.
+    """
+    with interruptible():
+        screen.title("commitlog: who changed this row, in which request, with which build")
+        screen.say(
+            "A shop with a database, a mesh in front of it, and a worker that writes the log. All of it is real and runs"
+            " on this machine. It is gone when the demo ends."
+        )
+        with Stage(screen) as stage:
+            play = Play(stage, screen)
+            _prepare(play)
+            for title, act in ACTS:
+                screen.act(title)
+                act(play)
+            _sum_up(play)
+            screen.end("demo ok")
+            if keep:
+                _keep(play)
+
+
+def _prepare(play: Play) -> None:
+    stage, screen = play.stage, play.screen
+    screen.gap()
+    screen.fact("database", f"PostgreSQL {stage.server.version} at {stage.server_place}")
+    screen.fact(
+        "shop", f"version 1.4.0 at 127.0.0.1:{stage.ports['stable']}, with the wrapped psycopg and the middleware"
+    )
+    screen.fact("mesh", f"127.0.0.1:{stage.mesh_port}, knows {', '.join(USERS)} by their tokens")
+    screen.fact("files", str(stage.folder))
+    # Where init would draft one: the shop has said already what its data looks like.
+    stage.give("shop_1.yaml", f"schemas/{stage.database}.yaml")
+    stage.shell.run("init", stage.shown_url)
+    stage.shell.run("setup")
+    screen.command("commitlog run &")
+    stage.start_worker()
+    stage.start_follower()
+
+
+def _sum_up(play: Play) -> None:
+    screen, seen = play.screen, play.stage.follower.seen
+    steady, catchup = play.steady, play.catchup
+    assert steady is not None
+    assert catchup is not None
+    screen.part("In figures")
+    screen.gap()
+    head = Reader(play.stage.location).head()
+    rows = sum(commit.rows for commit in seen)
+    screen.fact("the log", f"{len(seen):,} commits with {rows:,} rows in {head.seq + 1:,} records")
+    screen.fact("latency", f"p50 {steady.p50_ms:.1f} ms, p99 {steady.p99_ms:.1f} ms from COMMIT to readable")
+    screen.fact("", f"at {steady.commits:,.0f} commits/s and {steady.rows:,.0f} rows/s from {len(USERS)} users")
+    rate = catchup.rows / catchup.seconds
+    screen.fact("catching up", f"{rate:,.0f} rows/s: {catchup.rows:,} rows in {catchup.seconds:.2f} s after the kill")
+    screen.part("Your own way on")
+    screen.say("In the app, one import, and the middleware around it (WSGI or ASGI):")
+    screen.code(
+        "from commitlog.drivers import psycopg            # was: import psycopg",
+        "from commitlog.drivers.wsgi import CommitLogMiddleware",
+        "app = CommitLogMiddleware(app)",
+    )
+    screen.say("Beside its database:")
+    screen.code(
+        "pip install 'commitlog-cdc[worker,postgres]'",
+        "commitlog init postgresql://USER@HOST:5432/DATABASE    # and read the schemas/….yaml that it drafts",
+        "commitlog doctor",
+        "commitlog setup",
+        "commitlog run",
+    )
+
+
+def _keep(play: Play) -> None:
+    """Wait for Ctrl-C, which then ends the demo well."""
+    stage, screen = play.stage, play.screen
+    screen.say("Everything is still running. Look around in another terminal; Ctrl-C here ends and removes it all.")
+    password = stage.env.get("PGPASSWORD")
+    request = f"http://127.0.0.1:{stage.mesh_port}/orders/{play.order}/status"
+    token = next(iter(stage.tokens))
+    screen.code(
+        f"cd {stage.folder}",
+        *([f"export PGPASSWORD={password}"] if password else []),
+        "commitlog log --follow",
+        f"psql {stage.shown_url}",
+        f"curl -X PUT -H 'authorization: Bearer {token}' -d '{{\"status\": \"sent\"}}' {request}",
+    )
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        return

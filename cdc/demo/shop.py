@@ -1,0 +1,204 @@
+"""The shop: an ordinary WSGI app with four tables, and build 1 of it as a process of its own.
+
+Two lines tie it to commitlog: psycopg comes from `drivers`, and the app stands in the middleware. It knows customers and
+orders; which user sent a request it never learns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from ...drivers import psycopg
+from ...drivers.wsgi import CommitLogMiddleware
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+Connection = psycopg.Connection[Any]
+Document = Mapping[str, Any]
+Handler = Callable[[Connection, int, Document], tuple[str, Document]]
+Route = tuple[str, str, Handler]
+
+DATABASE_VARIABLE = "SHOP_DATABASE"
+THREADS = 4
+
+OK, CREATED = "200 OK", "201 Created"
+NOT_FOUND, CONFLICT, INVALID = "404 Not Found", "409 Conflict", "400 Bad Request"
+
+
+def place_order(connection: Connection, _: int, order: Document) -> tuple[str, Document]:
+    """POST /orders {"customer","lines":[{"product","quantity"}],"note"}: take from stock and write the order."""
+    lines: list[tuple[int, int, Any]] = []
+    with connection.transaction():
+        for line in sorted(order["lines"], key=lambda line: line["product"]):
+            row = connection.execute(
+                "UPDATE products SET stock = stock - %s WHERE id = %s RETURNING price",
+                [line["quantity"], line["product"]],
+            ).fetchone()
+            if row is None:
+                raise LookupError(f"no product {line['product']}")
+            lines.append((line["product"], line["quantity"], row[0]))
+        total = sum(quantity * price for _, quantity, price in lines)
+        row = connection.execute(
+            "INSERT INTO orders (customer_id, total, note) VALUES (%s, %s, %s) RETURNING id",
+            [order["customer"], total, order.get("note")],
+        ).fetchone()
+        assert row is not None
+        for product, quantity, price in lines:
+            connection.execute(
+                "INSERT INTO order_lines (order_id, product_id, quantity, price) VALUES (%s, %s, %s, %s)",
+                [row[0], product, quantity, price],
+            )
+    return CREATED, {"id": row[0], "total": str(total)}
+
+
+def set_status(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
+    """PUT /orders/ID/status {"status"}."""
+    done = connection.execute("UPDATE orders SET status = %s WHERE id = %s", [document["status"], order])
+    return _changed(done.rowcount, order)
+
+
+def set_note(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
+    """PUT /orders/ID/note {"note"}."""
+    done = connection.execute("UPDATE orders SET note = %s WHERE id = %s", [document["note"], order])
+    return _changed(done.rowcount, order)
+
+
+def cancel_order(connection: Connection, order: int, _: Document) -> tuple[str, Document]:
+    """POST /orders/ID/cancel: put the goods back and mark the order."""
+    with connection.transaction():
+        connection.execute(
+            "UPDATE products SET stock = stock + quantity FROM order_lines"
+            " WHERE product_id = products.id AND order_id = %s",
+            [order],
+        )
+        done = connection.execute("UPDATE orders SET status = 'cancelled' WHERE id = %s", [order])
+        return _changed(done.rowcount, order)
+
+
+def set_email(connection: Connection, customer: int, document: Document) -> tuple[str, Document]:
+    """PUT /customers/ID/email {"email"}."""
+    done = connection.execute("UPDATE customers SET email = %s WHERE id = %s", [document["email"], customer])
+    return _changed(done.rowcount, customer)
+
+
+def get_order(connection: Connection, order: int, _: Document) -> tuple[str, Document]:
+    """GET /orders/ID."""
+    row = connection.execute("SELECT status, total, note FROM orders WHERE id = %s", [order]).fetchone()
+    if row is None:
+        raise LookupError(f"no order {order}")
+    return OK, {"id": order, "status": row[0], "total": str(row[1]), "note": row[2]}
+
+
+def _changed(rows: int, number: int) -> tuple[str, Document]:
+    if rows != 1:
+        raise LookupError(f"nothing has the number {number}")
+    return OK, {"id": number}
+
+
+ROUTES: Sequence[Route] = (
+    ("POST", r"/orders", place_order),
+    ("GET", r"/orders/(\d+)", get_order),
+    ("PUT", r"/orders/(\d+)/status", set_status),
+    ("PUT", r"/orders/(\d+)/note", set_note),
+    ("POST", r"/orders/(\d+)/cancel", cancel_order),
+    ("PUT", r"/customers/(\d+)/email", set_email),
+)
+
+
+class Shop:
+    """The WSGI app.
+
+    Args:
+        url: The database.
+        routes: Method, pattern of the path whose one group is a number, and the handler.
+    """
+
+    def __init__(self, url: str, routes: Sequence[Route]) -> None:
+        self._url = url
+        self._routes = [(method, re.compile(path), handler) for method, path, handler in routes]
+        self._thread = threading.local()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        status, document = self._answer(environ)
+        body = json.dumps(document).encode()
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _answer(self, environ: WSGIEnvironment) -> tuple[str, Document]:
+        handler, number = self._find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if handler is None:
+            return NOT_FOUND, {"error": "no such page"}
+        try:
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            return handler(self._connection(), number, json.loads(body) if body else {})
+        except LookupError as error:
+            return NOT_FOUND, {"error": str(error)}
+        except psycopg.errors.CheckViolation:
+            return CONFLICT, {"error": "not enough in stock"}
+        except (ValueError, psycopg.DataError, psycopg.IntegrityError):
+            return INVALID, {"error": "the request is not understood"}
+
+    def _find(self, method: str, path: str) -> tuple[Handler | None, int]:
+        for wanted, pattern, handler in self._routes:
+            match = pattern.fullmatch(path)
+            if match and wanted == method:
+                return handler, int(match[1]) if pattern.groups else 0
+        return None, 0
+
+    def _connection(self) -> Connection:
+        """This thread's connection; a new one where the last was lost."""
+        connection: Connection | None = getattr(self._thread, "connection", None)
+        if connection is None or connection.closed:
+            connection = self._thread.connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+        return connection
+
+
+class _Handler(WSGIRequestHandler):
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the standard library
+        """Requests are in the mesh's log."""
+
+
+class _Server(WSGIServer):
+    """Hands requests to a few threads that live as long as the process, so that each keeps its connection."""
+
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self._threads = ThreadPoolExecutor(THREADS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._threads.submit(self._process, request, client_address)
+
+    def _process(self, request: Any, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except ConnectionError:
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+
+
+def serve(routes: Sequence[Route]) -> None:
+    """Serve on a free port of the loopback, which is printed on the first line of stdout, until the process ends."""
+    app: WSGIApplication = CommitLogMiddleware(Shop(os.environ[DATABASE_VARIABLE], routes))
+    with _Server() as server:
+        server.set_app(app)
+        sys.stdout.write(f"{server.server_port}\n")
+        sys.stdout.flush()
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    serve(ROUTES)

@@ -1,0 +1,166 @@
+"""All that the demo runs on: a server, the shop, the mesh, a worker, and the folder they write to. Nothing of it is left behind."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import psycopg
+
+from ..config import split_password
+from ..log.location import Location
+from ..servers.failure import POSTGRES_URL_VARIABLE
+from ..servers.postgres import GivenServer
+from ..servers.provision import provide_postgres
+from .follower import Follower
+from .interrupt import held_back
+from .mesh import ACCESS_LOG, ROUTES_FILE, USERS_FILE
+from .processes import Process, await_true, python
+from .screen import Screen
+from .shell import Shell, commitlog
+from .shop import DATABASE_VARIABLE
+from .user import User
+
+HERE = Path(__file__).parent
+USERS = ("ann", "ben", "cleo")
+WORKER_READY_S = 30.0
+
+BUILD_DIGITS = 12
+"""Of the digest of a build's code, which is its build id: enough to tell two builds apart, short enough to read."""
+
+
+class Stage:
+    """Starts everything; leaving its `with` block ends and removes everything, after an error and Ctrl-C, too.
+
+    Args:
+        screen: Where commands are shown.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End and remove everything; a second Ctrl-C does not cut it short."""
+        with held_back(forget=True):
+            self._exits.close()
+
+    def _open(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="commitlog-demo-"))
+        self._exits.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        with held_back():
+            self.server = self._exits.enter_context(provide_postgres())
+        # A server that somebody else runs may have databases and slots of these names.
+        suffix = f"_{secrets.token_hex(3)}" if isinstance(self.server, GivenServer) else ""
+        self.database, self.fork_database = f"shop{suffix}", f"shop_fork{suffix}"
+        self.url = self._create_database(self.database)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute((HERE / "shop.sql").read_bytes())
+        self.env = self._environment()
+        self.location = Location(self.folder / "log", self.database)
+        self.shell = Shell(self._screen, self.folder, self.env)
+        self._open_shop()
+
+    def _create_database(self, name: str) -> str:
+        if isinstance(self.server, GivenServer):
+            self._exits.callback(self.server.drop_database, name)
+        return self.server.create_database(name)
+
+    def _environment(self) -> dict[str, str]:
+        """Our own environment, without settings of commitlog that are meant for something else than this demo."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COMMITLOG_")}
+        own = {"COMMITLOG_SESSION_KEY": secrets.token_hex(16), "COMMITLOG_HTTP__LISTEN": "127.0.0.1:0"}
+        password = split_password(self.url)[1]
+        return {**kept, **own, **({"PGPASSWORD": password} if password else {})}
+
+    def _open_shop(self) -> None:
+        mesh = self.folder / "mesh"
+        mesh.mkdir()
+        self.tokens = {secrets.token_urlsafe(18): name for name in USERS}
+        (mesh / USERS_FILE).write_text(json.dumps(self.tokens))
+        self.ports = {"stable": self.start_shop("shop", "1.4.0")}
+        self._write_routes()
+        self.mesh = self._start("mesh", python("mesh", str(mesh)))
+        port = int(self.mesh.first_line())
+        self.mesh_port = port
+        self.users = [User(name, port, token) for token, name in self.tokens.items()]
+        for user in self.users:
+            self._exits.callback(user.close)
+
+    def start_shop(self, module: str, version: str) -> int:
+        """Start a build of the shop; its port."""
+        build = hashlib.sha256((HERE / f"{module}.py").read_bytes()).hexdigest()[:BUILD_DIGITS]
+        env = {
+            DATABASE_VARIABLE: self.url,
+            "COMMITLOG_APP": "shop",
+            "COMMITLOG_VERSION": version,
+            "COMMITLOG_BUILD": build,
+        }
+        return int(self._start(f"shop {version}", python(module), env).first_line())
+
+    def route(self, name: str, port: int) -> None:
+        """Have the mesh send requests of a route to a port."""
+        self.ports[name] = port
+        self._write_routes()
+
+    def _write_routes(self) -> None:
+        file = self.folder / "mesh" / ROUTES_FILE
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(self.ports))
+        new.replace(file)
+
+    def start_worker(self) -> None:
+        """Start `commitlog run` and wait until the log has begun."""
+        self.worker = self._start("the worker", commitlog("run"))
+        await_true("the log begins", self.location.head.exists, processes=[self.worker], timeout_s=WORKER_READY_S)
+
+    def start_follower(self) -> Follower:
+        """Start a reader of the log that measures."""
+        self.follower = Follower(self.location, self.folder)
+        self._exits.callback(self.follower.stop)
+        return self.follower
+
+    def give(self, name: str, target: str) -> None:
+        """Copy one of the demo's own files to a place in the demo's folder."""
+        path = self.folder / target
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(HERE / name, path)
+
+    @property
+    def access_log(self) -> Path:
+        """The mesh's access log."""
+        return self.folder / "mesh" / ACCESS_LOG
+
+    @property
+    def shown_url(self) -> str:
+        """The database's address without its password."""
+        return split_password(self.url)[0]
+
+    @property
+    def server_place(self) -> str:
+        """Where the server listens, and whose it is."""
+        place = f"{urlsplit(self.url).hostname}:{urlsplit(self.url).port}"
+        return f"{place}, given by {POSTGRES_URL_VARIABLE}" if isinstance(self.server, GivenServer) else place
+
+    def _start(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Process:
+        log = self.folder / f"{name.replace(' ', '-')}.stderr"
+        process = Process(name, command, log=log, env={**self.env, **(env or {})}, cwd=self.folder)
+        self._exits.callback(process.stop)
+        return process

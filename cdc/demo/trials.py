@@ -1,0 +1,129 @@
+"""Acts 6 and 7: the worker is killed while requests go on, and copies of the log are changed."""
+
+import shutil
+import time
+from collections import Counter
+
+import psycopg
+
+from ...drivers import psycopg as tagged_psycopg
+from ...drivers import session
+from ..log.location import Location
+from ..log.reader import Reader
+from . import forgery
+from .history import Commit, commit_of, prove, read_commits
+from .play import Catchup, Play, Steady
+from .traffic import Traffic
+
+STEADY_S, DOWN_S, AFTER_S = 3.0, 1.0, 0.5
+IMPORT_TRANSACTIONS, IMPORT_ROWS = 1000, 20
+CATCH_UP_S = 40.0
+
+
+def kill_worker(play: Play) -> None:
+    """Kill the worker in mid-stream, start it again, and count."""
+    stage, screen = play.stage, play.screen
+    screen.say(
+        "All three users place and pay orders, one after the other. In the middle of it the worker is killed. The shop does"
+        " not notice: requests go on, and a nightly job imports customers. Then the worker is started again."
+    )
+    screen.gap()
+    with Traffic(stage.users) as traffic:
+        steady = traffic.go_on(STEADY_S)
+        head = Reader(stage.location).head()
+        stage.worker.kill()
+        killed = time.time()
+        screen.event(f"kill -9 {stage.worker.pid}", f"the worker, at record {head.seq}")
+        import_customers(stage.url)
+        traffic.go_on(DOWN_S)
+        rows = IMPORT_TRANSACTIONS * IMPORT_ROWS
+        screen.event("no worker", f"{len(traffic.answers):,} requests answered so far, {rows:,} customers imported")
+        restarted = time.time()
+        stage.start_worker()
+        screen.event("commitlog run &", f"a new worker, pid {stage.worker.pid}")
+        traffic.go_on(AFTER_S)
+    traffic.check()
+    play.writes += traffic.answers
+    last = stage.users[0].do("PUT", f"/orders/{play.order}/status", {"status": "packed"})
+    play.writes.append(last)
+    play.await_logged([last], CATCH_UP_S)
+    play.steady = Steady.measure(stage.follower.seen, *steady)
+    play.catchup = Catchup.measure(stage.follower.seen, killed, restarted)
+    _prove_exactly_once(play, read_commits(stage.location))
+
+
+def import_customers(url: str) -> None:
+    """Write as a job that no request stands behind: it binds a session of its own, so its commits say which run made them."""
+    with session.bind(request="import-1"), tagged_psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(IMPORT_TRANSACTIONS):
+            connection.execute(
+                "INSERT INTO customers (name, email) SELECT 'Customer ' || n, 'c' || n || '@example.com'"
+                " FROM generate_series(1, %s) AS n",
+                [IMPORT_ROWS],
+            )
+
+
+def _prove_exactly_once(play: Play, commits: list[Commit]) -> None:
+    screen = play.screen
+    screen.gap()
+    requests = Counter(commit.request for commit in commits)
+    for answer in play.writes:
+        prove(
+            requests[answer.request] == 1, f"request {answer.request} has {requests[answer.request]} commits, not one"
+        )
+    screen.proof(f"Nothing lost: each of the {len(play.writes):,} requests that wrote so far has its one commit.")
+    with psycopg.connect(play.stage.url) as connection:
+        orders = [row[0] for row in connection.execute("SELECT id FROM orders ORDER BY id")]
+        customers = [row[0] for row in connection.execute("SELECT id FROM customers WHERE id > 3 ORDER BY id")]
+    prove(_inserted(commits, "Order") == orders, "the orders in the log are those of the database, each once")
+    prove(_inserted(commits, "Customer") == customers, "the customers in the log are those of the database, each once")
+    screen.proof(
+        f"Nothing twice: the ids of {len(orders):,} orders and {len(customers):,} imported customers, compared with the"
+        " database, stand in the log once each."
+    )
+
+
+def _inserted(commits: list[Commit], entity: str) -> list[int]:
+    """The ids of an entity's inserts, sorted; one that was inserted twice stands there twice."""
+    changes = [change for commit in commits for change in commit.changes]
+    return sorted(
+        change["key"]["id"] for change in changes if (change["op"], change.get("entity")) == ("insert", entity)
+    )
+
+
+def change_copies(play: Play) -> None:
+    """Verify the log against its head; then change two copies of it."""
+    stage, screen, shell = play.stage, play.screen, play.stage.shell
+    head = Reader(stage.location).head()
+    screen.say(
+        "A log's head, its last seq and hash, stands for all of it. Whoever noted it down can later check any copy, on"
+        " any machine, without trusting who made it."
+    )
+    shell.run("verify", "--head", str(head))
+    victim = commit_of(stage.location, play.fields["total"].request)
+    total = f'"total":"{play.total}"'.encode()
+
+    screen.say(f"A copy in which one byte is not what it was: the total of order {play.order}, record {victim.seq}.")
+    copy = _copy(play, "copy-1")
+    forgery.change_byte(copy, victim.seq, total, total.replace(b"0", b"1", 1))
+    said = shell.run("verify", f"file:{copy.folder.name}#{copy.name}", code=3).text
+    prove(f"record {victim.seq}" in said, f"verify names record {victim.seq}")
+
+    screen.say(
+        "A copy rewritten with care: the same total, and every hash after it computed anew. It holds together. It"
+        " is not the log of that head."
+    )
+    copy = _copy(play, "copy-2")
+    forgery.rewrite(copy, victim.seq, total, total.replace(b"0", b"1", 1))
+    shell.run("verify", f"file:{copy.folder.name}#{copy.name}")
+    said = shell.run("verify", f"file:{copy.folder.name}#{copy.name}", "--head", str(head), code=3).text
+    prove(head.hash in said, "verify names the head that is broken")
+    screen.gap()
+    screen.proof(f"Exit code 3 both times: once record {victim.seq} is named, once the head.")
+
+
+def _copy(play: Play, name: str) -> Location:
+    """A copy of the log, as rsync would make it."""
+    location = Location(play.stage.folder / name, play.stage.location.name)
+    shutil.copytree(play.stage.location.root, location.root)
+    return location

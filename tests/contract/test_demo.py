@@ -1,0 +1,222 @@
+"""The demo does what it says on real servers, and leaves nothing behind however it ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from commitlog.cdc.servers.failure import POSTGRES_URL_VARIABLE
+from commitlog.cdc.servers.postgres import Server
+
+pytestmark = pytest.mark.timeout(180)
+
+COMMAND = [sys.executable, "-m", "commitlog.cdc.cli.main", "demo"]
+END_S = 120.0
+
+Run = Callable[..., "Demo"]
+
+
+class Demo:
+    """A running demo, what it has said, and all processes that were ever below it."""
+
+    def __init__(self, *options: str, env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [*COMMAND, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **env},
+        )
+        self._lines: list[str] = []
+        self._below: dict[tuple[int, str], list[str]] = {}
+        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._watch)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def await_text(self, text: str) -> None:
+        deadline = time.monotonic() + END_S
+        while text not in self.text:
+            assert self._process.poll() is None, f"the demo ended before {text!r}: {self.text}"
+            assert time.monotonic() < deadline, f"no {text!r} in {END_S:.0f} s: {self.text}"
+            time.sleep(0.01)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def worker(self) -> int:
+        """The process id of the worker that runs now."""
+        workers = [pid for pid, start in self._running() if self._below[pid, start][-1:] == ["run"]]
+        assert len(workers) == 1
+        return workers[0]
+
+    def end(self) -> int:
+        """Wait for the end; its exit code."""
+        code = self._process.wait(END_S)
+        for thread in self._threads:
+            thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
+
+    def give_up(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self.end()
+
+    def alive(self) -> list[list[str]]:
+        """The processes below it that are still there."""
+        return [self._below[process] for process in self._running()]
+
+    def server_folders(self) -> list[Path]:
+        """The data folders of the servers it started."""
+        commands = [arguments for arguments in self._below.values() if arguments[0].endswith("postgres")]
+        return [Path(arguments[arguments.index("-D") + 1]) for arguments in commands if "-D" in arguments]
+
+    def _running(self) -> list[tuple[int, str]]:
+        return [(pid, start) for pid, start in list(self._below) if started(pid) == start]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.append(line)
+
+    def _watch(self) -> None:
+        while self._process.poll() is None:
+            for pid in below(self._process.pid):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    arguments = Path(f"/proc/{pid}/cmdline").read_text().removesuffix("\0").split("\0")
+                    start = started(pid)
+                    if start is not None:
+                        self._below[pid, start] = arguments
+            time.sleep(0.05)
+
+
+def below(pid: int) -> list[int]:
+    """The processes that a process, or one below it, started."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        of = children.get(todo.pop(), [])
+        found += of
+        todo += of
+    return found
+
+
+def started(pid: int) -> str | None:
+    """When a process started, by which it is told from a later one of its number; None for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """A function that starts the demo; whatever it makes for a time goes to `tmp_path`."""
+    demos: list[Demo] = []
+
+    def start(*options: str, **env: str) -> Demo:
+        demos.append(Demo(*options, env={"TMPDIR": str(tmp_path), POSTGRES_URL_VARIABLE: "", **env}))
+        return demos[-1]
+
+    yield start
+    for demo in demos:
+        demo.give_up()
+
+
+def assert_nothing_is_left(demo: Demo, folder: Path) -> None:
+    assert demo.alive() == []
+    assert [path for path in demo.server_folders() if path.exists()] == []
+    assert list(folder.iterdir()) == []
+
+
+def test_the_demo_proves_every_act_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    demo = run()
+
+    code = demo.end()
+
+    assert demo.text.endswith("\ndemo ok\n")
+    assert code == 0
+    assert "\x1b" not in demo.text
+    assert demo.server_folders() != []
+    assert_nothing_is_left(demo, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("It is gone when the demo ends", signal.SIGINT),
+        ("commitlog run &", signal.SIGTERM),
+        ("commitlog log --follow", signal.SIGINT),
+        ("kill -9", signal.SIGHUP),
+    ],
+)
+def test_ctrl_c_and_its_kin_leave_nothing_behind_at_any_moment(
+    run: Run, tmp_path: Path, moment: str, number: signal.Signals
+) -> None:
+    demo = run()
+    demo.await_text(moment)
+
+    demo.send(number)
+
+    assert demo.end() == 130
+    assert "demo ok" not in demo.text
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_a_worker_that_dies_fails_the_demo_by_name_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
+    demo = run()
+    demo.await_text("commitlog log --follow")
+
+    os.kill(demo.worker(), signal.SIGKILL)
+
+    assert demo.end() == 4
+    assert "\nerror: the worker ended with -9" in demo.text
+    assert "demo ok" not in demo.text
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_keep_leaves_it_running_until_ctrl_c_and_then_no_database_and_no_slot_on_a_given_server(
+    run: Run, tmp_path: Path, postgres_server: Server
+) -> None:
+    before = contents(postgres_server)
+    demo = run("--keep", **{POSTGRES_URL_VARIABLE: postgres_server.url})
+    demo.await_text("curl ")
+
+    assert "\ndemo ok\n" in demo.text
+    assert demo.worker() > 0
+    assert len(contents(postgres_server)) > len(before)
+    demo.send(signal.SIGINT)
+
+    assert demo.end() == 0
+    assert contents(postgres_server) == before
+    assert demo.server_folders() == []
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def contents(server: Server) -> list[tuple[str, str]]:
+    """The databases and slots of a server."""
+    with psycopg.connect(server.url, autocommit=True, connect_timeout=10) as connection:
+        slots = "SELECT 'slot', slot_name FROM pg_replication_slots"
+        rows = connection.execute(f"SELECT 'database', datname FROM pg_database UNION ALL {slots}").fetchall()
+    return sorted(rows)
