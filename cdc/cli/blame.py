@@ -9,14 +9,25 @@ from ...schemas.errors import UsageError
 from ...schemas.shape import Shape
 from ..log.history import Origin, Row, RowName
 from ..log.index import Touch
-from .log_view import CommitView, LogView, open_index, width_of
+from .log_view import CommitView, LogView, open_index, provenance_lines, width_of
 from .options import Invocation, json_option, log_option, pass_invocation
 from .output import Output
-from .rendering import Line, Span, Types, build_text, cells, cut, pad, row_name, time_text, value_text, who, write
+from .rendering import Line, Span, Types, build_text, cells, cut, labelled, pad, row_name, time_text, value_text, write
 
-NARROW_REQUEST = 8
-NARROW_CELLS = 16
-"""What is left of a request id, and at least of a value, where the terminal is narrow."""
+NARROW = 3
+"""Steps in which a table gives way to a narrow terminal: build, time, request; then values are cut."""
+
+REQUEST_CHARS = 8
+VALUE_CELLS = 28
+"""Enough for a time; a longer value is cut before anything else is."""
+
+VALUE_CELLS_MIN = 16
+_ENDS = {
+    "deleted": "was deleted in commit",
+    "truncated": "was removed by TRUNCATE in commit",
+    "rekeyed": "got another key in commit",
+    "absent": "was not there any more when its table was read again, by snapshot",
+}
 
 
 @click.command()
@@ -95,9 +106,8 @@ class _Blame:
         Args:
             width: The terminal's, or None for no terminal.
         """
-        table = [self._cells(field, self._row.fields.get(field), narrow=False) for field in self._fields]
-        if width is not None and _width(table) > width:
-            table = [self._cells(field, self._row.fields.get(field), narrow=True) for field in self._fields]
+        tables = (self._table(narrow) for narrow in range(NARROW))
+        table = next((table for table in tables if width is None or _width(table) <= width), self._table(NARROW))
         lines = [*self._end(), *_aligned(table, width)]
         if not self._row.whole:
             lines.append([("the row was there before this log; what was never changed since is not in it", "dim")])
@@ -107,24 +117,16 @@ class _Blame:
         touch = self._row.ended_by
         if touch is None:
             return []
-        view = self._view_of(touch)
-        how = {"deleted": "deleted", "truncated": "removed by TRUNCATE", "rekeyed": "given another key"}[
-            str(self._row.end)
+        view, newkey = self._view_of(touch), self._newkey()
+        how = _ENDS[str(self._row.end)]
+        lines: list[Line] = [
+            [(row_name(self._entity, self._row.key), "bold"), (f" {how} {touch.seq}", "red")],
+            *provenance_lines(view.by, view.commit.amended_by, kind=view.commit.kind),
+            labelled("Time", [(time_text(view.commit.time), "")]),
         ]
-        if self._row.end == "absent":
-            gone = f" was not there any more when the table was read again, in snapshot record {touch.seq}"
-            return [[(row_name(self._entity, self._row.key), "bold"), (gone, "red")], [("it held", "dim")]]
-        line: Line = [
-            (row_name(self._entity, self._row.key), "bold"),
-            (f" was {how} in commit {touch.seq} by ", "red"),
-            *_who(view),
-        ]
-        if view.by and view.by.get("request") and view.by.get("user"):
-            line.append((f", request {view.by['request']}", ""))
-        line.append((f", {time_text(view.commit.time, exact=False)}", "dim"))
-        newkey = self._newkey()
-        moved: list[Line] = [[(f"it is {row_name(self._entity, newkey)} now", "")]] if newkey else []
-        return [line, *moved, [("it held", "dim")]]
+        if newkey:
+            lines.append(labelled("Now", [(row_name(self._entity, newkey), "bold")]))
+        return [*lines, [], [("It held:", "dim")]]
 
     def _newkey(self) -> Mapping[str, Any] | None:
         touch = self._row.ended_by
@@ -133,32 +135,27 @@ class _Blame:
         newkey: Mapping[str, Any] = self._view.history.item(touch)["newkey"]
         return newkey
 
-    def _cells(self, field: str, origin: Origin | None, *, narrow: bool) -> list[Span]:
-        """The cells of one field: name, value, seq, who, request, build, time."""
+    def _table(self, narrow: int) -> list[list[Span]]:
+        return [self._cells(field, self._row.fields.get(field), narrow=narrow) for field in self._fields]
+
+    def _cells(self, field: str, origin: Origin | None, *, narrow: int) -> list[Span]:
+        """The cells of one field: name, value, seq, who, request, build, time; from 0 to NARROW ever shorter."""
         if origin is None:
             return [(field, ""), ("not in the log", "dim"), *[("", "")] * 5]
-        value = value_text(origin.value, self._types.get(field))
-        cells_ = [(field, ""), (value, "dim" if origin.value is None else ""), (str(origin.touch.seq), "yellow")]
         view = self._view_of(origin.touch)
-        if view.commit.kind == "snapshot":
-            return [
-                *cells_,
-                ("snapshot", "cyan"),
-                ("", ""),
-                ("", ""),
-                (time_text(view.commit.time, exact=False), "dim"),
-            ]
         by = view.by or {}
-        request = str(by.get("request") or "")
-        if narrow:
-            request = request[:NARROW_REQUEST]
-            build = str(by.get("version") or by.get("build") or "")
-        else:
-            build = build_text(view.by)
-        name = "".join(text for text, _ in _who(view)) if by.get("user") or view.by is None else ""
-        style = "magenta" if view.by is None else "bold"
-        time = time_text(view.commit.time, exact=False)
-        return [*cells_, (name, style), (request, ""), (build, ""), (time[5:16] if narrow else time, "dim")]
+        snapshot = view.commit.kind == "snapshot"
+        name = "snapshot" if snapshot else "untagged" if view.by is None else _user(by)
+        request, time = str(by.get("request") or ""), time_text(view.commit.time, exact=False)
+        return [
+            (field, ""),
+            (value_text(origin.value, self._types.get(field)), "dim" if origin.value is None else ""),
+            (str(origin.touch.seq), "yellow"),
+            (name, "cyan" if snapshot else "magenta" if view.by is None else "bold"),
+            (request[:REQUEST_CHARS] if narrow >= 3 else request, ""),
+            (str(by.get("version") or by.get("build") or "") if narrow >= 1 else build_text(view.by), ""),
+            (time[5:16] if narrow >= 2 else time, "dim"),
+        ]
 
     def _commit(self, touch: Touch) -> dict[str, Any]:
         view = self._view_of(touch)
@@ -181,15 +178,16 @@ class _Blame:
         return self._commits[touch.seq]
 
 
-def _who(view: CommitView) -> list[Span]:
-    """The name behind a commit; `?` where nobody but its tag says so."""
-    if view.by is None:
-        return [("untagged", "magenta")]
-    return [(f"{who(view.by)}{'?' if view.by.get('assurance', 0) < 2 else ''}", "bold")]
+def _user(by: Mapping[str, Any]) -> str:
+    """The user, `?` after it where only a tag says so; empty where there is only a request."""
+    return f"{by['user']}{'?' if by.get('assurance', 0) < 2 else ''}" if by.get("user") else ""
 
 
 def _width(table: Sequence[Sequence[Span]]) -> int:
-    return sum(_widths(table)) + 2 * (len(table[0]) - 1)
+    """How wide the table is, its values cut to a good width."""
+    widths = _widths(table)
+    widths[1] = min(widths[1], VALUE_CELLS)
+    return sum(widths) + 2 * (sum(1 for size in widths if size) - 1)
 
 
 def _widths(table: Sequence[Sequence[Span]]) -> list[int]:
@@ -201,7 +199,7 @@ def _aligned(table: Sequence[Sequence[Span]], width: int | None) -> list[Line]:
     widths = _widths(table)
     if width is not None:
         too_much = sum(widths) + 2 * (sum(1 for size in widths if size) - 1) - width
-        widths[1] = max(min(widths[1], NARROW_CELLS), widths[1] - max(0, too_much))
+        widths[1] = max(min(widths[1], VALUE_CELLS_MIN), widths[1] - max(0, too_much))
     lines: list[Line] = []
     for row in table:
         line: Line = []

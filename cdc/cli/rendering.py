@@ -48,19 +48,19 @@ def write(output: Output, lines: Iterable[Line]) -> None:
 
 def cut(line: Line, width: int) -> Line:
     """A line that fits into so many cells of a terminal, `…` where something is left out."""
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import set_cell_size
 
+    spans = [(clean(text), style) for text, style in line]
+    if sum(cells(text) for text, _ in spans) <= width:
+        return spans
     out: Line = []
-    room = width
-    for text, style in line:
-        text = clean(text)
-        size = cell_len(text)
-        if size > room:
-            out.append((set_cell_size(text, max(0, room - 1)).rstrip() + "…", style))
-            return out
-        out.append((text, style))
-        room -= size
-    return out
+    room = width - 1
+    for text, style in spans:
+        out.append((set_cell_size(text, room).rstrip() if cells(text) > room else text, style))
+        room -= cells(text)
+        if room <= 0:
+            break
+    return [*out, ("…", "dim")]
 
 
 def cells(text: str) -> int:
@@ -146,7 +146,7 @@ def _pairs(change: Mapping[str, Any], types: Types, chars: int | None) -> Iterab
     before: Mapping[str, Any] = change.get("before", {})
     after: Mapping[str, Any] = change.get("after", {})
     both = change.get("image") == "full"
-    known: Mapping[str, Any] = change.get("newkey") or change["key"]
+    known: Mapping[str, Any] = change.get("newkey") or change.get("key", {})
     for field in after if after else before:
         # The key of a row is in its name; it changes in a rekey only, and the head of the line says so.
         if field in known and known[field] == (after or before)[field]:
