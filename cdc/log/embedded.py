@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from ...schemas.errors import CommitLogError, Locked, LogUnwritable, Refused
 from ...schemas.record import Head
-from .headfile import DurableHead, Memory
+from .headfile import BEGINNING, DurableHead, Memory
 from .location import Location, make_folder, sync_folder
 from .recovery import Recovered, recover
 from .segment import segment_name
@@ -75,7 +75,9 @@ class Writer:
             make_folder(location.inbox)
             lock_fd = _lock(location)
             remembered = Memory(memory) if memory else None
-            writer = cls(location, recover(location, remembered.read() if remembered else None), lock_fd, remembered)
+            writer = cls(
+                location, recover(location, remembered.read() if remembered else BEGINNING), lock_fd, remembered
+            )
             writer.segment_bytes = segment_bytes
         except BaseException as exc:
             if remembered:
@@ -218,11 +220,14 @@ def _lock(location: Location) -> int:
     fd = os.open(location.lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(fd, f"{os.getpid():<19}\n".encode(), 0)
     except BlockingIOError as exc:
         holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(fd)
         raise Locked(
             f"log {location} is being written by process {holder}", hint="stop that process, or let it do the work"
         ) from exc
-    os.pwrite(fd, f"{os.getpid():<19}\n".encode(), 0)
+    except OSError:
+        os.close(fd)
+        raise
     return fd

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...schemas.errors import Refused, VerificationFailed
 from ...schemas.record import EMPTY, Head, is_digest
-from .location import make_folder
+from .location import make_folder, sync_folder
 from .segment import first_seq_of, segment_name
 
 HEAD_BYTES = 256
@@ -92,19 +92,19 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         make_folder(path.parent)
+        if not path.exists():
+            create_file(path, BEGINNING.encode())
+            sync_folder(path.parent)
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._fd = os.open(path, os.O_RDWR)
 
-    def read(self) -> DurableHead | None:
-        """What was written last, None where nothing was.
+    def read(self) -> DurableHead:
+        """What was written last, `BEGINNING` where nothing was.
 
         Raises:
             Refused: The file is damaged.
         """
-        data = os.pread(self._fd, HEAD_BYTES + 1, 0)
-        if not data:
-            return None
-        found = DurableHead.decode(data)
+        found = DurableHead.decode(os.pread(self._fd, HEAD_BYTES + 1, 0))
         if not found:
             raise Refused(
                 f"{self.path}, the writer's memory of the log's head, is damaged",

@@ -33,12 +33,12 @@ class Recovered:
     cut_bytes: int
 
 
-def recover(location: Location, remembered: DurableHead | None) -> Recovered:
+def recover(location: Location, remembered: DurableHead = BEGINNING) -> Recovered:
     """Bring a log to a whole end, and make a new one where there is none. The caller holds the writer's lock.
 
     Args:
         location: The log.
-        remembered: What its writer made durable before, as far as known.
+        remembered: What its writer made durable before, as far as it is known.
 
     Raises:
         HistoryLost: The log does not hold what its head file or its writer remembers.
@@ -60,8 +60,7 @@ def recover(location: Location, remembered: DurableHead | None) -> Recovered:
             seq=tail.durable.head.seq + 1,
             hint=f"commitlog verify {location}; put back the segment from a copy",
         )
-    if remembered:
-        _check_memory(location, remembered, tail.durable)
+    _check_memory(location, remembered, tail.durable)
     cut_bytes = tail.settle()
     if tail.durable != written:
         create_file(location.head, tail.durable.encode())
