@@ -1,0 +1,243 @@
+"""`commitlog fork`: a copy of what a log publishes in a database of one's own, kept up to date, and told apart where it differs."""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from ...schemas.errors import UsageError
+from ..config import split_password
+from ..fork import equality, growth, status
+from ..fork.follow import Follower, Progress
+from ..fork.plan import is_fork_of, make_plan
+from ..fork.postgres import Target
+from ..log.location import Location
+from ..log.reader import Reader
+from ..logging_setup import configure_logging
+from .commands import Group
+from .options import json_option
+from .output import Output
+
+PROGRESS_S = 1.0
+
+
+class _ForkGroup(Group):
+    """`commitlog fork LOG …` is `commitlog fork follow LOG …`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = {*self.commands, *ctx.help_option_names}
+        if args and not known.intersection(args[:1]):
+            args = ["follow", *args]
+        return super().parse_args(ctx, args)
+
+
+_into_option = click.option("--into", "url", metavar="URL", required=True, help="The fork's database, postgresql://….")
+_only_option = click.option(
+    "--only", metavar="E,F", default="", help="Only these entities. Default: all that the log knows and will know."
+)
+_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.group(cls=_ForkGroup, name="fork", subcommand_metavar="LOG | plan | status | drop")
+def command() -> None:
+    """Make a fork of LOG in a database of your own, bring it up to the log's head and keep it there.
+
+    Shows what it is going to make and asks first. Run again, it goes on where it stood. Ctrl-C or SIGTERM ends it; nothing is
+    lost or applied twice however it ends. What you change there stays: where upstream changes the same, it is a conflict,
+    which `commitlog conflicts list` shows.
+
+    \b
+      commitlog fork file:./logs#shop --into postgresql://localhost/mine
+      commitlog fork plan file:./logs#shop --into postgresql://localhost/mine
+    """
+
+
+@command.command(hidden=True)
+@click.argument("log")
+@_into_option
+@_only_option
+@_yes_option
+@click.option("--once", is_flag=True, help="Stop at the log's head.")
+def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
+    """Make the fork where there is none, then apply the log.
+
+    Exit code 1: done, and conflicts are open.
+    """
+    configure_logging("text")
+    output, reader = Output(), Reader(Location.parse(log))
+    _check_url(url)
+    entities = _entities(only)
+    with Target(url) as target:
+        if is_fork_of(target, reader, entities):
+            output.line(f"going on with the fork in {_shown(url)}")
+        else:
+            plan = make_plan(reader, target, only=entities)
+            output.line(f"a fork in {_shown(url)}", "bold")
+            for line in plan.lines():
+                output.line(f"  {line}")
+            _ask("make it and follow the log?", yes)
+            growth.create(target, plan)
+    stop = _stop_on_signals()
+    progress = _Progress(output)
+    Follower(url, reader, stop=stop, report=progress).run(once=once)
+    with Target(url) as target:
+        return progress.end(status.read(target))
+
+
+@command.command()
+@click.argument("log")
+@_into_option
+@_only_option
+def plan(log: str, url: str, only: str) -> None:
+    """Show what a fork of LOG would make, and write nothing."""
+    output, reader = Output(), Reader(Location.parse(log))
+    _check_url(url)
+    with Target(url) as target:
+        if is_fork_of(target, reader, _entities(only)):
+            found = status.read(target)
+            output.line(f"the fork is there, at record {found.applied.head.seq}: nothing to make")
+            return
+        for line in make_plan(reader, target, only=_entities(only)).lines():
+            output.line(line)
+
+
+@command.command("status")
+@_into_option
+@click.option(
+    "--check", "source", metavar="URL", default="", help="Compare every row with the source's, which must be at rest."
+)
+@json_option
+def show_status(url: str, source: str, as_json: bool) -> int:
+    """Show where a fork stands. Exit code 1: conflicts are open, or --check found a difference.
+
+    With --json one document: log, name, url, only, epoch, seq, hash, at, head_seq, behind, lag_s (these three null where the
+    log cannot be read from here), conflicts, tables [{entity, table, snapshot}]; with --check also equal and compared
+    [{entity, table, rows, equal, missing, extra, other {count, keys}}].
+    """
+    _check_url(url)
+    output = Output(as_json=as_json)
+    with Target(url) as target:
+        found = status.read(target)
+    compared = equality.compare(source, url) if source else ()
+    equal = all(table.equal for table in compared)
+    if as_json:
+        document = found.to_json()
+        if source:
+            document |= {"equal": equal, "compared": [table.to_json() for table in compared]}
+        output.document(document)
+    else:
+        _print_status(output, found)
+        _print_comparison(output, compared)
+    return 1 if found.conflicts or not equal else 0
+
+
+@command.command()
+@_into_option
+@_yes_option
+def drop(url: str, yes: bool) -> None:
+    """Remove what the fork made, and only that: its tables with all rows, its types, its position and its conflicts."""
+    _check_url(url)
+    output = Output()
+    with Target(url) as target:
+        found = status.read(target)
+        output.line(f"the fork of log {found.applied.upstream.name} in {_shown(url)}", "bold")
+        for table in found.tables:
+            output.line(f"  {table['table']}")
+        _ask("drop what the fork made of this, with the rows you changed there?", yes)
+        for line in growth.drop(target):
+            output.line(f"left {line}")
+    output.line("dropped")
+
+
+class _Progress:
+    """Prints how far a fork is, not more often than people read."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._printed = 0.0
+        self._caught_up = False
+        self._conflicts = 0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.conflicts > self._conflicts:
+            self._output.line(f"{progress.conflicts} conflicts open: commitlog conflicts list --into …", "yellow")
+        self._conflicts = progress.conflicts
+        caught_up = progress.seq == progress.head_seq
+        due = time.monotonic() - self._printed > PROGRESS_S
+        if (caught_up and not self._caught_up) or (not caught_up and due):
+            self._output.line(
+                f"at record {progress.seq} of {progress.head_seq}, {progress.changes} changes"
+                + (": following" if caught_up else "")
+            )
+            self._printed, self._caught_up = time.monotonic(), caught_up
+        self._output.flush()
+
+    def end(self, found: status.Status) -> int:
+        """Print where the fork stands, and give the exit code."""
+        self._output.line(f"at record {found.applied.head.seq}, {found.conflicts} conflicts open")
+        return 1 if found.conflicts else 0
+
+
+def _print_status(output: Output, found: status.Status) -> None:
+    applied = found.applied
+    output.line(f"fork of log {applied.upstream.name} ({applied.upstream.url})", "bold")
+    lag = (
+        "the log cannot be read from here"
+        if found.behind is None
+        else f"{found.behind} behind, lag {found.lag_s:.1f} s"
+    )
+    output.line(f"at record {applied.head.seq}, epoch {applied.epoch}, {lag}")
+    output.line(f"conflicts open: {found.conflicts}")
+    output.records(["entity", "table", "snapshot"], found.tables)
+
+
+def _print_comparison(output: Output, compared: Sequence[equality.Comparison]) -> None:
+    for table in compared:
+        if table.equal:
+            output.line(f"{table.table}: equal, {table.rows} rows", "green")
+            continue
+        output.line(f"{table.table}: not equal", "red")
+        for name, found in (("only upstream", table.missing), ("only here", table.extra), ("different", table.other)):
+            if found.count:
+                keys = ", ".join("/".join(key) for key in found.keys)
+                output.line(f"  {name}: {found.count}: {keys}{', …' if found.count > len(found.keys) else ''}")
+
+
+def _check_url(url: str) -> None:
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise UsageError(
+            f"{_shown(url)} is not a database a fork can live in", hint="--into postgresql://HOST/DATABASE"
+        )
+
+
+def _shown(url: str) -> str:
+    return split_password(url)[0]
+
+
+def _entities(only: str) -> list[str]:
+    return [name.strip() for name in only.split(",") if name.strip()]
+
+
+def _ask(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", hint="--yes")
+    click.confirm(question, abort=True)
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def on_stop(number: int, _: FrameType | None) -> None:
+        logging.getLogger("commitlog").info("%s: finishing", signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_stop)
+    return stop

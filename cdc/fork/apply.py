@@ -1,0 +1,249 @@
+"""Applies units to the fork's tables, inside the transaction in hand: fast where the fork is as upstream expects, exact where not.
+
+Its rules, for every change:
+
+- insert: no row of that key: written; an equal one: nothing; another: a conflict for each field that differs.
+- update: fields that are what upstream says they were are written, fields that are what they become stay; any other field is a
+  conflict and stays, and the rest of the change is applied all the same. No row: deleted here, a conflict.
+- delete: a row as upstream had it is deleted, a row changed here is a conflict and stays. No row: nothing.
+- rekey: an update that moves the row. Key taken here: a conflict.
+- truncate: the delete of every row that upstream had, as the log told them last. Rows made here stay.
+- update without its old row (image `key`): written whole, whatever is here.
+- snapshot: rows that are not there are written, others compared as in insert. One that comes after a gap is compared with what
+  the log told before it: what upstream changed is an update, what it no longer has a delete. Until it is complete, changes
+  are compared with that, too, where they find a row other than they say: the gap may have swallowed what came between.
+- What the target refuses (a constraint, a type, a trigger) is a conflict about the whole row.
+
+Before the first snapshot of an entity is complete, an update or delete of a row that is not there is passed over: the snapshot
+will hold the row, or not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import psycopg
+
+from ..log.reader import Reader
+from . import state
+from .batch import Batches, Op, Step, malformed
+from .conflicts import Conflicts, Origin, key_text
+from .postgres import REJECTED, Target, translated
+from .rows import Rows, agree
+from .state import EntityState
+from .statements import Table
+from .told import Told
+from .units import Change, Unit
+
+BATCH_OPS = 2000
+"""Changes in one statement at most: enough to make a round trip cheap, few enough to search for the one that does not fit."""
+
+
+class Applier:
+    """Applies units in their order.
+
+    Args:
+        target: The fork.
+        reader: The log, for parts and for what it told before.
+        tables: Entity to table, of the entities that the fork has. The owner may add to it, and then calls `forget`.
+        entities: Entity to what is known of its snapshots.
+        conflicts: Where disagreements go.
+
+    Attributes:
+        changes: How many changes were applied, those of transactions that were rolled back included.
+        pause: Called between batches; what it raises ends the transaction.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        reader: Reader,
+        *,
+        tables: Mapping[str, Table],
+        entities: Mapping[str, EntityState],
+        conflicts: Conflicts,
+    ) -> None:
+        self._target, self._reader, self._tables, self._entities = target, reader, tables, entities
+        self._conflicts = conflicts
+        self._batches = Batches(target.connection, tables)
+        self._rows = Rows(target, tables, conflicts=conflicts, entities=entities, told=self._told_before)
+        self._told: dict[str, Told] = {}
+        self.changes = 0
+        self.pause: Callable[[], None] = lambda: None
+
+    def forget(self) -> None:
+        """A table has changed: nothing that was made for it is used again."""
+        self._batches.forget()
+
+    def close(self) -> None:
+        """Throw away what the log told."""
+        for told in self._told.values():
+            told.close()
+        self._told.clear()
+
+    def apply(self, units: Sequence[Unit]) -> None:
+        """Apply commits and snapshots; other units change no rows."""
+        waiting: list[Op] = []
+        for unit in units:
+            if unit.kind == "snapshot":
+                self._run(waiting)
+                self._snapshot(unit)
+                waiting = []
+            elif unit.kind == "commit":
+                for changes in unit.records(self._reader):
+                    waiting = self._commit(unit, changes, waiting)
+                    if unit.items is None:
+                        self._run(waiting)
+                        waiting = []
+        self._run(waiting)
+
+    def _commit(self, unit: Unit, changes: Iterable[tuple[tuple[int, int], Change]], waiting: list[Op]) -> list[Op]:
+        for place, change in changes:
+            origin = Origin(unit, place)
+            if change.get("op") == "truncate":
+                self._run(waiting)
+                waiting = []
+                self._truncate(change, origin)
+            elif self._is_ours(change, origin):
+                waiting.append((change, origin))
+        return waiting
+
+    def _is_ours(self, change: Change, origin: Origin) -> bool:
+        entity = change.get("entity")
+        if not isinstance(entity, str):
+            raise malformed(origin, "it names no entity")
+        return entity in self._tables
+
+    def _truncate(self, change: Change, origin: Origin) -> None:
+        entities: Any = change.get("entities")
+        if type(entities) is not list:
+            raise malformed(origin, "it names no entities")
+        for entity in [entity for entity in self._tables if entity in entities]:
+            told = self._told_before(entity, origin)
+            self._run_all(
+                ({"op": "delete", "entity": entity, "key": key, "before": fields}, origin)
+                for key, fields in told.rows()
+            )
+
+    def _snapshot(self, unit: Unit) -> None:
+        meta = unit.meta
+        entity = self._entities.get(str(meta.get("entity")))
+        if entity is None or entity.entity not in self._tables:
+            return
+        snapshot = str(meta.get("snapshot"))
+        if snapshot != entity.snapshot:
+            entity.again = entity.again or entity.snapshot is not None
+            entity.snapshot, entity.snapshot_seq = snapshot, unit.first_seq
+        last = meta.get("last") is True
+        ops = ((change, Origin(unit, place)) for place, change in unit.changes(self._reader))
+        if entity.again:
+            self._snapshot_again(unit, entity, list(ops), last=last)
+        else:
+            self._run_all(ops)
+        if last:
+            entity.complete, entity.again = True, False
+        state.save_entity(self._target, entity)
+
+    def _snapshot_again(self, unit: Unit, entity: EntityState, ops: list[Op], *, last: bool) -> None:
+        """What a snapshot says anew, as the changes that must have led there."""
+        told = self._told_of(entity.entity)
+        told.advance(unit, (unit.first_seq, 0))
+        changes = ((_difference(told, change, origin), origin) for change, origin in ops)
+        self._run_all((change, origin) for change, origin in changes if change is not None)
+        if last:
+            here = {key_text(change["key"]) for change, _ in ops} | set(told.omitted(unit))
+            origin = Origin(unit, (unit.last.seq, 1))
+            gone = told.rows(before_seq=entity.snapshot_seq, besides=here)
+            self._run_all(
+                ({"op": "delete", "entity": entity.entity, "key": key, "before": fields}, origin)
+                for key, fields in gone
+            )
+
+    def _told_before(self, entity: str, origin: Origin) -> Told:
+        told = self._told_of(entity)
+        told.advance(origin.unit, origin.place)
+        return told
+
+    def _told_of(self, entity: str) -> Told:
+        if entity not in self._told:
+            self._told[entity] = Told(self._reader, entity, self._tables[entity].model.key)
+        return self._told[entity]
+
+    def _run_all(self, ops: Iterable[Op]) -> None:
+        ops = iter(ops)
+        while batch := list(islice(ops, BATCH_OPS)):
+            self._run(batch)
+
+    def _run(self, ops: list[Op]) -> None:
+        for at in range(0, len(ops), BATCH_OPS):
+            self.pause()
+            self._batch(ops[at : at + BATCH_OPS])
+        self.changes += len(ops)
+
+    def _batch(self, ops: list[Op]) -> None:
+        """Apply by statements; where one finds something else than it should, by halves, and one change exactly."""
+        if not ops or self._by_statements(ops):
+            return
+        if len(ops) == 1:
+            self._rows.apply(ops[0])
+            return
+        half = len(ops) // 2
+        self._batch(ops[:half])
+        self._batch(ops[half:])
+
+    def _by_statements(self, ops: list[Op]) -> bool:
+        """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""
+        steps = self._batches.steps(ops)
+        try:
+            other = self._execute(steps)
+        except REJECTED:
+            other = None
+        if other is None:
+            self._target.execute("ROLLBACK TO SAVEPOINT batch")
+        self._target.execute("RELEASE SAVEPOINT batch")
+        if other is None:
+            return False
+        differing = {id(change) for change, _ in other}
+        for step in steps:
+            agree(self._conflicts, (c for c, _ in step.ops if id(c) not in differing), step.fields)
+        for op in other:
+            self._rows.apply(op)
+        return True
+
+    def _execute(self, steps: list[Step]) -> list[Op] | None:
+        """Run the statements after a savepoint: the rows of a snapshot that differ, or None for anything unexpected."""
+        connection = self._target.connection
+        checks: list[tuple[Step, psycopg.Cursor[Any]]] = []
+        counts: list[tuple[Step, psycopg.Cursor[Any]]] = []
+        with translated(), connection.pipeline():
+            connection.execute("SAVEPOINT batch")
+            for step in steps:
+                parameter = (step.parameter,)
+                if step.check is not None:
+                    checks.append((step, connection.execute(step.check, parameter, prepare=True)))
+                counts.append((step, connection.execute(step.query, parameter, prepare=True)))
+        if any(cursor.rowcount != len(step.ops) for step, cursor in counts if step.check is None):
+            return None
+        return [step.ops[row[0] - 1] for step, cursor in checks for row in cursor.fetchall()]
+
+
+def _difference(told: Told, change: Change, origin: Origin) -> Change | None:
+    """The change that makes a row what a snapshot says, of what the log told before; None where it is that already."""
+    try:
+        entity, key, after = change["entity"], change["key"], change["after"]
+    except KeyError as exc:
+        raise malformed(origin, repr(exc)) from exc
+    before = told.get(key)
+    if before is None:
+        return {"op": "insert", "entity": entity, "key": key, "after": after}
+    changed = [field for field in after if field not in before or before[field] != after[field]]
+    if not changed:
+        return None
+    return {
+        "op": "update",
+        "entity": entity,
+        "key": key,
+        "image": "full",
+        "before": {field: before[field] for field in changed if field in before},
+        "after": {field: after[field] for field in changed},
+    }

@@ -1,0 +1,122 @@
+"""Which type of the target a column of a shape gets. Asks the target's catalogs, changes nothing.
+
+The source's own type where the target has it built in; the plain type of the canonical type otherwise, for instance for a
+domain; an enum of the same name for an enum; `text`, and a note that says so, for every other type.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from ...schemas.shape import Column
+from ...transforms.table_name import TableName, quoted, table_name
+from ..tail.pgtypes import CANONICAL
+from .model import NAME_BYTES_MAX
+
+PLAIN: Final[dict[str, str]] = {
+    "bool": "boolean",
+    "int16": "smallint",
+    "int32": "integer",
+    "int64": "bigint",
+    "decimal": "numeric",
+    "float32": "real",
+    "float64": "double precision",
+    "money": "money",
+    "text": "text",
+    "uuid": "uuid",
+    "json": "json",
+    "jsonb": "jsonb",
+    "bytes": "bytea",
+    "date": "date",
+    "time": "time without time zone",
+    "timetz": "time with time zone",
+    "interval": "interval",
+    "timestamp": "timestamp without time zone",
+    "instant": "timestamp with time zone",
+}
+"""Canonical type to the PostgreSQL type that takes every value of it."""
+
+BAND: Final[dict[str, int]] = {"bigint": 1 << 40, "integer": 1 << 30, "smallint": 1 << 14}
+"""Type of an identity column to the first number that the fork itself gives out: far above upstream's own."""
+
+_MEANS_ANOTHER_THING = ("aclitem", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list")
+"""Built-in types, beside those named reg…, whose values name objects of one server or cannot be read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeChoice:
+    """The type a column gets.
+
+    Args:
+        shown: As the server writes it; for an enum its name as shapes write it.
+        labels: Of an enum that the fork needs, else empty.
+        enum: The enum's schema and name.
+        note: What the owner of the fork should know, or empty.
+    """
+
+    shown: str
+    labels: tuple[str, ...] = ()
+    enum: TableName | None = None
+    note: str = ""
+
+    @property
+    def sql(self) -> sql.Composable:
+        """The type in a statement."""
+        return sql.Identifier(*self.enum) if self.enum else type_sql(self.shown)
+
+
+def type_sql(shown: str) -> sql.SQL:
+    """A type in a statement.
+
+    Args:
+        shown: What the target's own format_type() wrote, or a name of PLAIN: never the text of a log.
+    """
+    return sql.SQL(cast(LiteralString, shown))  # type: ignore[redundant-cast] # mypy takes LiteralString for str
+
+
+def choose(connection: "psycopg.Connection[tuple[Any, ...]]", column: Column, *, table: TableName) -> TypeChoice:
+    """The type of a column. The connection must be in autocommit: old servers refuse a name they cannot parse.
+
+    Args:
+        connection: To the target.
+        column: The column.
+        table: Its table, whose schema an enum gets that names none.
+    """
+    if column.type == "enum" and column.labels:
+        return _enum(column, table)
+    built_in = _built_in(connection, column)
+    if built_in:
+        return TypeChoice(built_in)
+    if column.type in PLAIN:
+        return TypeChoice(PLAIN[column.type])
+    return TypeChoice("text", note=f"the source's {column.engine_type} becomes text")
+
+
+def _enum(column: Column, table: TableName) -> TypeChoice:
+    try:
+        enum = table_name(column.engine_type)
+    except ValueError:
+        enum = (table[0], column.engine_type)
+    if any(not 0 < len(part.encode()) <= NAME_BYTES_MAX or "\0" in part for part in enum):
+        return TypeChoice("text", note=f"the source's {column.engine_type} becomes text")
+    return TypeChoice(quoted(enum), column.labels, enum)
+
+
+def _built_in(connection: "psycopg.Connection[tuple[Any, ...]]", column: Column) -> str:
+    """The target's name of the source's type where it is built in and means the same there, else empty."""
+    try:
+        row = connection.execute(
+            "SELECT t.oid::int8, format_type(t.oid, %s), coalesce(e.typname, t.typname)::text, t.typtype::text"
+            " FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'"
+            " WHERE t.oid = to_regtype(%s) AND t.typnamespace = 'pg_catalog'::regnamespace",
+            (column.modifier, column.engine_type),
+        ).fetchone()
+    except (psycopg.ProgrammingError, psycopg.DataError):
+        return ""
+    if row is None or row[3] not in ("b", "r", "m"):
+        return ""
+    if row[2].startswith("reg") or row[2] in _MEANS_ANOTHER_THING:
+        return ""
+    return str(row[1]) if CANONICAL.get(row[0], "exact") == column.type else ""

@@ -1,0 +1,323 @@
+"""The fork at work: reads the log from where the target stands, applies it, and goes on until told to stop.
+
+What it promises: a transaction of the source is applied whole and once, in its order, together with the position behind it, the
+mark of its origin and its conflicts. Whatever is unclear ends the attempt; the next begins from what the target holds.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from ...drivers.tag import PREFIX, VALUE_BYTES_MAX, encode
+from ...schemas.errors import HistoryLost, Locked, Refused, Unreachable, VerificationFailed
+from ...schemas.record import Head, Record
+from ..failpoint import failpoint
+from ..log.reader import Reader
+from ..tail.catalog import one_line
+from . import state, tables
+from .apply import Applier
+from .conflicts import Conflicts
+from .growth import Growth, plan_growth
+from .model import fold
+from .plan import shapes_of
+from .postgres import AGAIN, REJECTED, Target, translated
+from .statements import Table
+from .units import Unit, Units
+
+log = logging.getLogger("commitlog")
+
+GROUP_UNITS = 1000
+GROUP_BYTES = 4 * 1024 * 1024
+"""Small commits share a target transaction up to this many, or this many bytes of bodies: one sync for all of them."""
+
+AGAIN_MAX = 10
+"""How often a transaction is tried again after a deadlock, before the attempt ends and a pause comes."""
+
+AGAIN_PAUSE_S = 0.05
+
+STOP_S = 3.0
+"""A transaction that has run longer is given up when the fork is told to stop; a shorter one is finished."""
+
+LOCK_FREE_S = 15.0
+"""How long the lock may look taken after a restart, until the server has noticed that the last process is dead."""
+
+PAUSE_S, PAUSE_S_MAX = 0.5, 30.0
+
+_ALONE = frozenset({"shape", "snapshot", "gap"})
+_MARKED = frozenset({"commit", "snapshot"})
+_IMMEDIATE = "SET CONSTRAINTS ALL IMMEDIATE"
+_MARK = "SELECT count(pg_logical_emit_message(true, %s, tag)) FROM unnest(%s::text[]) AS tag"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a fork is.
+
+    Args:
+        seq: The last record applied.
+        head_seq: The log's last record, as last seen.
+        changes: How many changes this process has applied.
+        conflicts: How many conflicts are open.
+    """
+
+    seq: int
+    head_seq: int
+    changes: int
+    conflicts: int
+
+
+class Follower:
+    """Follows one log into one target.
+
+    Args:
+        url: The target.
+        reader: The log.
+        stop: Set to end `run` after the transaction in hand.
+        report: Told of the progress after each transaction.
+    """
+
+    def __init__(
+        self, url: str, reader: Reader, *, stop: threading.Event, report: Callable[[Progress], None] = lambda _: None
+    ) -> None:
+        self.url, self.reader, self.stop, self.report = url, reader, stop, report
+
+    def run(self, *, once: bool = False) -> None:
+        """Apply until `stop`, or with `once` up to the head as it is now.
+
+        Raises:
+            CommitLogError: Something the fork's owner must decide; the target stands where it stood.
+        """
+        until = self.reader.head().seq if once else None
+        pause_s, locked_since = PAUSE_S, 0.0
+        while not self.stop.is_set():
+            try:
+                with Session(self) as session:
+                    pause_s, locked_since = PAUSE_S, 0.0
+                    session.run(until)
+                    return
+            except Stopped:
+                return
+            except Locked:
+                locked_since = locked_since or time.monotonic()
+                if time.monotonic() - locked_since > LOCK_FREE_S:
+                    raise
+                self.stop.wait(PAUSE_S)
+            except Unreachable as exc:
+                if once and pause_s >= PAUSE_S_MAX:
+                    raise
+                log.warning("%s; trying again in %.1f s", exc, pause_s)
+                self.stop.wait(pause_s)
+                pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+
+class Stopped(Exception):
+    """The fork was told to stop in the middle of a transaction, which is then as if it never was."""
+
+
+class Session:
+    """One attempt: from taking the target's lock to the first error, or the end."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower, self._reader = follower, follower.reader
+        self._target = Target(follower.url)
+        try:
+            self._target.lock()
+            self._applied = state.take_over(self._target, str(self._reader.location))
+            self._check_log()
+            self._conflicts = Conflicts(self._target, self._applied.upstream.log)
+            self._entities = state.entities(self._target)
+            self._tables: dict[str, Table] = {}
+            self._applier = Applier(
+                self._target,
+                self._reader,
+                tables=self._tables,
+                entities=self._entities,
+                conflicts=self._conflicts,
+            )
+            self._applier.pause = self._stop_a_long_one
+            self._load_tables()
+        except BaseException:
+            self._target.close()
+            raise
+        self._group: list[Unit] = []
+        self._group_bytes = 0
+        self._began = 0.0
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._applier.close()
+        self._target.close()
+
+    def run(self, until: int | None) -> None:
+        """Apply what the log holds, to `until`, or for ever."""
+        head = self._applied.head
+        units = Units(head)
+        seen = head.seq
+        for record in self._records(head, until):
+            unit = units.take(record)
+            if unit is not None:
+                self._take(unit, seen)
+            if record.seq >= seen:
+                seen = self._reader.head().seq
+            if record.seq >= seen or len(self._group) >= GROUP_UNITS or self._group_bytes >= GROUP_BYTES:
+                self._flush(seen)
+        self._flush(seen)
+
+    def _records(self, head: Head, until: int | None) -> Iterator[Record]:
+        after = head if head.seq >= 0 else None
+        if until is None:
+            return self._reader.follow(head.seq + 1, stop=self._follower.stop, after=after)
+        return self._reader.records(head.seq + 1, until=until, after=after)
+
+    def _check_log(self) -> None:
+        """See that the log is still the one that was applied.
+
+        Raises:
+            HistoryLost: It ends before what was applied.
+            VerificationFailed: It holds something else there.
+        """
+        head, location = self._applied.head, self._reader.location
+        end = self._reader.head().seq
+        if end < head.seq:
+            raise HistoryLost(
+                f"log {location} ends at record {end}, and the fork has applied {head.seq}",
+                hint="put back the newer copy of the log",
+            )
+        if head.seq >= 0 and self._reader.record(head.seq).hash != head.hash:
+            raise VerificationFailed(
+                f"log {location} holds another record {head.seq} than the fork has applied: it was written anew",
+                seq=head.seq,
+                hint=f"commitlog verify {location} --head {head}",
+            )
+
+    def _load_tables(self) -> None:
+        self._models = fold(state.shapes(self._target), self._applied.upstream.only)
+        self._tables.clear()
+        self._tables.update(tables.load(self._target, self._models))
+        self._entities.update(state.entities(self._target))
+        self._applier.forget()
+
+    def _take(self, unit: Unit, seen: int) -> None:
+        """Put a unit into the group; what must have a transaction to itself is applied at once."""
+        alone = unit.items is None or unit.kind in _ALONE
+        if alone:
+            self._flush(seen)
+        self._group.append(unit)
+        self._group_bytes += len(unit.last.body_bytes)
+        if alone:
+            self._flush(seen)
+
+    def _flush(self, seen: int) -> None:
+        group, self._group, self._group_bytes = self._group, [], 0
+        if group:
+            self._apply(group)
+            seq = self._applied.head.seq
+            self._follower.report(Progress(seq, max(seen, seq), self._applier.changes, self._conflicts.open))
+
+    def _apply(self, group: list[Unit]) -> None:
+        """Apply units in one transaction of the target, or one by one where its constraints refuse them together.
+
+        Raises:
+            Refused: The target does not commit a unit whatever is left out of it.
+            Unreachable: Local transactions are in the way for too long.
+        """
+        for _ in range(AGAIN_MAX):
+            try:
+                self._transaction(group)
+                return
+            except AGAIN as exc:
+                log.info("a local transaction is in the way (%s): trying again", one_line(exc))
+                self._follower.stop.wait(AGAIN_PAUSE_S)
+            except REJECTED:
+                break
+        else:
+            raise Unreachable("local transactions of the fork's database are in the way of upstream's for too long")
+        if len(group) > 1:
+            for unit in group:
+                self._apply([unit])
+            return
+        try:
+            # A deferred constraint refuses at the end and does not say what: checked at once, each change answers for itself.
+            self._transaction(group, immediate=True)
+        except REJECTED as exc:
+            raise Refused(
+                f"the fork's database does not commit record {group[0].last.seq}: {one_line(exc)}",
+                hint="look at what its deferred triggers do",
+            ) from exc
+
+    def _transaction(self, group: list[Unit], *, immediate: bool = False) -> None:
+        last = group[-1].last
+        epoch = last.header["epoch"]
+        growth = self._growth(group[0])
+        self._began = time.monotonic()
+        try:
+            with translated(), self._target.connection.transaction():
+                if immediate:
+                    self._target.execute(_IMMEDIATE)
+                state.advance(self._target, self._applied, epoch=epoch, head=last.head)
+                self._target.rows(
+                    _MARK, (PREFIX, [_mark(unit) for unit in group if unit.kind in _MARKED] or [_mark(group[-1])])
+                )
+                if growth:
+                    growth.make(self._target)
+                self._remember(group)
+                self._applier.apply(group)
+                self._target.execute(_IMMEDIATE)
+                failpoint("before_target_commit")
+        except BaseException:
+            self._forget()
+            raise
+        failpoint("after_target_commit")
+        self._applied = replace(self._applied, epoch=epoch, head=last.head)
+        if growth:
+            self._load_tables()
+
+    def _remember(self, group: list[Unit]) -> None:
+        """Take over what records say that are no changes."""
+        for unit in group:
+            ref = unit.last.header.get("ref")
+            if unit.kind == "amend" and ref:
+                self._conflicts.amend(ref["seq"], unit.by)
+            elif unit.kind == "gap":
+                for entity in self._entities.values():
+                    entity.complete, entity.again = False, True
+                    state.save_entity(self._target, entity)
+
+    def _forget(self) -> None:
+        """A transaction was rolled back, and with it what was learned in it."""
+        if not self._target.connection.broken:
+            self._conflicts.recount()
+            self._entities.update(state.entities(self._target))
+
+    def _growth(self, unit: Unit) -> Growth | None:
+        """What a record of shapes changes in the target; None for others, and where all its shapes are known.
+
+        Raises:
+            Refused: The target cannot follow.
+        """
+        if unit.kind != "shape":
+            return None
+        only = self._applied.upstream.only
+        known = {shape.id for shape in state.shapes(self._target)}
+        new = [shape for shape in shapes_of(unit) if shape.id not in known and (not only or shape.entity in only)]
+        return plan_growth(self._target, self._models, new) if new else None
+
+    def _stop_a_long_one(self) -> None:
+        """Called between the batches of a transaction: a long one does not hold up the end."""
+        if self._follower.stop.is_set() and time.monotonic() - self._began > STOP_S:
+            raise Stopped
+
+
+def _mark(unit: Unit) -> str:
+    """The tag of a transaction that applies a unit: a tail of the fork's own database knows by it where it came from."""
+    cause, header = unit.last.header["id"], unit.last.header
+    if len(cause.encode()) > VALUE_BYTES_MAX:
+        cause = f"{header['log']}:{header['epoch']}:{header['seq']}"
+    return encode({"cause": cause})[0].decode()

@@ -1,0 +1,128 @@
+"""The fork's tables as the shapes of a log make them, one after the other. No I/O, and nothing of the target's types."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ...schemas.errors import Refused
+from ...schemas.shape import Column, Shape
+from ...transforms.table_name import TableName, quoted, table_name
+
+NAME_BYTES_MAX = 63
+"""PostgreSQL cuts longer names, silently: two of them could become one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityModel:
+    """One entity and its table in the fork.
+
+    Args:
+        entity: Its name.
+        table: The table's schema and name, the same as at the source.
+        key: The fields of the key, in order.
+        columns: All columns that any shape had, each as the newest shape with it says.
+        partial: The fields that some shape lacks. What they hold in rows written under that shape was never told.
+        optional: The fields that some shape lacks or lets be null.
+    """
+
+    entity: str
+    table: TableName
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    partial: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, shape: Shape) -> "EntityModel":
+        """The model of an entity's first shape.
+
+        Raises:
+            Refused: A name cannot be one in PostgreSQL, or the key is not among the columns.
+        """
+        try:
+            table = table_name(shape.table)
+        except ValueError as exc:
+            raise Refused(f"{shape.entity}: {exc}", hint=_without(shape.entity)) from exc
+        fields = [column.field for column in shape.columns]
+        for name in (*table, *fields):
+            if not 0 < len(name.encode("utf-8", "surrogatepass")) <= NAME_BYTES_MAX or "\0" in name:
+                raise Refused(
+                    f"{shape.entity}: {name[:64]!r} cannot be a name in PostgreSQL", hint=_without(shape.entity)
+                )
+        if not shape.key or not set(shape.key) <= set(fields) or len(set(fields)) != len(fields):
+            raise Refused(f"{shape.entity}: its shape is without a usable key", hint=_without(shape.entity))
+        optional = frozenset(column.field for column in shape.columns if column.nullable) - set(shape.key)
+        return cls(shape.entity, table, shape.key, shape.columns, optional=optional)
+
+    def then(self, shape: Shape) -> "EntityModel":
+        """The model after a further shape of the same entity.
+
+        Raises:
+            Refused: The shape has another table or key, or turns bytes into something else.
+        """
+        new = EntityModel.of(shape)
+        if new.table != self.table:
+            raise Refused(
+                f"{self.entity} moves from table {quoted(self.table)} to {quoted(new.table)}, and a fork cannot follow that",
+                hint=_without(self.entity),
+            )
+        if new.key != self.key:
+            raise Refused(
+                f"{self.entity} gets another key: {', '.join(new.key)} after {', '.join(self.key)}",
+                hint=_without(self.entity),
+            )
+        known, named = self.by_field, new.by_field
+        for field in known.keys() & named.keys():
+            if (known[field].type == "bytes") != (named[field].type == "bytes"):
+                raise Refused(
+                    f"{self.entity}.{field} changes from {known[field].type} to {named[field].type}",
+                    hint=_without(self.entity),
+                )
+        columns = [named.get(column.field, column) for column in self.columns]
+        columns += [column for column in new.columns if column.field not in known]
+        partial = self.partial | (known.keys() ^ named.keys())
+        return replace(self, columns=tuple(columns), partial=partial, optional=self.optional | new.optional | partial)
+
+    @property
+    def by_field(self) -> dict[str, Column]:
+        """Field to column."""
+        return {column.field: column for column in self.columns}
+
+
+def fold(shapes: Iterable[Shape], only: frozenset[str] = frozenset()) -> dict[str, EntityModel]:
+    """The models that shapes in their order make, by entity.
+
+    Args:
+        shapes: The shapes.
+        only: The entities to look at; empty for all.
+
+    Raises:
+        Refused: As `then` and `EntityModel.of`, or two entities claim one table.
+    """
+    models: dict[str, EntityModel] = {}
+    for shape in shapes:
+        if only and shape.entity not in only:
+            continue
+        model = models.get(shape.entity)
+        models[shape.entity] = model.then(shape) if model else EntityModel.of(shape)
+        check_tables(models)
+    return models
+
+
+def check_tables(models: Mapping[str, EntityModel]) -> None:
+    """Refuse two entities with one table.
+
+    Raises:
+        Refused: There are two.
+    """
+    claimed: dict[TableName, str] = {}
+    for model in models.values():
+        other = claimed.setdefault(model.table, model.entity)
+        if other != model.entity:
+            raise Refused(
+                f"{other} and {model.entity} both come from table {quoted(model.table)}, and a fork has it once",
+                hint=f"commitlog fork … --only with one of {other}, {model.entity}",
+            )
+
+
+def _without(entity: str) -> str:
+    return f"commitlog fork … --only with the entities other than {entity}"

@@ -1,0 +1,139 @@
+"""The statements that apply changes: each takes one parameter, a JSON list of changes as records hold them. No I/O.
+
+Names are identifiers or literals that psycopg quotes; values are cast to the type of their column by the server, so that they
+are compared and written as the target sees them. A row is compared as text: every type has it, and it hides nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from .column_types import type_sql
+from .model import EntityModel
+
+Fields = tuple[str, ...]
+
+_COMMA, _AND = sql.SQL(", "), sql.SQL(" AND ")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An entity's table as it is in the target.
+
+    Args:
+        model: What the shapes say.
+        types: Field to the target's own name of the column's type.
+        bare_types: The same without modifiers. A cast to varchar(4) cuts a value silently; what is written is cast to
+            varchar, so that the column refuses what does not fit.
+    """
+
+    model: EntityModel
+    types: Mapping[str, str]
+    bare_types: Mapping[str, str]
+
+    @property
+    def entity(self) -> str:
+        """The entity's name."""
+        return self.model.entity
+
+    @property
+    def name(self) -> sql.Identifier:
+        """The table in a statement."""
+        return sql.Identifier(*self.model.table)
+
+
+def insert(table: Table, fields: Fields) -> sql.Composed:
+    """Insert the rows of `after`; an error where there is one of that key."""
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM jsonb_to_recordset(%s::jsonb) AS x(after jsonb)").format(
+        table.name, _names(fields), _COMMA.join(_written(table, f) for f in fields)
+    )
+
+
+def insert_absent(table: Table, fields: Fields) -> sql.Composed:
+    """As `insert`, but leave alone the rows that are there."""
+    return insert(table, fields) + sql.SQL(" ON CONFLICT ({}) DO NOTHING").format(_names(table.model.key))
+
+
+def differing(table: Table, fields: Fields) -> sql.Composed:
+    """The places in the list (from 1) of the changes whose row is there and is not as `after` says."""
+    same = _AND.join(_same(table, "after", f) for f in fields)
+    return sql.SQL(
+        "SELECT x.n FROM {} AS t, ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (key jsonb, after jsonb)) WITH ORDINALITY"
+        " AS x(key, after, n) WHERE {} AND NOT ({}) ORDER BY x.n"
+    ).format(table.name, _key(table), same)
+
+
+def update(table: Table, before: Fields, after: Fields) -> sql.Composed:
+    """Set the fields of `after` in the rows of `key` in which the fields of `before` still hold."""
+    assignments = (sql.SQL("{} = {}").format(sql.Identifier(f), _written(table, f)) for f in after)
+    return sql.SQL(
+        "UPDATE {} AS t SET {} FROM jsonb_to_recordset(%s::jsonb) AS x(key jsonb, before jsonb, after jsonb) WHERE {}"
+    ).format(table.name, _COMMA.join(assignments), _matching(table, before))
+
+
+def delete(table: Table, before: Fields) -> sql.Composed:
+    """Delete the rows of `key` in which the fields of `before` still hold."""
+    return sql.SQL(
+        "DELETE FROM {} AS t USING jsonb_to_recordset(%s::jsonb) AS x(key jsonb, before jsonb) WHERE {}"
+    ).format(table.name, _matching(table, before))
+
+
+def read(table: Table) -> sql.Composed:
+    """The row of `key`, all fields as text in the model's order, locked against writers."""
+    texts = (sql.SQL("t.{}::text").format(sql.Identifier(c.field)) for c in table.model.columns)
+    return sql.SQL(
+        "SELECT {} FROM {} AS t, jsonb_to_recordset(%s::jsonb) AS x(key jsonb) WHERE {} FOR UPDATE OF t"
+    ).format(_COMMA.join(texts), table.name, _key(table))
+
+
+def cast_values(table: Table, fields: Fields) -> sql.Composed:
+    """The fields of `after` as text, after a cast to the types of the columns."""
+    texts = (sql.SQL("({})::text").format(_value(table, "after", f)) for f in fields)
+    return sql.SQL("SELECT {} FROM jsonb_to_recordset(%s::jsonb) AS x(after jsonb)").format(_COMMA.join(texts))
+
+
+def _written(table: Table, field_name: str) -> sql.Composed:
+    """A field of `after` as it is written."""
+    return _cast(table, "after", field_name, table.bare_types)
+
+
+def _value(table: Table, of: str, field_name: str) -> sql.Composed:
+    """A field of `key`, `before` or `after` as it is compared."""
+    return _cast(table, of, field_name, table.types)
+
+
+def _cast(table: Table, of: str, field_name: str, types: Mapping[str, str]) -> sql.Composed:
+    text = sql.SQL("(x.{} ->> {})").format(sql.Identifier(of), sql.Literal(field_name))
+    if table.model.by_field[field_name].type == "bytes":
+        text = sql.SQL("decode({}, 'base64')").format(text)
+    return sql.SQL("{}::{}").format(text, type_sql(types[field_name]))
+
+
+def _key(table: Table) -> sql.Composed:
+    return _AND.join(_equal(table, f) for f in table.model.key)
+
+
+def _equal(table: Table, field_name: str) -> sql.Composed:
+    return sql.SQL("t.{} = {}").format(sql.Identifier(field_name), _value(table, "key", field_name))
+
+
+def _matching(table: Table, before: Fields) -> sql.Composed:
+    conditions = [_key(table)]
+    for name in before:
+        same = _same(table, "before", name)
+        if name in table.model.partial:
+            # Rows written under a shape without this field hold null, and nobody ever told what it was.
+            same = sql.SQL("(t.{} IS NULL OR {})").format(sql.Identifier(name), same)
+        conditions.append(same)
+    return _AND.join(conditions)
+
+
+def _same(table: Table, of: str, field_name: str) -> sql.Composed:
+    return sql.SQL("t.{}::text IS NOT DISTINCT FROM ({})::text").format(
+        sql.Identifier(field_name), _value(table, of, field_name)
+    )
+
+
+def _names(fields: Iterable[str]) -> sql.Composed:
+    return _COMMA.join(sql.Identifier(f) for f in fields)

@@ -1,0 +1,286 @@
+"""The tables of a fork: which are needed, which are there, and the statements that make, change and drop them.
+
+A table, type or schema that the fork made is remembered by its object id, and only such are ever dropped.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ...schemas.errors import Refused
+from ...schemas.shape import Column
+from ...transforms.table_name import TableName, quote, quoted
+from .column_types import BAND, TypeChoice, choose
+from .model import EntityModel
+from .postgres import Target
+from .statements import Table
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """A table that the fork needs and does not have.
+
+    Args:
+        model: The entity.
+        types: Field to type.
+        adopted: Whether an empty table of the owner's is taken instead of making one.
+    """
+
+    model: EntityModel
+    types: Mapping[str, TypeChoice]
+    adopted: bool
+
+    def band(self, column: Column) -> int | None:
+        """The first number that the fork's own sequence gives, where the column gets one."""
+        if self.adopted or not column.identity or column.field in self.model.partial:
+            return None
+        return BAND.get(self.types[column.field].shown)
+
+
+def plan_table(target: Target, model: EntityModel) -> TablePlan:
+    """See what a table needs.
+
+    Raises:
+        Refused: A table of that name is there, and the fork cannot take it.
+    """
+    types = {column.field: choose(target.connection, column, table=model.table) for column in model.columns}
+    actual = target.column_types(*model.table)
+    if actual:
+        _check_adoption(target, model, types, actual)
+    return TablePlan(model, types, bool(actual))
+
+
+def _check_adoption(
+    target: Target, model: EntityModel, types: Mapping[str, TypeChoice], actual: Mapping[str, str]
+) -> None:
+    name = quoted(model.table)
+    table = sql.Identifier(*model.table)
+    if target.rows(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table))[0][0]:
+        raise Refused(
+            f"table {name} is there already and holds rows that the fork did not make",
+            hint="fork into a database of its own",
+        )
+    for field, choice in types.items():
+        if actual.get(field) != choice.shown and not _same_enum(choice, actual.get(field, "")):
+            has = f"is {actual[field]}" if field in actual else "is missing"
+            raise Refused(
+                f"table {name} is there already, and its column {quote(field)} {has} where {choice.shown} is needed",
+                hint=f"drop the table {name}, and the fork makes it, or give it that column",
+            )
+    unique, foreign = target.rows(
+        "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate"
+        " AND i.indpred IS NULL AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a"
+        " WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)) = (SELECT array_agg(k ORDER BY k) FROM unnest(%s::text[]) k)),"
+        " EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid AND f.contype = 'f')"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        (list(model.key), *model.table),
+    )[0]
+    if not unique:
+        raise Refused(
+            f"table {name} is there already, without a unique index on {', '.join(map(quote, model.key))}",
+            hint=f"ALTER TABLE {name} ADD PRIMARY KEY ({', '.join(map(quote, model.key))})",
+        )
+    if foreign:
+        raise Refused(
+            f"table {name} is there already and has foreign keys, and rows do not arrive in their order at first",
+            hint="add the foreign keys when the fork has caught up",
+        )
+
+
+def make(target: Target, plans: Iterable[TablePlan]) -> None:
+    """Make what tables need: schemas, enums, the tables. Inside a transaction, after `state.create`.
+
+    Raises:
+        Refused: A type of an enum's name is there and lacks a label.
+    """
+    for plan in plans:
+        for choice in plan.types.values():
+            if choice.enum:
+                _make_enum(target, choice.enum, choice.labels)
+        if not plan.adopted:
+            _make_schema(target, plan.model.table[0])
+            target.execute(create_table(plan))
+            _remember(target, "table", plan.model.table, "pg_class", "rel")
+
+
+def create_table(plan: TablePlan) -> sql.Composed:
+    """The statement that makes a table."""
+    model = plan.model
+    columns: list[sql.Composable] = []
+    for column in model.columns:
+        text = sql.SQL("{} {}").format(sql.Identifier(column.field), plan.types[column.field].sql)
+        band = plan.band(column)
+        if band is not None:
+            # BY DEFAULT: the fork writes upstream's numbers, and others get numbers far above.
+            text += sql.SQL(" GENERATED BY DEFAULT AS IDENTITY (START WITH {0} MINVALUE {0})").format(sql.Literal(band))
+        elif column.field not in model.optional:
+            text += sql.SQL(" NOT NULL")
+        columns.append(text)
+    key = sql.SQL(", ").join(map(sql.Identifier, model.key))
+    columns.append(sql.SQL("PRIMARY KEY ({})").format(key))
+    return sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(*model.table), sql.SQL(", ").join(columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What a further shape of a known entity changes.
+
+    Args:
+        model: The entity after it.
+        added: New columns and their types.
+        enums: Enums that may get labels.
+        relaxed: Columns that may be null from now on.
+    """
+
+    model: EntityModel
+    added: Mapping[str, TypeChoice]
+    enums: tuple[TypeChoice, ...]
+    relaxed: tuple[str, ...]
+
+
+def plan_evolution(target: Target, old: EntityModel, new: EntityModel) -> Evolution:
+    """See what a further shape needs.
+
+    Raises:
+        Refused: A column got another type; the owner decides what becomes of the values that are there.
+    """
+    actual, name = target.column_types(*new.table), quoted(new.table)
+    known = old.by_field
+    added: dict[str, TypeChoice] = {}
+    enums: list[TypeChoice] = []
+    for column in new.columns:
+        if column == known.get(column.field):
+            continue
+        choice = choose(target.connection, column, table=new.table)
+        if choice.enum:
+            enums.append(choice)
+        is_type = actual.get(column.field)
+        if is_type is None:
+            added[column.field] = choice
+        elif is_type != choice.shown and not _same_enum(choice, is_type):
+            raise Refused(
+                f"{new.entity}.{column.field} becomes {column.engine_type} upstream, and is {is_type} in the fork",
+                hint=f"ALTER TABLE {name} ALTER COLUMN {quote(column.field)} TYPE {choice.shown},"
+                " then run the same command again",
+            )
+    relaxed = sorted(new.optional - old.optional - set(new.key) - added.keys())
+    return Evolution(new, added, tuple(enums), tuple(relaxed))
+
+
+def evolve(target: Target, evolution: Evolution) -> None:
+    """Change a table for a further shape. Inside a transaction."""
+    table = sql.Identifier(*evolution.model.table)
+    for choice in evolution.enums:
+        if choice.enum:
+            _make_enum(target, choice.enum, choice.labels)
+    for field, choice in evolution.added.items():
+        target.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table, sql.Identifier(field), choice.sql))
+    for field in evolution.relaxed:
+        column = sql.Identifier(field)
+        target.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP IDENTITY IF EXISTS").format(table, column))
+        target.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(table, column))
+
+
+def load(target: Target, models: Mapping[str, EntityModel]) -> dict[str, Table]:
+    """The tables as they are now in the target.
+
+    Raises:
+        Refused: A table or a column is not there any more.
+    """
+    tables: dict[str, Table] = {}
+    for entity, model in models.items():
+        actual = target.column_types(*model.table)
+        missing = [quote(column.field) for column in model.columns if column.field not in actual]
+        if missing:
+            what = f"is without {', '.join(missing)}" if actual else "is gone"
+            raise Refused(
+                f"the fork's table {quoted(model.table)} {what}",
+                hint="put it back, or commitlog fork drop and fork anew",
+            )
+        tables[entity] = Table(model, actual, target.column_types(*model.table, modified=False))
+    return tables
+
+
+def made(target: Target) -> list[tuple[str, TableName]]:
+    """(kind, name) of what the fork made and is still there, what came last first."""
+    rows = target.rows(
+        "SELECT m.kind, m.namespace, m.name FROM _commitlog.made m WHERE EXISTS (SELECT FROM pg_class o WHERE o.oid = m.object"
+        " AND m.kind = 'table') OR EXISTS (SELECT FROM pg_type o WHERE o.oid = m.object AND m.kind = 'type')"
+        " OR EXISTS (SELECT FROM pg_namespace o WHERE o.oid = m.object AND m.kind = 'schema') ORDER BY m.n DESC"
+    )
+    return [(row[0], (row[1], row[2])) for row in rows]
+
+
+def drop(target: Target) -> list[str]:
+    """Drop what the fork made, inside a transaction; what is left and why, as texts.
+
+    Raises:
+        Refused: Something of the owner's depends on it.
+    """
+    left: list[str] = []
+    for kind, name in made(target):
+        if kind == "schema":
+            used = target.rows(
+                "SELECT EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid ="
+                " (SELECT oid FROM pg_namespace WHERE nspname = %s))",
+                (name[1],),
+            )[0][0]
+            if used:
+                left.append(f"schema {quote(name[1])}: it holds what the fork did not make")
+                continue
+            target.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name[1])))
+        elif kind == "table":
+            target.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(*name)))
+        else:
+            target.execute(sql.SQL("DROP TYPE {}").format(sql.Identifier(*name)))
+    return left
+
+
+def _same_enum(choice: TypeChoice, shown: str) -> bool:
+    """Whether the server's name of a type is that of an enum: it may quote what shapes do not, such as key words."""
+    return choice.enum is not None and shown.replace('"', "") == ".".join(choice.enum).replace('"', "")
+
+
+def _make_schema(target: Target, name: str) -> None:
+    if target.rows("SELECT to_regnamespace(quote_ident(%s)) IS NULL", (name,))[0][0]:
+        target.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        target.execute(
+            "INSERT INTO _commitlog.made (kind, namespace, name, object)"
+            " SELECT 'schema', '', nspname, oid FROM pg_namespace WHERE nspname = %s",
+            (name,),
+        )
+
+
+def _make_enum(target: Target, name: TableName, labels: tuple[str, ...]) -> None:
+    identifier = sql.Identifier(*name)
+    known = [
+        row[0]
+        for row in target.rows(
+            "SELECT e.enumlabel::text FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid"
+            " JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname = %s ORDER BY e.enumsortorder",
+            name,
+        )
+    ]
+    if not known:
+        _make_schema(target, name[0])
+        texts = sql.SQL(", ").join(map(sql.Literal, labels))
+        target.execute(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(identifier, texts))
+        _remember(target, "type", name, "pg_type", "typ")
+        return
+    missing = [label for label in labels if label not in known]
+    if missing and ("type", name) not in made(target):
+        raise Refused(
+            f"the type {quoted(name)} is there already, without the label {missing[0]!r}",
+            hint=f"ALTER TYPE {quoted(name)} ADD VALUE …, or fork into a database of its own",
+        )
+    for label in missing:
+        target.execute(sql.SQL("ALTER TYPE {} ADD VALUE {}").format(identifier, sql.Literal(label)))
+
+
+def _remember(target: Target, kind: str, name: TableName, catalog: str, prefix: str) -> None:
+    target.execute(
+        f"INSERT INTO _commitlog.made (kind, namespace, name, object) SELECT %s, %s, %s, o.oid FROM {catalog} o"  # noqa: S608
+        f" JOIN pg_namespace n ON n.oid = o.{prefix}namespace WHERE n.nspname = %s AND o.{prefix}name = %s",
+        (kind, *name, *name),
+    )

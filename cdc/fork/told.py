@@ -1,0 +1,150 @@
+"""What upstream told last of every row of an entity: the log played again, up to the change in hand.
+
+A fork needs it where a record says less than what changed: a TRUNCATE names no rows, and a snapshot after a gap no values of
+before. It is made when first needed, on disk, and thrown away with the process; the log can make it again.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import orjson
+
+from ...schemas.errors import RecordError
+from ...schemas.record import EMPTY, Head
+from ..log.reader import Reader
+from .conflicts import key_text
+from .units import Change, Place, Unit, Units
+
+Fields = dict[str, Any]
+
+
+class Told:
+    """The rows of one entity, in a temporary file.
+
+    Args:
+        reader: The log.
+        entity: The entity.
+        key: The fields of its key.
+    """
+
+    def __init__(self, reader: Reader, entity: str, key: tuple[str, ...]) -> None:
+        self._reader, self._entity, self._key = reader, entity, key
+        self._name = orjson.dumps(entity)
+        self._done: Place = (-1, 0)
+        self._after: Head = EMPTY
+        self._snapshot, self._snapshot_seq = "", -1
+        # An empty name is a temporary file that SQLite removes when the connection ends.
+        self._rows = sqlite3.connect("", isolation_level=None)
+        self._rows.execute("PRAGMA journal_mode = OFF")
+        self._rows.execute("PRAGMA synchronous = OFF")
+        self._rows.execute(
+            "CREATE TABLE row (key TEXT PRIMARY KEY, seq INTEGER NOT NULL, fields BLOB NOT NULL) WITHOUT ROWID"
+        )
+
+    def close(self) -> None:
+        """Throw it away."""
+        self._rows.close()
+
+    def advance(self, unit: Unit, place: Place) -> None:
+        """Go on to just before a change.
+
+        Args:
+            unit: The unit of the change.
+            place: The change's place; every change before it counts, and none after.
+
+        Raises:
+            CommitLogError: As `Reader.records` and `Units.take`.
+        """
+        units = Units(self._after)
+        for record in self._reader.records(self._after.seq + 1, until=unit.first_seq - 1, after=self._start):
+            whole = units.take(record)
+            if whole is not None:
+                self._fold(whole)
+                self._after = record.head
+        for at, change in unit.changes(self._reader):
+            if at >= place:
+                return
+            if at > self._done:
+                self._take(change, at)
+
+    def get(self, key: Fields) -> Fields | None:
+        """A row as upstream told it last, or None."""
+        found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (key_text(key),)).fetchone()
+        return None if found is None else orjson.loads(found[0])
+
+    def omitted(self, unit: Unit) -> Iterator[str]:
+        """The keys, as `key_text` writes them, of rows that a snapshot leaves to the commits before it."""
+        for values in unit.meta.get("omitted", ()):
+            yield key_text(dict(zip(self._key, values, strict=False)))
+
+    def rows(self, *, before_seq: int | None = None, besides: Collection[str] = ()) -> Iterator[tuple[Fields, Fields]]:
+        """(key, fields) of the rows, by key; reads on while others are written.
+
+        Args:
+            before_seq: Only rows not told of since before this record.
+            besides: Keys, as `key_text` writes them, of rows to pass over.
+        """
+        limit = before_seq if before_seq is not None else 1 << 62
+        last = ""
+        while True:
+            page = self._rows.execute(
+                "SELECT key, fields FROM row WHERE key > ? AND seq < ? ORDER BY key LIMIT 1000", (last, limit)
+            ).fetchall()
+            for key, fields in page:
+                if key not in besides:
+                    yield orjson.loads(key), orjson.loads(fields)
+            if not page:
+                return
+            last = page[-1][0]
+
+    @property
+    def _start(self) -> Head | None:
+        return self._after if self._after.seq >= 0 else None
+
+    def _fold(self, unit: Unit) -> None:
+        if unit.kind == "commit" and (unit.items is None or self._name in unit.last.body_bytes):
+            for at, change in unit.changes(self._reader):
+                if at > self._done:
+                    self._take(change, at)
+        elif unit.kind == "snapshot" and unit.meta.get("entity") == self._entity:
+            self._fold_snapshot(unit)
+
+    def _fold_snapshot(self, unit: Unit) -> None:
+        snapshot = str(unit.meta.get("snapshot"))
+        if snapshot != self._snapshot:
+            self._snapshot, self._snapshot_seq = snapshot, unit.first_seq
+        for at, change in unit.changes(self._reader):
+            self._take(change, at)
+        for key in self.omitted(unit):
+            self._rows.execute("UPDATE row SET seq = ? WHERE key = ?", (unit.last.seq, key))
+        if unit.meta.get("last") is True:
+            self._rows.execute("DELETE FROM row WHERE seq < ?", (self._snapshot_seq,))
+
+    def _take(self, change: Change, at: Place) -> None:
+        self._done = at
+        try:
+            if change["op"] == "truncate":
+                if self._entity in change["entities"]:
+                    self._rows.execute("DELETE FROM row")
+            elif change["entity"] == self._entity:
+                self._row(change, at[0])
+        except (KeyError, TypeError) as exc:
+            raise RecordError(f"record {at[0]}: item {at[1]} is not a change: {exc!r}", seq=at[0]) from exc
+
+    def _row(self, change: Change, seq: int) -> None:
+        key = key_text(change["key"])
+        if change["op"] == "delete":
+            self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
+            return
+        fields: Fields = change["after"]
+        if change["op"] in ("update", "rekey"):
+            known = self.get(change["key"])
+            if known is None and change["image"] != "key":
+                # A row that no snapshot has reached yet: what it was is not known, and a snapshot will tell.
+                return
+            fields = {**(known or {}), **fields}
+        if change["op"] == "rekey":
+            self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
+            key = key_text(change["newkey"])
+        self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (key, seq, orjson.dumps(fields)))

@@ -1,0 +1,145 @@
+"""What a fork applies at once: one record, or all parts of a commit that was too large for one. Reads logs, writes nothing.
+
+Every body is checked against its header's tree before a fork sees its items. Parts are not kept: they are read again from the
+log when the last of them has come, so a commit of any size needs no memory.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...schemas.errors import RecordError, Refused
+from ...schemas.record import Head, Record, is_object
+from ...schemas.tree import tree_root
+from ..log import canonical
+from ..log.reader import Reader
+
+KINDS = frozenset({"genesis", "commit", "snapshot", "schema", "shape", "amend", "source", "gap", "coverage", "void"})
+"""The kinds a fork knows; another stops it unless the record's header says `skip`."""
+
+Change = dict[str, Any]
+Place = tuple[int, int]
+"""(seq, item) of a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One record, or all parts of one commit.
+
+    Args:
+        last: The record, or the last part.
+        first_seq: The seq of the first part.
+        before: The head before the first part.
+        by: Who made the commit, as its first part says.
+        items: All items of a unit of one record; None where there are parts.
+    """
+
+    last: Record
+    first_seq: int
+    before: Head
+    by: dict[str, Any] | None
+    items: list[Any] | None
+
+    @property
+    def kind(self) -> str:
+        """The record's kind."""
+        return self.last.kind
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Item 1 of the (last) record, empty where that is not an object."""
+        meta = self.items[1] if self.items else None
+        return meta if is_object(meta) else {}
+
+    def changes(self, reader: Reader) -> Iterator[tuple[Place, Change]]:
+        """The changes with their places, in order; parts are read from the log.
+
+        Raises:
+            RecordError: A body is damaged, or an item is not an object.
+            Refused: A body is not shown whole.
+        """
+        for changes in self.records(reader):
+            yield from changes
+
+    def records(self, reader: Reader) -> Iterator[list[tuple[Place, Change]]]:
+        """As `changes`, one list a record."""
+        if self.items is not None:
+            yield _changes(self.last, self.items)
+            return
+        for record in reader.records(self.first_seq, until=self.last.seq, after=self.before):
+            yield _changes(record, items_of(record))
+
+
+class Units:
+    """Makes units of records given in their order.
+
+    Args:
+        before: The head before the first record; it must not be in the middle of a commit.
+    """
+
+    def __init__(self, before: Head) -> None:
+        self._before = before
+        self._open: tuple[int, Head, dict[str, Any] | None] | None = None
+
+    def take(self, record: Record) -> Unit | None:
+        """Take the next record; None where it is a part that is not the last.
+
+        Raises:
+            RecordError: A body is damaged.
+            Refused: A body is not shown whole, or the kind is unknown.
+        """
+        before, self._before = self._before, record.head
+        if record.kind not in KINDS and record.header.get("skip") is not True:
+            raise Refused(
+                f"record {record.seq} is of kind {record.kind[:64]!r}, which this version does not know",
+                hint="install a newer commitlog-cdc, then run the same command again",
+            )
+        part = record.header.get("part")
+        if part is None or (record.kind != "commit"):
+            self._open = None
+            items: list[Any] = items_of(record) if record.kind in KINDS else [None, {}]
+            return Unit(record, record.seq, before, _by(items), items)
+        if part["n"] == 0:
+            self._open = (record.seq, before, _by(items_of(record)))
+        if self._open is None:
+            raise RecordError(f"record {record.seq} is a part of a commit whose first part is missing", seq=record.seq)
+        if not part["last"]:
+            return None
+        (first_seq, first_before, by), self._open = self._open, None
+        return Unit(record, first_seq, first_before, by, None)
+
+
+def items_of(record: Record) -> list[Any]:
+    """The items of a record, checked against its header's tree.
+
+    Raises:
+        RecordError: The body is not what the header says.
+        Refused: The body is withheld or redacted.
+    """
+    tree = record.header["tree"]
+    try:
+        body = canonical.parse(record.body_bytes)
+        items: list[Any] = body["items"]
+        data = [canonical.dump(item) for item in items]
+        if len(data) >= 2 and tree_root(base64.b64decode(body["salt"]), data) == tree["root"]:
+            return items
+    except (ValueError, KeyError, TypeError):
+        pass
+    # Not a whole body that is right: the reference reader says what it is.
+    record.check_tree()
+    raise Refused(
+        f"record {record.seq} does not show what it holds: its body is withheld or redacted in this copy of the log",
+        hint="fork from a copy of the log that holds it whole",
+    )
+
+
+def _by(items: list[Any]) -> dict[str, Any] | None:
+    return items[0] if is_object(items[0]) else None
+
+
+def _changes(record: Record, items: list[Any]) -> list[tuple[Place, Change]]:
+    for number, item in enumerate(items[2:], 2):
+        if not is_object(item):
+            raise RecordError(f"record {record.seq}: item {number} is not a change", seq=record.seq)
+    return [((record.seq, number), item) for number, item in enumerate(items[2:], 2)]
