@@ -190,9 +190,9 @@ class Session:
         self._chain = ChainWriter(
             state.log, epoch=state.epoch, engine="postgresql", head=self._writer.head, position=state.position
         )
-        self._void_unfinished()
         self._position = self._appender.durable = parse_lsn(state.position)
         self._saved_seq = state.head.seq
+        self._void_unfinished()
         self._committer = Committer(
             self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._worker.counts
         )
