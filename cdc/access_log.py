@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from ..drivers.session import hash_session
-from .sessions import SessionRecord, mask_request
+from ..transforms.request_key import mask_request
+from .sessions import SessionRecord
 
 LINE_BYTES_MAX = 65_536
 """Envoy's lines have some hundred bytes."""

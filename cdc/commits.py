@@ -18,6 +18,7 @@ from ..transforms.project import Projection, truncate_item
 from ..transforms.registry import Registry
 from .config import Config
 from .failpoint import failpoint
+from .keys import pseudonyms_of
 from .log.chain import ChainWriter, Extras
 from .log.state import LogState
 from .tail.catalog import Catalog
@@ -72,6 +73,7 @@ class Committer:
     ) -> None:
         self.registry = Registry()
         self.lookup: Lookup = lambda request, time_us: None
+        self.pseudonyms = pseudonyms_of(config)
         self.counts = counts
         self._last: Transaction | None = None
         self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
@@ -192,7 +194,9 @@ class Committer:
         provenance = self._joined.get(tag)
         if provenance is None:
             time_us = transaction.time_us + PG_EPOCH_OFFSET_US
-            provenance = join(tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup)
+            provenance = join(
+                tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup, pseudonyms=self.pseudonyms
+            )
             if len(self._joined) < JOINED_MAX:
                 self._joined[tag] = provenance
         return provenance

@@ -21,6 +21,7 @@ from .late_sessions import LateSessions
 from .log.chain import ChainWriter, Extras
 from .log.inbox import Inbox, Request
 from .log.state import LogState
+from .schema_files import load_registry
 from .snapshot import Snapshotter
 from .source_check import check_published
 from .tail.catalog import Catalog
@@ -58,7 +59,9 @@ class Duties:
     def __init__(self, parts: Parts, registry: Registry) -> None:
         self._p = parts
         self._inbox = Inbox(parts.config.log.location)
-        self._sessions = LateSessions(parts.config.log.location, alive=parts.stream.keep_alive)
+        self._sessions = LateSessions(
+            parts.config.log.location, alive=parts.stream.keep_alive, pseudonyms=parts.committer.pseudonyms
+        )
         self._snapshots: Snapshotter | None = None
         self._at = self._checked_at = time.monotonic()
         parts.committer.lookup = self._sessions.lookup
@@ -116,7 +119,7 @@ class Duties:
             if request.kind != schema_store.REQUEST:
                 raise UsageError(f"the worker knows no request {request.kind!r}", hint="use one version of commitlog")
             schema = schema_store.parse_request(request.payload)
-            registry = Registry([*self.registry.schemas, schema])
+            registry = Registry([*load_registry(p.config.schemas.path).schemas, schema])
             schema.check(p.config.log.visibility)
             check_published(p.catalog, p.config.source, registry, state=p.state)
         except CommitLogError as exc:

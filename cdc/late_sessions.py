@@ -6,14 +6,19 @@ again and finds them amended.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ..schemas.record import Head
 from ..transforms.join import corroborated
+from ..transforms.pseudonym import Pseudonyms
+from ..transforms.request_key import mask_request
 from .log.index import Index
 from .log.location import Location
-from .sessions import SessionRecord, Store, mask_request, path_of
+from .sessions import SessionRecord, Store, path_of
+
+T = TypeVar("T", str, str | None)
 
 BATCH = 500
 """Session records looked at in one go, so that the stream is not kept waiting."""
@@ -24,11 +29,12 @@ class LateSessions:
 
     Args:
         location: The log.
+        pseudonyms: Those of a log for others.
         alive: Called while the index catches up, which may take long: keeps the source's connection alive.
     """
 
-    def __init__(self, location: Location, *, alive: Callable[[], None]) -> None:
-        self._location, self._alive = location, alive
+    def __init__(self, location: Location, *, alive: Callable[[], None], pseudonyms: Pseudonyms | None) -> None:
+        self._location, self._alive, self._pseudonyms = location, alive, pseudonyms
         self._store: Store | None = None
         self._index: Index | None = None
         self._seen = -1
@@ -58,16 +64,23 @@ class LateSessions:
             self._index = Index(self._location, request_key=mask_request)
         self._index.refresh(lambda done, total: self._alive())
         for session in self._store.since(self._seen, BATCH):
-            for commit in self._index.commits_of_request(session.request):
+            for commit in self._index.commits_of_request(self._hidden("request", session.request)):
                 time_us = microseconds(commit.time)
                 nearest = self._store.lookup(session.request, time_us)
                 if commit.kind != "commit" or commit.assurance != 1 or nearest is None:
                     continue
                 record = self._index.record(commit.seq)
-                joined = corroborated(record.items()[0], nearest, time_us)
+                shown = replace(
+                    nearest, user=self._hidden("user", nearest.user), session=self._hidden("session", nearest.session)
+                )
+                joined = corroborated(record.items()[0], shown, time_us)
                 if joined["assurance"] == 2:
                     yield record.head, joined
             self._seen = session.id
+
+    def _hidden(self, kind: str, value: T) -> T:
+        """What the log calls a value: itself, or its pseudonym in a log for others."""
+        return self._pseudonyms.of(kind, value) if self._pseudonyms and value else value
 
     def done(self) -> None:
         """Remember how far `amends` came. The amend records must be durable before."""

@@ -5,7 +5,6 @@ never changed; a row's id only grows, so that who knows an id can ask for what c
 """
 
 import os
-import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal, overload
 import apsw
 
 from ..schemas.errors import LogUnwritable, Refused, Unreachable
+from ..transforms.request_key import mask_request
 from .log.location import Location, make_folder
 
 FILE_NAME = "sessions.sqlite"
@@ -29,8 +29,6 @@ BUSY_TIMEOUT_MS = 10_000
 SAME_REQUEST_MAX = 16
 """Records looked at for one request id: a hop of the mesh each, or a client that repeats itself."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-_TRACE_NIBBLE = 14
 
 _TABLES = f"""
 CREATE TABLE session (
@@ -82,16 +80,6 @@ class SessionRecord:
     method: str | None = None
     path: str | None = None
     status: int | None = None
-
-
-def mask_request(request: str) -> str:
-    """A request id as a join key: Envoy rewrites one digit of a UUID to its trace decision, so that digit is left out.
-
-    Source: Envoy, source/extensions/request_id/uuid/config.h, TRACE_BYTE_POSITION.
-    """
-    if len(request) != 36 or not _UUID.fullmatch(request):
-        return request
-    return f"{request[:_TRACE_NIBBLE]}x{request[_TRACE_NIBBLE + 1 :]}".lower()
 
 
 def path_of(location: Location) -> Path:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, cast
 
 import orjson
 
+from .pseudonym import Pseudonyms
+
 VALUE_CHARS_MAX = 512
 """Longest string taken over from a tag: twice what the drivers write, far below what hurts a reader."""
 
@@ -65,7 +67,9 @@ MALFORMED = Provenance(b"null", trouble="malformed")
 TOO_LARGE = Provenance(b"null", trouble="too_large")
 
 
-def join(tag: bytes, *, tag_bytes_max: int, time_us: int, lookup: Lookup) -> Provenance:
+def join(
+    tag: bytes, *, tag_bytes_max: int, time_us: int, lookup: Lookup, pseudonyms: Pseudonyms | None = None
+) -> Provenance:
     """Read a tag and look its request up.
 
     Args:
@@ -73,6 +77,7 @@ def join(tag: bytes, *, tag_bytes_max: int, time_us: int, lookup: Lookup) -> Pro
         tag_bytes_max: A longer tag is not read at all.
         time_us: The commit's time, microseconds since 1970 UTC.
         lookup: Finds the session record of a request.
+        pseudonyms: Hide who and which request, in a log for others.
     """
     if len(tag) > tag_bytes_max:
         return TOO_LARGE
@@ -98,8 +103,9 @@ def join(tag: bytes, *, tag_bytes_max: int, time_us: int, lookup: Lookup) -> Pro
     session = lookup(request, time_us) if request else None
     if session is not None:
         by = corroborated(by, session, time_us)
+    shown = by if pseudonyms is None else pseudonyms.hide(by)
     return Provenance(
-        orjson.dumps(by), by.get("build", ""), by.get("version", ""), by.get("app", ""), "", by["assurance"]
+        orjson.dumps(shown), by.get("build", ""), by.get("version", ""), by.get("app", ""), "", by["assurance"]
     )
 
 

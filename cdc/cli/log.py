@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from ...schemas.errors import UsageError
+from ...transforms.request_key import mask_request
 from ..log.history import RowName
 from ..log.index import Commit, Filter, Index, Touch
-from ..sessions import mask_request
 from .log_view import ROWS_SHOWN, Change, CommitView, LogView, head_lines, one_line, open_index, row_lines, width_of
 from .options import Invocation, json_option, log_option, pass_invocation
 from .output import Output

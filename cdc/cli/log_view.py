@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ...transforms.request_key import mask_request
 from ..log.history import History
 from ..log.index import Commit, Counts, Index
 from ..log.location import Location
-from ..sessions import mask_request
 from .output import Output, is_terminal
 from .rendering import (
     HASH_CHARS,

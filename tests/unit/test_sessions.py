@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from commitlog.cdc import json_schema
 from commitlog.cdc.access_log import LINE_BYTES_MAX, Lines, MalformedLine, ParsedLine, parse_line
-from commitlog.cdc.sessions import SessionRecord, Store, mask_request
+from commitlog.cdc.sessions import SessionRecord, Store
 from commitlog.drivers.session import hash_session
 from commitlog.schemas.errors import LogUnwritable, Refused, Unreachable
+from commitlog.transforms.request_key import mask_request
 
 REQUEST = "b1f9c2d0-6a51-4f6e-8c1e-2f5d9a7e0c11"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
