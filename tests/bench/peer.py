@@ -16,6 +16,10 @@ from drained import DRAIN_TIMEOUT_S, Drained, spent
 from program import Program
 
 JAVA_OLDEST = 17
+JVM_FLAGS = ("-XX:+UseParallelGC", "-Xmx1g")
+"""Fewer processor seconds for the same rows, and a third of the memory, compared with Java's own choice of collector and heap."""
+
+JVM_FLAGS_SMALL = ("-XX:+UseParallelGC", "-Xmx256m")
 
 SETTINGS = {
     "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
@@ -51,14 +55,15 @@ class Debezium:
 
     Args:
         folder: Where the compiled consumer, the settings and the log go.
+        name: What the tables call it.
         jvm_flags: Flags of the Java machine.
 
     Raises:
         Missing: There is no Debezium, or no Java.
     """
 
-    def __init__(self, folder: Path, jvm_flags: tuple[str, ...] = ()) -> None:
-        self.name = " ".join(("debezium", *jvm_flags))
+    def __init__(self, folder: Path, name: str = "debezium", jvm_flags: tuple[str, ...] = JVM_FLAGS) -> None:
+        self.name = name
         self._jvm_flags = jvm_flags
         self._folder = folder
         jars = _jars()

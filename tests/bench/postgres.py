@@ -38,7 +38,6 @@ SERVER_SETTINGS = {
     "max_wal_size": "16GB",
     "checkpoint_timeout": "1h",
 }
-SMALL_HEAP = "-Xmx256m"
 _CACHE = Path(__file__).parents[2] / ".cache" / "bench"
 _ROWS_MIN = 1_000
 _PARTS = ("1", "10", "latency")
@@ -134,7 +133,7 @@ def _case(
         for reader in _readers(arguments, server, folder):
             runs.setdefault(reader.name, []).append(_run(reader, backlog, str(number)))
     if not arguments.skip_peer:
-        _run(peer.Debezium(folder, (SMALL_HEAP,)), backlog, "extra")
+        _run(peer.Debezium(folder, "debezium, small heap", peer.JVM_FLAGS_SMALL), backlog, "extra")
     backlog.drop()
     return Case(rows_per_transaction, runs)
 
@@ -185,7 +184,8 @@ def _print_setup(arguments: argparse.Namespace, server: PostgresServer, folder: 
     )
     print(f"limit       pg_recvlogical --start --no-loop --file - {_pairs(dict(o.split('=') for o in limit.OPTIONS))}")
     if not arguments.skip_peer:
-        print(f"peer        {peer.versions()}; JVM flags: none, and once {SMALL_HEAP}")
+        print(f"peer        {peer.versions()}, one more run with a small heap")
+        print(f"            java {' '.join(peer.JVM_FLAGS)}; small heap: java {' '.join(peer.JVM_FLAGS_SMALL)}")
         print(f"            {_pairs(peer.SETTINGS)}")
     print("ours        commitlog run --config commitlog.toml, with this file and this app schema:")
     print("\n".join(f"            {line}" for line in (worker.CONFIG + "\n" + worker.SCHEMA).splitlines() if line))
