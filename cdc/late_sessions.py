@@ -8,7 +8,7 @@ again and finds them amended.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from ..schemas.record import Head
 from ..transforms.join import corroborated
@@ -17,8 +17,6 @@ from ..transforms.request_key import mask_request
 from .log.index import Index
 from .log.location import Location
 from .sessions import SessionRecord, Store, path_of
-
-T = TypeVar("T", str, str | None)
 
 BATCH = 500
 """Session records looked at in one go, so that the stream is not kept waiting."""
@@ -64,7 +62,7 @@ class LateSessions:
             self._index = Index(self._location, request_key=mask_request)
         self._index.refresh(lambda done, total: self._alive())
         for session in self._store.since(self._seen, BATCH):
-            for commit in self._index.commits_of_request(self._hidden("request", session.request)):
+            for commit in self._index.commits_of_request(self._hidden("request", session.request) or ""):
                 time_us = microseconds(commit.time)
                 nearest = self._store.lookup(session.request, time_us)
                 if commit.kind != "commit" or commit.assurance != 1 or nearest is None:
@@ -78,7 +76,7 @@ class LateSessions:
                     yield record.head, joined
             self._seen = session.id
 
-    def _hidden(self, kind: str, value: T) -> T:
+    def _hidden(self, kind: str, value: str | None) -> str | None:
         """What the log calls a value: itself, or its pseudonym in a log for others."""
         return self._pseudonyms.of(kind, value) if self._pseudonyms and value else value
 
