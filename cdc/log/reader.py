@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from ...schemas.errors import HistoryLost, RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
 from ...schemas.record import Chain, Head, Record
 from . import canonical
@@ -168,20 +170,21 @@ class _Cursor:
 
     def read(self, durable: DurableHead) -> Iterator[Record]:
         """The records up to `durable`."""
-        while self._next_seq <= durable.head.seq:
+        last = durable.head.seq
+        while self._next_seq <= last:
             whole = self._segment != durable.segment
             for line in self._lines(os.fstat(self._fd).st_size if whole else durable.end):
                 record = self._accept(line)
                 self._at += len(line) + 1
-                if record.seq >= durable.head.seq and record.head != durable.head:
+                if self._next_seq > last and record.head != durable.head:
                     raise VerificationFailed(
                         f"log {self._location}: its head is {durable.head}, and in its place stands {record.head}",
                         seq=record.seq,
                     )
                 yield record
-            if self._next_seq <= durable.head.seq:
+            if self._next_seq <= last:
                 if not whole:
-                    raise self._lost(f"the head is record {durable.head.seq}")
+                    raise self._lost(f"the head is record {last}")
                 self._open(segment_name(self._next_seq))
                 self._at = 0
 
@@ -196,7 +199,7 @@ class _Cursor:
     def _accept(self, line: bytes) -> Record:
         seq = self._next_seq
         try:
-            record = Record.parse(line, canonical.parse)
+            record = Record.parse(line, orjson.loads)
         except RecordError as exc:
             raise RecordError(f"log {self._location}, record {seq}: {exc}", seq=seq, hint=exc.hint) from exc
         except UnknownFormat as exc:
