@@ -42,9 +42,11 @@ def tree_root(salt: bytes, items: Sequence[bytes]) -> str:
     if len(items) > len(_INDEX):
         return root_of_leaves([leaf_hash(item_salt(salt, i), item) for i, item in enumerate(items)]).hex()
     hasher = sha256
-    return root_of_leaves(
-        [
-            hasher(b"\x00" + hasher(salt + index).digest()[:16] + item).digest()
-            for index, item in zip(_INDEX, items, strict=False)
-        ]
-    ).hex()
+    leaves = [
+        hasher(b"\x00" + hasher(salt + index).digest()[:16] + item).digest()
+        for index, item in zip(_INDEX, items, strict=False)
+    ]
+    if len(leaves) == 3:  # by, meta and one change: half of all records
+        left = hasher(b"\x01" + leaves[0] + leaves[1]).digest()
+        return hasher(b"\x01" + left + leaves[2]).hexdigest()
+    return root_of_leaves(leaves).hex()

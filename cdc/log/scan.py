@@ -14,7 +14,6 @@ import orjson
 
 from ...schemas.errors import RecordError, Unreachable, VerificationFailed
 from ...schemas.record import FORMAT, Head, Record, check_header, is_object, split
-from . import canonical
 from .headfile import DurableHead
 from .location import Location
 from .segment import read_lines, segment_name
@@ -165,7 +164,7 @@ class Places:
             VerificationFailed: What stands there is not that record, or is damaged.
         """
         try:
-            record = Record.parse(self.line(place), canonical.parse)
+            record = Record.parse(self.line(place), orjson.loads)
         except RecordError as exc:
             raise RecordError(f"log {self._location}, record {head.seq}: {exc}", seq=head.seq, hint=exc.hint) from exc
         if record.head != head:
