@@ -47,6 +47,11 @@ class Mesh(ThreadingHTTPServer):
         self._access_log = (folder / ACCESS_LOG).open("a", encoding="utf-8", buffering=1)
         self._lock = Lock()
 
+    def server_close(self) -> None:
+        """Stop listening, and close the access log."""
+        super().server_close()
+        self._access_log.close()
+
     def port_of(self, route: str) -> int:
         """The port of the app that serves a route, as the file says it now."""
         return int(json.loads(self._routes.read_text())[route])

@@ -84,6 +84,12 @@ class Play:
     steady: Steady | None = None
     catchup: Catchup | None = None
 
+    @property
+    def log(self) -> str:
+        """The log as commands in the demo's folder take it."""
+        location = self.stage.location
+        return f"file:{location.folder.name}#{location.name}"
+
     def await_logged(self, answers: Sequence[Answer], timeout_s: float = 20.0) -> None:
         """Wait until the log has the commits of requests.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
-from ...schemas.errors import CommitLogError
+from ...schemas.errors import VerificationFailed
 from ..servers.account import end_with_parent
 
 LOG_TAIL_LINES = 15
@@ -18,7 +18,7 @@ _POLL_S = 0.01
 """How often a condition is looked at that another process brings about."""
 
 
-class DemoFailed(CommitLogError):
+class DemoFailed(VerificationFailed):
     """A part of the demo did not do what it must, or a proof does not hold."""
 
 

@@ -3,6 +3,7 @@
 import signal
 
 from ..log.reader import Reader
+from .forking import fork_data
 from .interrupt import interruptible
 from .play import Play
 from .screen import Screen
@@ -15,6 +16,7 @@ ACTS = (
     ("A raw write is shown as untagged, not guessed", write_raw),
     ("A second build, with a table and an app schema of its own", deploy_second_build),
     ("One order, field by field", blame_order),
+    ("A fork of the data, kept up to date", fork_data),
     ("The worker is killed in mid-stream", kill_worker),
     ("A copy with a changed byte, and a copy rewritten with care", change_copies),
 )
@@ -92,7 +94,8 @@ def _sum_up(play: Play) -> None:
     screen.say("Beside its database:")
     screen.code(
         "pip install 'commitlog-cdc[worker,postgres]'",
-        "commitlog init postgresql://USER@HOST:5432/DATABASE    # and read the schemas/….yaml that it drafts",
+        "commitlog init postgresql://USER@HOST:5432/DATABASE",
+        "# read the app schema that it drafts: schemas/DATABASE.yaml",
         "commitlog doctor",
         "commitlog setup",
         "commitlog run",

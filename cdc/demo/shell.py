@@ -97,6 +97,7 @@ class Command:
     def interrupt(self) -> Result:
         """End it as Ctrl-C would, and wait for that."""
         if self._popen.poll() is None:
+            self._take("^C", error=False)
             self._popen.send_signal(signal.SIGINT)
         return self.wait()
 

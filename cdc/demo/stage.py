@@ -143,6 +143,10 @@ class Stage:
         path.parent.mkdir(exist_ok=True)
         shutil.copy(HERE / name, path)
 
+    def create_fork_database(self) -> None:
+        """Make an empty database for a fork, at `fork_url`."""
+        self.fork_url = self._create_database(self.fork_database)
+
     @property
     def access_log(self) -> Path:
         """The mesh's access log."""
@@ -150,8 +154,13 @@ class Stage:
 
     @property
     def shown_url(self) -> str:
-        """The database's address without its password."""
+        """The database's address without its password, which commands find in PGPASSWORD."""
         return split_password(self.url)[0]
+
+    @property
+    def shown_fork_url(self) -> str:
+        """The same of the fork's database."""
+        return split_password(self.fork_url)[0]
 
     @property
     def server_place(self) -> str:

@@ -11,6 +11,7 @@ from ...drivers import session
 from ..log.location import Location
 from ..log.reader import Reader
 from . import forgery
+from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
 from .play import Catchup, Play, Steady
 from .traffic import Traffic
@@ -50,6 +51,10 @@ def kill_worker(play: Play) -> None:
     play.steady = Steady.measure(stage.follower.seen, *steady)
     play.catchup = Catchup.measure(stage.follower.seen, killed, restarted)
     _prove_exactly_once(play, read_commits(stage.location))
+    screen.say("The fork was away as well. It goes on where it stood:")
+    stage.shell.run("fork", play.log, "--into", stage.shown_fork_url, "--once")
+    check_fork(play)
+    screen.proof("What the worker had missed has reached the fork, once: every published row is equal again.")
 
 
 def import_customers(url: str) -> None:

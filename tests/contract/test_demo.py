@@ -16,10 +16,25 @@ import pytest
 from commitlog.cdc.servers.failure import POSTGRES_URL_VARIABLE
 from commitlog.cdc.servers.postgres import Server
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 COMMAND = [sys.executable, "-m", "commitlog.cdc.cli.main", "demo"]
-END_S = 120.0
+END_S = 150.0
+
+LIAR = """
+import sys
+from dataclasses import replace
+from commitlog.cdc.cli.main import main
+from commitlog.cdc.demo import story
+
+def commit_of(location, request, *, found=story.commit_of):
+    commit = found(location, request)
+    return replace(commit, by={**commit.by, "user": "eve"})
+
+story.commit_of = commit_of
+sys.exit(main(["demo"]))
+"""
+"""The demo with a log that names another user than the one who sent the request."""
 
 Run = Callable[..., "Demo"]
 
@@ -27,9 +42,9 @@ Run = Callable[..., "Demo"]
 class Demo:
     """A running demo, what it has said, and all processes that were ever below it."""
 
-    def __init__(self, *options: str, env: dict[str, str]) -> None:
+    def __init__(self, *options: str, command: list[str], env: dict[str, str]) -> None:
         self._process = subprocess.Popen(
-            [*COMMAND, *options],
+            [*command, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -135,8 +150,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """A function that starts the demo; whatever it makes for a time goes to `tmp_path`."""
     demos: list[Demo] = []
 
-    def start(*options: str, **env: str) -> Demo:
-        demos.append(Demo(*options, env={"TMPDIR": str(tmp_path), POSTGRES_URL_VARIABLE: "", **env}))
+    def start(*options: str, command: list[str] = COMMAND, **env: str) -> Demo:
+        settings = {"TMPDIR": str(tmp_path), POSTGRES_URL_VARIABLE: "", **env}
+        demos.append(Demo(*options, command=command, env=settings))
         return demos[-1]
 
     yield start
@@ -190,8 +206,17 @@ def test_a_worker_that_dies_fails_the_demo_by_name_and_nothing_is_left(run: Run,
 
     os.kill(demo.worker(), signal.SIGKILL)
 
-    assert demo.end() == 4
+    assert demo.end() == 3
     assert "\nerror: the worker ended with -9" in demo.text
+    assert "demo ok" not in demo.text
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_a_proof_that_does_not_hold_fails_the_demo_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
+    demo = run(command=[sys.executable, "-c", LIAR])
+
+    assert demo.end() == 3
+    assert "\nerror: the proof does not hold: each commit names the user who sent its request" in demo.text
     assert "demo ok" not in demo.text
     assert_nothing_is_left(demo, tmp_path)
 

@@ -1,0 +1,63 @@
+"""Act 5: the shop's published data in a database of somebody else's, made from the log alone and kept up to date."""
+
+import psycopg
+from psycopg import sql
+
+from .history import prove
+from .play import Play
+from .processes import await_true
+
+TABLES = {
+    "customers": ("id", "name", "email"),
+    "products": ("id", "name", "price", "stock"),
+    "orders": ("id", "customer_id", "status", "total", "note", "placed_at", "deliver_on"),
+    "order_lines": ("order_id", "product_id", "quantity", "price"),
+}
+"""What the app schemas publish; the first column or two are the key."""
+
+
+def fork_data(play: Play) -> None:
+    """Make a fork, change the source meanwhile, and compare."""
+    stage, screen, shell = play.stage, play.screen, play.stage.shell
+    ann, ben, cleo = stage.users
+    screen.say(
+        "Somebody else wants the shop's data in a database of their own. The fork reads the log and never the source: first"
+        " the snapshot that the worker took of what was there before, then every commit since, then what comes."
+    )
+    stage.create_fork_database()
+    following = shell.start("fork", play.log, "--into", stage.shown_fork_url, "--yes")
+    try:
+        following.await_texts([": following"], processes=[stage.worker])
+        screen.say("The shop goes on meanwhile; and so does the fork.")
+        placed = ann.order(3, {1: 2})
+        cancelled = cleo.do("POST", f"/orders/{placed.id}/cancel")
+        email = ben.do("PUT", "/customers/3/email", {"email": "kim.sato@example.com"})
+        delivery = cleo.do("PUT", f"/orders/{play.order}/delivery", {"deliver_on": "2026-12-03"}, canary=True)
+        answers = [placed, cancelled, email, delivery]
+        play.writes += answers
+        play.fields["deliver_on"] = delivery
+        await_true("the fork has the last request's change", lambda: _rows(stage.fork_url) == _rows(stage.url))
+    finally:
+        following.interrupt()
+    check_fork(play)
+    screen.proof("Made from the log alone; snapshot, later commits and live changes: every published row is equal.")
+
+
+def check_fork(play: Play) -> None:
+    """Compare every row of the fork with the source's, by the command and by our own reading."""
+    stage, shell = play.stage, play.stage.shell
+    shell.run("fork", "status", "--into", stage.shown_fork_url, "--check", stage.shown_url)
+    prove(_rows(stage.url) == _rows(stage.fork_url), "the fork's rows are the source's")
+    play.screen.gap()
+
+
+def _rows(url: str) -> dict[str, list[tuple[str, ...]]]:
+    """Every published row of a database, as text, in the order of its key."""
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        return {table: _table(connection, table, columns) for table, columns in TABLES.items()}
+
+
+def _table(connection: psycopg.Connection, table: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
+    query = sql.SQL("SELECT {} FROM {} ORDER BY 1, 2").format(names, sql.Identifier(table))
+    return connection.execute(query).fetchall()
