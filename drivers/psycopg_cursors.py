@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from psycopg import sql
 from psycopg._cursor_base import BaseCursor
-from psycopg._pipeline_base import BasePipeline
 from psycopg._preparing import Prepare
 from psycopg.rows import Row
 
 from . import session as sessions
-from .psycopg_stamp import StampedConnection, run_gen
+from .psycopg_stamp import BAD, StampedConnection, take_gen
 from .statement import TEXT_MAX, Kind, kind, remembered
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, PQGen, Query
+
+# Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
+READ = Kind.READ
+WRITE = Kind.WRITE
+NO = Prepare.NO
+SHOULD = Prepare.SHOULD
 
 _CONTROL = (Kind.BEGIN, Kind.COMMIT, Kind.PREPARE, Kind.ROLLBACK, Kind.SCRIPT_COMMIT)
 
@@ -50,9 +55,9 @@ class StampedCursor(BaseCursor[Any, Row]):
             return plain
         conn._announced = True
         of = remembered(query) if type(query) is str and len(query) <= TEXT_MAX else _kind(query)
-        if of is Kind.READ:
+        if of is READ:
             return plain
-        if of is Kind.WRITE and not conn._pipeline:
+        if of is WRITE and not conn._pipeline:
             if session is not None and conn._lone():
                 return self._execute_stamped_gen(plain, query, params, prepare, binary)
             return plain
@@ -65,7 +70,7 @@ class StampedCursor(BaseCursor[Any, Row]):
             yield from self._control_gen(of, plain)
             return
         if conn._lone() and sessions.current() is not None:
-            if of is Kind.WRITE:
+            if of is WRITE:
                 yield from conn._pend_gen()
             elif of is Kind.SCRIPT and not conn._pipeline and (yield from conn._may_stamp_gen()):
                 plain = conn._in_block_gen(plain)
@@ -103,17 +108,29 @@ class StampedCursor(BaseCursor[Any, Row]):
             return
         yield from self._start_query(query)
         pgq = self._convert_query(query, params)
-        if self._get_prepared(pgq, prepare)[0] is Prepare.SHOULD:
-            # psycopg notes a statement as prepared once the server has said so: not in the middle of a pipeline.
+        prep, name = self._get_prepared(pgq, prepare)
+        if prep is SHOULD:
+            # psycopg prepares in a round trip of its own, and so it stays.
             yield from conn._in_block_gen(plain)
             return
-        pipeline = conn._pipeline = BasePipeline(conn)
+        conn.pgconn.enter_pipeline_mode()
         try:
-            yield from self._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
-            conn._enqueue_stamp(pipeline, session)
-            yield from run_gen(pipeline)
+            if prep is NO:
+                self._execute_send(pgq, force_extended=True, binary=binary)
+            else:
+                self._send_query_prepared(name, pgq, binary=binary)
+            conn._send_stamp(session)
+            key = conn._prepared.maybe_add_to_cache(pgq, prep, name)
+            results, error = yield from take_gen(conn.pgconn)
         finally:
-            conn._pipeline = None
+            if conn.pgconn.status != BAD:
+                conn.pgconn.exit_pipeline_mode()
+        if key is not None:
+            conn._prepared.validate(key, prep, name, results)
+        self._check_results(results)
+        if error is not None:
+            raise error
+        self._set_results(results)
         self._last_query = query
         yield from conn._prepared.maintain_gen(conn)
 
@@ -121,9 +138,9 @@ class StampedCursor(BaseCursor[Any, Row]):
         conn = self._conn
         if _announce(conn) and sessions.current() is not None and conn._lone():
             of = _kind(query)
-            if of is Kind.WRITE:
+            if of is WRITE:
                 yield from conn._pend_gen()
-            elif of is not Kind.READ:
+            elif of is not READ:
                 conn._refuse(_UNSEEN.get(of) or of.value)
         yield from super()._executemany_gen_pipeline(query, params_seq, returning)
 
@@ -133,7 +150,7 @@ class StampedCursor(BaseCursor[Any, Row]):
         conn = self._conn
         if _announce(conn) and sessions.current() is not None and conn._lone():
             of = _kind(query)
-            if of is not Kind.READ:
+            if of is not READ:
                 conn._refuse("stream() in autocommit")
         yield from super()._stream_send_gen(query, params, binary=binary, size=size)
 

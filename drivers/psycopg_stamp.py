@@ -25,13 +25,14 @@ from .tag import PREFIX
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen, QueryNoTemplate
-    from psycopg.pq.abc import PGresult
+    from psycopg.pq.abc import PGconn, PGresult
 
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
 FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
+BAD = pq.ConnStatus.BAD
 TEXT = pq.Format.TEXT
 
 SERVER_VERSION_MIN = 140000
@@ -69,6 +70,12 @@ class Grant(Enum):
     NONE = "no privilege to execute pg_logical_emit_message"
 
 
+# Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
+UNASKED = Grant.UNASKED
+PUBLIC = Grant.PUBLIC
+ROLE = Grant.ROLE
+
+
 class StampedConnection(BaseConnection[Row]):
     """The part of a connection that stamps its transactions."""
 
@@ -77,7 +84,7 @@ class StampedConnection(BaseConnection[Row]):
     _in_block = False  # whether BEGIN was sent; the status says so only where no pipeline is at work
     _pending: sessions.Session | None = None  # of the writes since a pipeline's last sync, outside a block
     _announced = False  # whether the statement that starts now comes from a cursor of ours
-    _grant = Grant.UNASKED
+    _grant: Grant = UNASKED
 
     def _start_query(self) -> PQGen[None]:
         """Note which session the transaction belongs to, at its first statement. Every cursor comes by here."""
@@ -135,7 +142,7 @@ class StampedConnection(BaseConnection[Row]):
                 return last
             if self.pgconn.transaction_status == INERROR:
                 # The stamp failed: cancelled, or the privilege is gone. As with a failed COMMIT, the transaction ends.
-                self._grant = Grant.UNASKED
+                self._grant = UNASKED
                 yield from super()._exec_command(b"ROLLBACK")
             raise errors.error_from_result(last, encoding=self.pgconn._encoding)
         return (yield from super()._exec_command(b"COMMIT"))
@@ -179,13 +186,13 @@ class StampedConnection(BaseConnection[Row]):
 
     def _may_stamp_gen(self) -> PQGen[bool]:
         """Return whether the stamp will succeed. A stamp that failed would take the transaction with it."""
-        if self._grant is Grant.UNASKED or self._grant is Grant.ROLE:
+        if self._grant is UNASKED or self._grant is ROLE:
             yield from self._ask_gen()
-        return self._grant is Grant.PUBLIC or self._grant is Grant.ROLE
+        return self._grant is PUBLIC or self._grant is ROLE
 
     def _ready(self) -> bool:
         """Return whether it is known if this connection may emit, and the stamp is prepared where it can be."""
-        if self._grant is Grant.UNASKED:
+        if self._grant is UNASKED:
             return False
         manager = self._prepared
         # The stamp is prepared where the app's own statements are: a pooler in between then allows it.
@@ -195,7 +202,7 @@ class StampedConnection(BaseConnection[Row]):
         """Before a transaction, where nothing can be spoilt, do what the stamp needs and this connection lacks."""
         if self.pgconn.transaction_status != IDLE:
             return
-        if self._grant is Grant.UNASKED:
+        if self._grant is UNASKED:
             yield from self._ask_gen()
         if self._pipeline or self._ready():
             return
@@ -231,9 +238,9 @@ class StampedConnection(BaseConnection[Row]):
                 raise error
             self._grant = Grant.UNCLEAR  # a server of another make, that does not know the question
         elif result.get_value(0, 0) == b"t":
-            self._grant = Grant.PUBLIC
+            self._grant = PUBLIC
         else:
-            self._grant = Grant.ROLE if result.get_value(0, 1) == b"t" else Grant.NONE
+            self._grant = ROLE if result.get_value(0, 1) == b"t" else Grant.NONE
 
     # Autocommit, where a statement or a pipeline is a transaction of its own
 
@@ -248,7 +255,7 @@ class StampedConnection(BaseConnection[Row]):
         """Have the pipeline's next sync stamp what was written until then."""
         if self._pending is not None or (session := sessions.current()) is None:
             return
-        if self.pgconn.transaction_status == IDLE or self._grant is Grant.PUBLIC:
+        if self.pgconn.transaction_status == IDLE or self._grant is PUBLIC:
             stamped = yield from self._may_stamp_gen()
             why = self._grant.value
         else:
@@ -259,14 +266,18 @@ class StampedConnection(BaseConnection[Row]):
         else:
             self._refuse(why)
 
-    def _enqueue_stamp(self, pipeline: BasePipeline, session: sessions.Session) -> None:
-        names, pgconn = self._prepared._names, self.pgconn
+    def _send_stamp(self, session: sessions.Session) -> None:
+        """Send the stamp in pipeline mode."""
+        names = self._prepared._names
         if name := names.get(_STAMP_KEY):
             names.move_to_end(_STAMP_KEY)
-            command = partial(pgconn.send_query_prepared, name, [session.tag])
+            self.pgconn.send_query_prepared(name, [session.tag])
         else:
-            command = partial(pgconn.send_query_params, _EMIT_PARAMETER, [session.tag], param_types=[_TEXT_OID])
-        pipeline.command_queue.append(command)
+            self.pgconn.send_query_params(_EMIT_PARAMETER, [session.tag], param_types=[_TEXT_OID])
+
+    def _enqueue_stamp(self, pipeline: BasePipeline, session: sessions.Session) -> None:
+        """Have a pipeline of the app send the stamp after what it has queued."""
+        pipeline.command_queue.append(partial(self._send_stamp, session))
         pipeline.result_queue.append((cast("BaseCursor[Any, Any]", _StampResult(self)), None))
 
     def _emit(self, session: sessions.Session) -> bytes:
@@ -329,34 +340,20 @@ class _StampResult:
         """Nothing is kept of the stamp's position."""
 
 
-def run_gen(pipeline: BasePipeline) -> PQGen[None]:
-    """Send all that a pipeline has queued with one sync, in one write, and take every result; raise the first error."""
-    pgconn = pipeline.pgconn
-    pgconn.enter_pipeline_mode()
-    try:
-        for command in pipeline.command_queue:
-            command()
-        pgconn.pipeline_sync()
-        yield from send(pgconn)
-        yield from _take_gen(pipeline)
-    finally:
-        if pgconn.status != pq.ConnStatus.BAD:
-            pgconn.exit_pipeline_mode()
+def take_gen(pgconn: PGconn) -> PQGen[tuple[list[PGresult], errors.Error | None]]:
+    """Send a pipeline of two and a sync; return the first one's results, and the first error of all that follows them.
 
-
-def _take_gen(pipeline: BasePipeline) -> PQGen[None]:
-    queue = [*pipeline.result_queue]
+    What follows are the stamp and the implicit COMMIT, where a deferred constraint may fail.
+    """
+    pgconn.pipeline_sync()
+    yield from send(pgconn)
+    first = yield from fetch_many(pgconn)
     error: errors.Error | None = None
     try:
-        while (results := (yield from fetch_many(pipeline.pgconn))) and results[0].status != PIPELINE_SYNC:
-            # What comes after the last statement is the error of the implicit COMMIT, a deferred constraint's perhaps.
-            queued = queue.pop(0) if queue else None
-            try:
-                pipeline._process_results(queued, results)
-            except errors.Error as exc:
-                error = error or exc
+        while (results := (yield from fetch_many(pgconn))) and results[0].status != PIPELINE_SYNC:
+            if results[0].status == FATAL_ERROR and error is None:
+                error = errors.error_from_result(results[0], encoding=pgconn._encoding)
     except errors.OperationalError as exc:
         # The connection is gone; if the server said why, that is the error.
         error = error or exc
-    if error is not None:
-        raise error
+    return first, error
