@@ -42,8 +42,8 @@ BUSY_FLUSH_FACTOR = 5
 STATE_RECORDS = 50_000
 """Records after which the state cache is written again: what a restart has to fold at most, about a second."""
 
-SLOT_FREE_S = 15.0
-"""How long a slot may look taken after a restart, until the server has noticed that the last connection is dead."""
+FIRST_PAUSE_S = 0.5
+"""How long to wait before the second attempt; twice as long before each further one, up to retry_s."""
 
 
 class Stopped(Exception):
@@ -71,7 +71,10 @@ class Worker:
         self.registry = load_registry(config.schemas.path)
         self.attempts = 0
         self.counts = Counts()
+        self.backend_pid = 0
+        """The server's process behind the last replication connection: should it outlive the connection, it may be ended."""
         self._session: Session | None = None
+        self._pause_s, self._taken_since = FIRST_PAUSE_S, 0.0
 
     def figures(self) -> dict[str, float]:
         """The worker's present figures, by the names of telemetry.py; from any thread."""
@@ -90,26 +93,39 @@ class Worker:
         Raises:
             CommitLogError: Something an operator must decide; what was read is in the log or will be read again.
         """
-        pause_s = 0.5
-        locked_since = 0.0
         while not self.stop.is_set():
             try:
                 self.attempts += 1
                 with Session(self) as session:
-                    pause_s, locked_since = 0.5, 0.0
                     self._session = session
                     session.run()
             except Stopped:
                 return
-            except SlotTaken:
-                locked_since = locked_since or time.monotonic()
-                if time.monotonic() - locked_since > SLOT_FREE_S:
-                    raise
-                self.stop.wait(0.5)
+            except SlotTaken as exc:
+                self._wait_for_slot(exc)
             except Unreachable as exc:
-                log.warning("%s; trying again in %.0f s", exc, pause_s)
+                pause_s = min(self._pause_s, self.config.limits.retry_s)
+                log.warning("%s; trying again in %.1f s", exc, pause_s)
                 self.stop.wait(pause_s)
-                pause_s = min(pause_s * 2, self.config.limits.retry_s)
+                self._pause_s = pause_s * 2
+
+    def _wait_for_slot(self, taken: SlotTaken) -> None:
+        """Wait a moment, but not for ever: a server notices that a reader is dead only after a while (wal_sender_timeout).
+
+        Raises:
+            SlotTaken: It was so for `silence_s`.
+        """
+        silence_s = self.config.limits.silence_s
+        if not self._taken_since:
+            self._taken_since = time.monotonic()
+            log.warning("%s; waiting up to %.0f s, should its reader be dead", taken, silence_s)
+        if time.monotonic() - self._taken_since > silence_s:
+            raise taken
+        self.stop.wait(FIRST_PAUSE_S)
+
+    def streams(self) -> None:
+        """An attempt has come as far as the stream: waits begin from the shortest again."""
+        self._pause_s, self._taken_since = FIRST_PAUSE_S, 0.0
 
 
 class Session:
@@ -145,6 +161,7 @@ class Session:
     def run(self) -> None:
         """Prepare, then stream until the worker is to stop."""
         stream, duties = self._start()
+        self._worker.streams()
         log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
         while not self._worker.stop.is_set():
             transactions = stream.poll(self._flush_due_s())
@@ -183,8 +200,11 @@ class Session:
         state = self._state = state_of(Reader(self._worker.location), self._worker.state_path)
         identity = catalog.identity()
         check_identity(identity, state)
-        slot = check_slot(catalog.slot(config.source.slot), config.source, state)
+        check_slot(catalog.slot(config.source.slot), config.source, state)
         check_published(catalog, config.source, self._worker.registry, state=state)
+        stream = self._stream = self._open_stream()
+        # Asked again now that the slot is ours: until then another reader may have moved it.
+        slot = check_slot(catalog.slot(config.source.slot), config.source, state)
         if not state.genesis:
             self._genesis(identity, slot)
         self._chain = ChainWriter(
@@ -197,15 +217,24 @@ class Session:
             self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._worker.counts
         )
         self._repeat = RepeatCheck(state, slot.confirmed)
-        self._stream = Stream(
-            config.source.conninfo(),
-            slot=config.source.slot,
-            publication=config.source.publication,
-            limits=self._limits,
-        )
-        parts = Parts(config, self._append, self._flush_now, self._chain, state, self._committer, catalog, self._stream)
+        parts = Parts(config, self._append, self._flush_now, self._chain, state, self._committer, catalog, stream)
         self._duties = Duties(parts, self._worker.registry)
-        return self._stream, self._duties
+        return stream, self._duties
+
+    def _open_stream(self) -> Stream:
+        """Take the slot, also from our own last connection where the server does not know yet that it is dead.
+
+        Raises:
+            SlotTaken: Another reader has it.
+        """
+        source, worker = self._config.source, self._worker
+        slot = self._catalog.slot(source.slot)
+        if slot is not None and slot.active_pid and slot.active_pid == worker.backend_pid:
+            log.info("ending our last connection, which the server still holds")
+            self._catalog.end_backend(slot.active_pid)
+        stream = Stream(source.conninfo(), slot=source.slot, publication=source.publication, limits=self._limits)
+        worker.backend_pid = stream.backend_pid
+        return stream
 
     def _genesis(self, identity: Identity, slot: Slot) -> None:
         """Begin a new log where the slot stands: everything since `setup` will be in it."""

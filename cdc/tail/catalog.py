@@ -22,6 +22,7 @@ SESSION_SETTINGS = (
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 60_000
+END_TIMEOUT_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,10 @@ class Catalog:
         """The server's name of a type, such as `numeric(10,2)`."""
         row = self._row("SELECT format_type(%s::int8::oid, %s)", (oid, modifier))
         return "" if row is None else str(row[0])
+
+    def end_backend(self, pid: int) -> None:
+        """End a process of the server, and wait until it is gone; one that does not go in time stays."""
+        self._row("SELECT pg_terminate_backend(%s, %s)", (pid, END_TIMEOUT_MS))
 
     def setting(self, name: str) -> str:
         """A server setting as text, empty where the server does not know it."""

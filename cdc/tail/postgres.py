@@ -28,7 +28,7 @@ STATUS_INTERVAL_S = 1.0
 
 ASK_INTERVAL_S = 0.1
 
-POLL_BYTES_MAX = 1024 * 1024
+POLL_BYTES_MAX = 256 * 1024
 """Raw bytes that one poll returns at most, so that a backlog is flushed in steps."""
 
 
@@ -68,6 +68,11 @@ class Stream:
     def in_transaction(self) -> bool:
         """Whether part of a transaction is in hand."""
         return self._assembler.in_transaction
+
+    @property
+    def backend_pid(self) -> int:
+        """The server's process at the other end."""
+        return self._pgconn.backend_pid
 
     def poll(self, timeout_s: float) -> list[Transaction]:
         """The transactions that have ended, as many as are at hand up to POLL_BYTES_MAX; empty after `timeout_s`.
