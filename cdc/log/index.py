@@ -324,7 +324,7 @@ class Index:
         """
         if text == "HEAD":
             return self.head.seq
-        if text.isdecimal() and len(text) < 12:
+        if text.isascii() and text.isdecimal() and len(text) < 12:
             if int(text) > self.head.seq:
                 raise UsageError(f"log {self.location} has no record {text}", hint=f"its head is {self.head.seq}")
             return int(text)
@@ -344,7 +344,7 @@ class Index:
         rows = self._rows("SELECT seq FROM commits WHERE id = ? ORDER BY seq DESC LIMIT 1", (text,))
         found = [row[0] for row in rows]
         seq = text.rpartition(":")[2]
-        if not found and seq.isdecimal() and len(seq) < 19 and int(seq) <= self.head.seq:
+        if not found and seq.isascii() and seq.isdecimal() and len(seq) < 19 and int(seq) <= self.head.seq:
             found = [int(seq)] if self.record(int(seq)).header["id"] == text else []
         return found
 
