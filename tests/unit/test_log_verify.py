@@ -19,7 +19,7 @@ from commitlog.cdc.log.verify import Verified, verify
 from commitlog.schemas.errors import CommitLogError, UnknownFormat, VerificationFailed
 from commitlog.schemas.record import Head, Record
 from commitlog.schemas.tree import tree_root
-from fixtures.logs import golden_lines, head_of, lay
+from fixtures.logs import broken_bodies, golden_lines, head_of, lay
 
 LINES = golden_lines()
 HEAD = head_of(LINES)
@@ -218,6 +218,18 @@ def test_a_redacted_copy_proves_what_it_shows(tmp_path: Path) -> None:
     with pytest.raises(VerificationFailed) as failure:
         check(tmp_path, lines)
     assert failure.value.seq == 17
+
+
+@pytest.mark.parametrize(
+    ("name", "seq", "body"), broken_bodies(), ids=lambda value: value if type(value) is str else ""
+)
+def test_a_body_broken_in_one_way_is_named(tmp_path: Path, name: str, seq: int, body: bytes) -> None:
+    lines = LINES.copy()
+    lines[seq] = lines[seq].replace(Record.parse(lines[seq]).body_bytes, body)
+    assert lines[seq] != LINES[seq], name
+    with pytest.raises(VerificationFailed) as failure:
+        check(tmp_path, lines)
+    assert failure.value.seq == seq
 
 
 def test_a_body_can_be_withheld_later_and_the_chain_holds(tmp_path: Path) -> None:
