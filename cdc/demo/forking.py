@@ -28,13 +28,12 @@ def fork_data(play: Play) -> None:
     following = shell.start("fork", play.log, "--into", stage.shown_fork_url, "--yes")
     try:
         following.await_texts([": following"], processes=[stage.worker])
-        screen.say("The shop goes on meanwhile; and so does the fork.")
+        screen.say("The shop goes on meanwhile, and so does the fork:")
         placed = ann.order(3, {1: 2})
         cancelled = cleo.do("POST", f"/orders/{placed.id}/cancel")
         email = ben.do("PUT", "/customers/3/email", {"email": "kim.sato@example.com"})
         delivery = cleo.do("PUT", f"/orders/{play.order}/delivery", {"deliver_on": "2026-12-03"}, canary=True)
-        answers = [placed, cancelled, email, delivery]
-        play.writes += answers
+        play.tell([placed, cancelled, email, delivery])
         play.fields["deliver_on"] = delivery
         await_true("the fork has the last request's change", lambda: _rows(stage.fork_url) == _rows(stage.url))
     finally:

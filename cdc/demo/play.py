@@ -90,6 +90,13 @@ class Play:
         location = self.stage.location
         return f"file:{location.folder.name}#{location.name}"
 
+    def tell(self, answers: Sequence[Answer]) -> None:
+        """Show requests that wrote, and keep their answers for later proofs."""
+        self.writes += answers
+        self.screen.gap()
+        for answer in answers:
+            self.screen.event(answer.user, answer.what)
+
     def await_logged(self, answers: Sequence[Answer], timeout_s: float = 20.0) -> None:
         """Wait until the log has the commits of requests.
 

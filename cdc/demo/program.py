@@ -14,7 +14,7 @@ from .trials import change_copies, kill_worker
 ACTS = (
     ("Commits as they land", show_commits),
     ("A raw write is shown as untagged, not guessed", write_raw),
-    ("A second build, with a table and an app schema of its own", deploy_second_build),
+    ("A second build, with a changed table and its own app schema", deploy_second_build),
     ("One order, field by field", blame_order),
     ("A fork of the data, kept up to date", fork_data),
     ("The worker is killed in mid-stream", kill_worker),
@@ -113,6 +113,7 @@ def _keep(play: Play) -> None:
         f"cd {stage.folder}",
         *([f"export PGPASSWORD={password}"] if password else []),
         "commitlog log --follow",
+        f"commitlog sessions import mesh/{stage.access_log.name}",
         f"psql {stage.shown_url}",
         f"curl -X PUT -H 'authorization: Bearer {token}' -d '{{\"status\": \"sent\"}}' {request}",
     )

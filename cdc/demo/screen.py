@@ -88,7 +88,7 @@ class Screen:
 
     def event(self, what: str, more: str) -> None:
         """Something that happened just now."""
-        self._indented("  " + what.ljust(18), Text(more), mark_style="yellow")
+        self._indented("    " + what.ljust(16), Text(more), mark_style="yellow")
 
     def proof(self, text: str) -> None:
         """Something that was checked just now."""

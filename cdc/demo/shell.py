@@ -97,6 +97,8 @@ class Command:
     def interrupt(self) -> Result:
         """End it as Ctrl-C would, and wait for that."""
         if self._popen.poll() is None:
+            if self._screen is not None:
+                self._screen.gap()
             self._take("^C", error=False)
             self._popen.send_signal(signal.SIGINT)
         return self.wait()

@@ -116,7 +116,7 @@ def deploy_second_build(play: Play) -> None:
     delivery = cleo.do("PUT", f"/orders/{play.order}/delivery", {"deliver_on": "2026-12-01"}, canary=True)
     note = ann.do("PUT", f"/orders/{play.order}/note", {"note": "ring once"})
     play.fields |= {"deliver_on": delivery, "note": note}
-    play.writes += [delivery, note]
+    play.tell([delivery, note])
     play.await_logged([delivery, note])
     import_sessions(play)
     shell.run("log", f"Order/{play.order}", "--limit", "2")

@@ -14,7 +14,7 @@ from . import forgery
 from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
 from .play import Catchup, Play, Steady
-from .traffic import Traffic
+from .traffic import REQUESTS_PER_SECOND, Traffic
 
 STEADY_S, DOWN_S, AFTER_S = 3.0, 1.0, 0.5
 IMPORT_TRANSACTIONS, IMPORT_ROWS = 1000, 20
@@ -25,7 +25,8 @@ def kill_worker(play: Play) -> None:
     """Kill the worker in mid-stream, start it again, and count."""
     stage, screen = play.stage, play.screen
     screen.say(
-        "All three users place and pay orders, one after the other. In the middle of it the worker is killed. The shop does"
+        f"All three users place and pay orders, {REQUESTS_PER_SECOND} requests a second each. In the middle of it the"
+        " worker is killed. The shop does"
         " not notice: requests go on, and a nightly job imports customers. Then the worker is started again."
     )
     screen.gap()
@@ -128,7 +129,9 @@ def change_copies(play: Play) -> None:
 
 
 def _copy(play: Play, name: str) -> Location:
-    """A copy of the log, as rsync would make it."""
-    location = Location(play.stage.folder / name, play.stage.location.name)
-    shutil.copytree(play.stage.location.root, location.root)
-    return location
+    """A copy of the log: its records and its head, as rsync would make it."""
+    source, copy = play.stage.location, Location(play.stage.folder / name, play.stage.location.name)
+    copy.root.mkdir(parents=True)
+    shutil.copy(source.head, copy.head)
+    shutil.copytree(source.segments, copy.segments)
+    return copy

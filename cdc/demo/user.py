@@ -19,12 +19,14 @@ class Answer:
 
     Args:
         user: Who asked.
+        what: For what: method and path.
         request: The id that the mesh gave the request.
         status: HTTP status.
         document: The JSON that came back.
     """
 
     user: str
+    what: str
     request: str
     status: int
     document: Mapping[str, Any]
@@ -68,7 +70,7 @@ class User:
         except (OSError, http.client.HTTPException, ValueError) as exc:
             self._connection.close()
             raise DemoFailed(f"{method} {path} got no answer: {exc}") from exc
-        return Answer(self.name, response.headers["x-request-id"], response.status, answer)
+        return Answer(self.name, f"{method} {path}", response.headers["x-request-id"], response.status, answer)
 
     def do(self, method: str, path: str, document: Mapping[str, Any] | None = None, *, canary: bool = False) -> Answer:
         """Send a request that must succeed.
