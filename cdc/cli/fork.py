@@ -85,8 +85,7 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
     stop = _stop_on_signals()
     progress = _Progress(output)
     Follower(url, reader, stop=stop, report=progress).run(once=once)
-    with Target(url) as target:
-        return progress.end(status.read(target))
+    return progress.end()
 
 
 @command.command()
@@ -161,12 +160,12 @@ class _Progress:
         self._output = output
         self._printed = 0.0
         self._caught_up = False
-        self._conflicts = 0
+        self._last = Progress(-1, -1, 0, 0)
 
     def __call__(self, progress: Progress) -> None:
-        if progress.conflicts > self._conflicts:
+        if progress.conflicts > self._last.conflicts:
             self._output.line(f"{progress.conflicts} conflicts open: commitlog conflicts list --into …", "yellow")
-        self._conflicts = progress.conflicts
+        self._last = progress
         caught_up = progress.seq == progress.head_seq
         due = time.monotonic() - self._printed > PROGRESS_S
         if (caught_up and not self._caught_up) or (not caught_up and due):
@@ -177,10 +176,10 @@ class _Progress:
             self._printed, self._caught_up = time.monotonic(), caught_up
         self._output.flush()
 
-    def end(self, found: status.Status) -> int:
+    def end(self) -> int:
         """Print where the fork stands, and give the exit code."""
-        self._output.line(f"at record {found.applied.head.seq}, {found.conflicts} conflicts open")
-        return 1 if found.conflicts else 0
+        self._output.line(f"ended at record {self._last.seq}, {self._last.conflicts} conflicts open")
+        return 1 if self._last.conflicts else 0
 
 
 def _print_status(output: Output, found: status.Status) -> None:

@@ -218,10 +218,10 @@ class Applier:
         with translated(), connection.pipeline():
             connection.execute("SAVEPOINT batch")
             for step in steps:
-                parameter = (step.parameter,)
+                parameter = step.parameter
                 if step.check is not None:
-                    checks.append((step, connection.execute(step.check, parameter, prepare=True)))
-                counts.append((step, connection.execute(step.query, parameter, prepare=True)))
+                    checks.append((step, self._target.prepared(step.check, parameter)))
+                counts.append((step, self._target.prepared(step.query, parameter)))
         if any(cursor.rowcount != len(step.ops) for step, cursor in counts if step.check is None):
             return None
         return [step.ops[row[0] - 1] for step, cursor in checks for row in cursor.fetchall()]

@@ -76,7 +76,7 @@ class Follower:
         url: The target.
         reader: The log.
         stop: Set to end `run` after the transaction in hand.
-        report: Told of the progress after each transaction.
+        report: Told of the progress at the start of each attempt and after each transaction.
     """
 
     def __init__(
@@ -139,6 +139,7 @@ class Session:
             )
             self._applier.pause = self._stop_a_long_one
             self._load_tables()
+            self._report(self._reader.head().seq)
         except BaseException:
             self._target.close()
             raise
@@ -218,8 +219,11 @@ class Session:
         group, self._group, self._group_bytes = self._group, [], 0
         if group:
             self._apply(group)
-            seq = self._applied.head.seq
-            self._follower.report(Progress(seq, max(seen, seq), self._applier.changes, self._conflicts.open))
+            self._report(seen)
+
+    def _report(self, seen: int) -> None:
+        seq = self._applied.head.seq
+        self._follower.report(Progress(seq, max(seen, seq), self._applier.changes, self._conflicts.open))
 
     def _apply(self, group: list[Unit]) -> None:
         """Apply units in one transaction of the target, or one by one where its constraints refuse them together.
@@ -267,8 +271,8 @@ class Session:
                 )
                 if growth:
                     growth.make(self._target)
-                self._remember(group)
                 self._applier.apply(group)
+                self._remember(group)
                 self._target.execute(_IMMEDIATE)
                 failpoint("before_target_commit")
         except BaseException:

@@ -100,6 +100,16 @@ class Target:
         with translated():
             return self.connection.execute(query, parameters or None).rowcount  # type: ignore[arg-type] # constant text
 
+    def prepared(self, query: "bytes | sql.Composed", parameter: str) -> "psycopg.RawCursor[Row]":
+        """Run a statement of `statements`; in a pipeline the cursor is filled when that ends.
+
+        Raises:
+            CommitLogError: As `translated`.
+        """
+        with translated():
+            # A raw cursor leaves a % in a name alone.
+            return psycopg.RawCursor(self.connection).execute(query, (parameter,), prepare=True)
+
     def lock(self) -> None:
         """Keep every other fork process off this database until the connection ends.
 

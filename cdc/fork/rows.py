@@ -136,7 +136,7 @@ class Rows:
         return []
 
     def _read(self, table: Table, change: Change) -> Texts | None:
-        rows = self._target.rows(statements.read(table), (_parameter({"key": change["key"]}),))
+        rows = self._target.prepared(statements.read(table), _parameter({"key": change["key"]})).fetchall()
         return dict(zip((c.field for c in table.model.columns), rows[0], strict=True)) if rows else None
 
     def _cast(self, table: Table, values: Mapping[str, Any]) -> Texts:
@@ -144,15 +144,15 @@ class Rows:
         if not values:
             return {}
         fields = tuple(values)
-        row = self._target.rows(statements.cast_values(table, fields), (_parameter({"after": values}),))[0]
-        return dict(zip(fields, row, strict=True))
+        rows = self._target.prepared(statements.cast_values(table, fields), _parameter({"after": values})).fetchall()
+        return dict(zip(fields, rows[0], strict=True))
 
     def _take(self, table: Table, change: Change, fields: list[str]) -> None:
         if fields:
             self._write(statements.update(table, (), tuple(fields)), change)
 
     def _write(self, query: sql.Composed, change: Change) -> None:
-        self._target.execute(query, (_parameter(change),))
+        self._target.prepared(query, _parameter(change))
 
     def _settle(self, change: Change, fields: Iterable[str] | None) -> None:
         agree(self._conflicts, [change], None if fields is None else tuple(fields))

@@ -1,4 +1,4 @@
-"""The statements that apply changes: each takes one parameter, a JSON list of changes as records hold them. No I/O.
+"""The statements that apply changes: each takes one parameter, `$1`, a JSON list of changes as records hold them. No I/O.
 
 Names are identifiers or literals that psycopg quotes; values are cast to the type of their column by the server, so that they
 are compared and written as the target sees them. A row is compared as text: every type has it, and it hides nothing.
@@ -45,7 +45,7 @@ class Table:
 
 def insert(table: Table, fields: Fields) -> sql.Composed:
     """Insert the rows of `after`; an error where there is one of that key."""
-    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM jsonb_to_recordset(%s::jsonb) AS x(after jsonb)").format(
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM jsonb_to_recordset($1::jsonb) AS x(after jsonb)").format(
         table.name, _names(fields), _COMMA.join(_written(table, f) for f in fields)
     )
 
@@ -59,7 +59,7 @@ def differing(table: Table, fields: Fields) -> sql.Composed:
     """The places in the list (from 1) of the changes whose row is there and is not as `after` says."""
     same = _AND.join(_same(table, "after", f) for f in fields)
     return sql.SQL(
-        "SELECT x.n FROM {} AS t, ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (key jsonb, after jsonb)) WITH ORDINALITY"
+        "SELECT x.n FROM {} AS t, ROWS FROM (jsonb_to_recordset($1::jsonb) AS (key jsonb, after jsonb)) WITH ORDINALITY"
         " AS x(key, after, n) WHERE {} AND NOT ({}) ORDER BY x.n"
     ).format(table.name, _key(table), same)
 
@@ -68,14 +68,14 @@ def update(table: Table, before: Fields, after: Fields) -> sql.Composed:
     """Set the fields of `after` in the rows of `key` in which the fields of `before` still hold."""
     assignments = (sql.SQL("{} = {}").format(sql.Identifier(f), _written(table, f)) for f in after)
     return sql.SQL(
-        "UPDATE {} AS t SET {} FROM jsonb_to_recordset(%s::jsonb) AS x(key jsonb, before jsonb, after jsonb) WHERE {}"
+        "UPDATE {} AS t SET {} FROM jsonb_to_recordset($1::jsonb) AS x(key jsonb, before jsonb, after jsonb) WHERE {}"
     ).format(table.name, _COMMA.join(assignments), _matching(table, before))
 
 
 def delete(table: Table, before: Fields) -> sql.Composed:
     """Delete the rows of `key` in which the fields of `before` still hold."""
     return sql.SQL(
-        "DELETE FROM {} AS t USING jsonb_to_recordset(%s::jsonb) AS x(key jsonb, before jsonb) WHERE {}"
+        "DELETE FROM {} AS t USING jsonb_to_recordset($1::jsonb) AS x(key jsonb, before jsonb) WHERE {}"
     ).format(table.name, _matching(table, before))
 
 
@@ -83,14 +83,14 @@ def read(table: Table) -> sql.Composed:
     """The row of `key`, all fields as text in the model's order, locked against writers."""
     texts = (sql.SQL("t.{}::text").format(sql.Identifier(c.field)) for c in table.model.columns)
     return sql.SQL(
-        "SELECT {} FROM {} AS t, jsonb_to_recordset(%s::jsonb) AS x(key jsonb) WHERE {} FOR UPDATE OF t"
+        "SELECT {} FROM {} AS t, jsonb_to_recordset($1::jsonb) AS x(key jsonb) WHERE {} FOR UPDATE OF t"
     ).format(_COMMA.join(texts), table.name, _key(table))
 
 
 def cast_values(table: Table, fields: Fields) -> sql.Composed:
     """The fields of `after` as text, after a cast to the types of the columns."""
     texts = (sql.SQL("({})::text").format(_value(table, "after", f)) for f in fields)
-    return sql.SQL("SELECT {} FROM jsonb_to_recordset(%s::jsonb) AS x(after jsonb)").format(_COMMA.join(texts))
+    return sql.SQL("SELECT {} FROM jsonb_to_recordset($1::jsonb) AS x(after jsonb)").format(_COMMA.join(texts))
 
 
 def _written(table: Table, field_name: str) -> sql.Composed:

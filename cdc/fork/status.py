@@ -1,7 +1,7 @@
 """Where a fork stands, for the people who run it. Reads the target, and the log where it can be read from here."""
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ...schemas.errors import CommitLogError, UsageError
@@ -100,4 +100,4 @@ def _log_head(applied: state.Applied) -> tuple[int | None, float | None]:
         recorded = datetime.fromisoformat(reader.record(applied.head.seq + 1).recorded)
     except CommitLogError:
         return None, None
-    return head_seq, round(max(0.0, (datetime.now(timezone.utc) - recorded).total_seconds()), 3)
+    return head_seq, round(max(0.0, (datetime.now(UTC) - recorded).total_seconds()), 3)

@@ -1,59 +1,14 @@
 """A fork applies what a log holds, and records where its own database says something else."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
-from commitlog.cdc.fork import state
-from commitlog.cdc.fork.conflicts import listed
-from commitlog.cdc.fork.follow import Follower
-from commitlog.cdc.fork.growth import create
-from commitlog.cdc.fork.plan import make_plan
-from commitlog.cdc.fork.postgres import Target
-from fixtures.fork_log import MadeLog, column
+from fixtures.fork_log import Fork, MadeLog, column
 
 ID = column("id", "int32", nullable=False)
 KEN = {"assurance": 1, "user": "ken", "request": "r-1", "build": "3.2.0"}
-
-
-class Fork:
-    """A fork and its log."""
-
-    def __init__(self, log: MadeLog, url: str) -> None:
-        self.log, self.url = log, url
-
-    def sync(self, *only: str) -> None:
-        """Make the fork where there is none, and apply all that the log holds."""
-        with Target(self.url) as target:
-            if not state.exists(target):
-                create(target, make_plan(self.log.reader, target, only=only))
-        Follower(self.url, self.log.reader, stop=threading.Event()).run(once=True)
-
-    def sql(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """What the fork's owner does."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(query, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    @property
-    def position(self) -> int:
-        """The seq of the last record applied."""
-        return int(self.sql("SELECT seq FROM _commitlog.applied")[0][0])
-
-    def conflicts(self, *, closed: bool = False) -> list[dict[str, Any]]:
-        """The open conflicts."""
-        with Target(self.url) as target:
-            return listed(target, closed=closed)
-
-    def conflict(self) -> dict[str, Any]:
-        """The one open conflict."""
-        found = self.conflicts()
-        assert len(found) == 1, found
-        return found[0]
 
 
 @pytest.fixture
