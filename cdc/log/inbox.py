@@ -64,7 +64,7 @@ class Inbox:
         self._every_s = every_s
         self._next_look = 0.0
         for path in self._folder.iterdir():
-            if path.suffix != ".request" and time.time() - path.stat().st_mtime > _STALE_AFTER_S:
+            if path.suffix != ".request" and _age_s(path) > _STALE_AFTER_S:
                 path.unlink(missing_ok=True)
 
     def pending(self) -> list[Request]:
@@ -161,6 +161,14 @@ def _read_request(path: Path) -> Request | None:
         return None
     Request("", b"", path).refuse(UsageError(f"{path} is not a request"))
     return None
+
+
+def _age_s(path: Path) -> float:
+    """How long ago a file was written, in seconds; 0 where it is gone, as it may be at any time."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -154,6 +154,27 @@ def test_answers_nobody_fetched_are_cleared_after_an_hour(location: Location) ->
     assert files(location) == ["3.request", "4.answer"]
 
 
+def test_an_inbox_opens_while_commands_come_and_go(location: Location) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            with pytest.raises(Unreachable):
+                submit(location, "a", b"", timeout_s=0)
+
+    commands = [threading.Thread(target=come_and_go) for _ in range(2)]
+    for command in commands:
+        command.start()
+    try:
+        for _ in range(300):
+            assert {request.kind for request in Inbox(location).pending()} <= {"a"}
+    finally:
+        stop.set()
+        for command in commands:
+            command.join(timeout=10)
+    assert files(location) == []
+
+
 def test_an_answer_can_be_given_again_after_a_crash(location: Location) -> None:
     request = Request("a", b"", location.inbox / "1.request")
     (location.inbox / "1.new").write_text("half an ans")
