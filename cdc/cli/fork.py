@@ -52,8 +52,11 @@ def command() -> None:
     which `commitlog conflicts list` shows.
 
     \b
-      commitlog fork file:./logs#shop --into postgresql://localhost/mine
       commitlog fork plan file:./logs#shop --into postgresql://localhost/mine
+      commitlog fork file:./logs#shop --into postgresql://localhost/mine
+      commitlog fork status --into postgresql://localhost/mine
+
+    --only E,F takes only these entities, --yes does not ask, --once stops at the log's head.
     """
 
 

@@ -15,7 +15,7 @@ Its rules, for every change:
 - What the target refuses (a constraint, a type, a trigger) is a conflict about the whole row.
 
 Before the first snapshot of an entity is complete, an update or delete of a row that is not there is passed over: the snapshot
-will hold the row, or not.
+will hold the row, or not. A row that was deleted here before it comes again with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -140,10 +140,12 @@ class Conflicts:
             (key_text(newkey), entity, key_text(key)),
         )
 
-    def amend(self, seq: int, by: dict[str, Any] | None) -> None:
-        """Upstream has learned later who made the commit of a record."""
-        if self.open:
-            self._target.execute("UPDATE _commitlog.conflicts SET theirs_by = %s WHERE seq = %s", (_json(by), seq))
+    def amend(self, commit: str, epoch: int, by: dict[str, Any] | None) -> None:
+        """Upstream has learned later who made a commit."""
+        self._target.execute(
+            "UPDATE _commitlog.conflicts SET theirs_by = %s WHERE commit = %s AND epoch = %s",
+            (_json(by), commit, epoch),
+        )
 
     def _known(self, entity: str, key: str, field: str) -> tuple[str, Any] | None:
         rows = self._target.rows(

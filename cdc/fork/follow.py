@@ -287,8 +287,9 @@ class Session:
         """Take over what records say that are no changes."""
         for unit in group:
             ref = unit.last.header.get("ref")
-            if unit.kind == "amend" and ref:
-                self._conflicts.amend(ref["seq"], unit.by)
+            if unit.kind == "amend" and ref and self._conflicts.open:
+                amended = self._reader.record(ref["seq"]).header
+                self._conflicts.amend(amended["id"], amended["epoch"], unit.by)
             elif unit.kind == "gap":
                 for entity in self._entities.values():
                     entity.complete, entity.again = False, True

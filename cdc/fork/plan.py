@@ -46,6 +46,7 @@ class Plan:
             yield f"leave out {', '.join(self.skipped)}"
         if not self.tables:
             yield "no table yet: the log has told of none"
+        yield "columns that the log does not publish are not made, nor are indexes, constraints and triggers"
         yield "tables of entities that the log tells of later are made when it does"
 
 

@@ -31,7 +31,7 @@ _DDL: Final = (
     " theirs_by json, commit text NOT NULL, epoch integer NOT NULL, seq bigint NOT NULL, error text NOT NULL DEFAULT '',"
     " at timestamptz NOT NULL DEFAULT now(), closed_at timestamptz)",
     "CREATE UNIQUE INDEX conflicts_open ON _commitlog.conflicts (entity, key, field) WHERE status = 'open'",
-    "CREATE INDEX conflicts_seq ON _commitlog.conflicts (seq)",
+    "CREATE INDEX conflicts_commit ON _commitlog.conflicts (commit)",
 )
 
 TABLES: Final = ("applied", "shapes", "entities", "made", "conflicts")
