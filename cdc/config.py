@@ -98,7 +98,7 @@ class Limits:
     spill_bytes: int = 32 << 20
     coverage_s: float = 60
     coverage_bytes: int = 16 << 20
-    segment_bytes: int = 256 << 20
+    segment_bytes: int = 64 << 20
     tag_bytes: int = 1024
     snapshot_rows: int = 10_000
     silence_s: float = 60
