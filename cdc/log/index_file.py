@@ -14,9 +14,10 @@ import apsw
 from ...schemas.errors import CommitLogError, Refused, Unreachable, VerificationFailed
 from ...schemas.record import EMPTY, Head
 from .fill import TABLES, Fill, RequestKey
+from .headfile import DurableHead
 from .location import Location
 from .reader import Reader
-from .scan import Place, Scanned, scan
+from .scan import Place, scan
 
 FORMAT = 1
 """Goes up with every change of the tables or of what stands in them; an index of another format is made anew."""
@@ -84,56 +85,63 @@ class IndexFile:
         """
         for _ in range(_ATTEMPTS):
             try:
-                self._refresh(progress)
+                while not self._take_turn(progress):
+                    pass
                 return self.head
-            except (_Stale, *_SPOILT) as exc:
-                self._make_anew(exc)
+            except _SPOILT:
+                self._empty()
             except _UNWRITABLE as exc:
                 if self.in_memory:
                     raise Refused(f"the index of log {self.location} cannot be filled: {exc}") from exc
                 self._db.close()
-                self._db, self._fill = _tuned(apsw.Connection(":memory:")), None
+                self._db = _tuned(apsw.Connection(":memory:"))
             except apsw.BusyError as exc:
                 raise Unreachable(f"another process is filling the index of log {self.location}") from exc
         raise Unreachable(f"the index of log {self.location} is damaged each time it is made", hint="look at the disk")
 
-    def _refresh(self, progress: Callable[[int, int], None] | None) -> None:
-        durable = self.reader.durable()
-        records: Iterator[Scanned] | None = None
-        while True:
-            self._db.execute("BEGIN IMMEDIATE")
+    def _take_turn(self, progress: Callable[[int, int], None] | None) -> bool:
+        """Take in one batch of records, in a transaction of its own; whether the index is at the log's head."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
             try:
-                state = self._read_state()
-                if state != self._state or self._fill is None:
-                    records = None
-                    self._take_state(state)
-                if self.head.seq > durable.head.seq:
-                    durable = self.reader.durable()
-                if self.head.seq >= durable.head.seq:
-                    if self.head != durable.head:
-                        raise _Stale
-                    self._db.execute("ROLLBACK")
-                    return
-                if records is None:
-                    records = scan(self.location, self.head, self._place, durable)
-                self._add_batch(records)
-                self._state = self._write_state()
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._fill = None
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            if progress:
-                progress(self.head.seq, durable.head.seq)
+                at_head = self._advance(progress)
+            except _Stale:
+                self._make_tables()
+                at_head = False
+            self._write_state()
+            db.execute("COMMIT")
+        except BaseException:
+            self._fill = None
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return at_head
 
-    def _add_batch(self, records: Iterator[Scanned]) -> None:
+    def _advance(self, progress: Callable[[int, int], None] | None) -> bool:
+        """Add one batch, if there is anything to add; whether there was nothing.
+
+        Raises:
+            _Stale: The index is not one of this log.
+        """
+        # In this order: what is indexed was durable. Other processes may have filled the index since the last turn.
+        self._take_state()
+        durable = self.reader.durable()
+        if self.head.seq >= durable.head.seq:
+            if self.head != durable.head:
+                raise _Stale
+            return True
+        self._add_batch(durable)
+        if progress:
+            progress(self.head.seq, durable.head.seq)
+        return False
+
+    def _add_batch(self, durable: DurableHead) -> None:
         fill = self._fill
         assert fill is not None
-        size = 0
-        first = True
+        size, first = 0, True
         try:
-            for count, record in enumerate(records, 1):
+            for count, record in enumerate(scan(self.location, self.head, self._place, durable), 1):
                 first = False
                 fill.add(record)
                 self.head, self._place = record.head, record.end
@@ -154,13 +162,14 @@ class IndexFile:
         except CommitLogError:
             return False
 
-    def _read_state(self) -> str:
-        rows = self._db.execute("SELECT value FROM about WHERE name = 'state'").fetchall()
-        if not rows:
+    def _take_state(self) -> None:
+        """Go on from where the index stands, whoever brought it there."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'about'").fetchall():
             raise _Stale
-        return str(rows[0][0])
-
-    def _take_state(self, state: str) -> None:
+        rows = self._db.execute("SELECT value FROM about WHERE name = 'state'").fetchall()
+        state: str = rows[0][0] if rows else ""
+        if state == self._state and self._fill is not None:
+            return
         try:
             document = json.loads(state)
             if document["format"] != FORMAT:
@@ -172,7 +181,7 @@ class IndexFile:
             raise _Stale from exc
         self._state = state
 
-    def _write_state(self) -> str:
+    def _write_state(self) -> None:
         assert self._fill is not None
         state = json.dumps(
             {
@@ -184,23 +193,28 @@ class IndexFile:
                 "pending": self._fill.pending,
             }
         )
-        self._db.execute("INSERT OR REPLACE INTO about VALUES('state', ?)", (state,))
-        return state
+        if state != self._state:
+            self._db.execute("INSERT OR REPLACE INTO about VALUES('state', ?)", (state,))
+            self._state = state
 
-    def _make_anew(self, cause: Exception) -> None:
-        """Empty the file, in whatever state it is, and put empty tables into it."""
+    def _make_tables(self) -> None:
+        """Begin anew with empty tables, in the transaction in hand."""
+        tables = self._db.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        for (name,) in tables:
+            self._db.execute(f'DROP TABLE "{name}"')
+        self._db.execute(TABLES)
+        self.head, self._place, self._state = EMPTY, Place(0, 0), ""
+        self._fill = Fill(self._db, self._request_key, None)
+
+    def _empty(self) -> None:
+        """Empty the file, in whatever state it is."""
         try:
             _reset(self._db)
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(TABLES)
-            self.head, self._place = EMPTY, Place(0, 0)
-            self._fill = Fill(self._db, self._request_key, None)
-            self._write_state()
-            self._fill = None
-            self._db.execute("COMMIT")
         except _SPOILT as exc:
             raise Refused(
-                f"the index of log {self.location} is damaged and cannot be made anew: {exc} (found as {cause!r})",
+                f"the index of log {self.location} is damaged and cannot be made anew: {exc}",
                 hint=f"rm {self.location.root / 'index.sqlite'}*",
             ) from exc
 
@@ -213,7 +227,7 @@ class IndexFile:
         try:
             yield from self._db.execute(query, values)
         except _SPOILT as exc:
-            self._make_anew(exc)
+            self._empty()
             raise Unreachable(
                 f"the index of log {self.location} was damaged, and is made anew", hint="run the command again"
             ) from exc

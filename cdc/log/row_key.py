@@ -89,6 +89,8 @@ def _example(shape: Shape) -> str:
 
 def _value(given: Any, kind: str, field: str, shape: Shape) -> int | bool | str:
     """A value in the form that records of this type have (README §3)."""
+    if not isinstance(given, str | int):
+        raise UsageError(f"{json.dumps(given)} is no value of {field}, the key of {shape.entity}")
     text = given if isinstance(given, str) else json.dumps(given)
     if kind in ("int16", "int32", "int64"):
         if not _INTEGER.fullmatch(text):
