@@ -143,7 +143,7 @@ class Session:
             memory=worker.config.memory_path,
             segment_bytes=self._limits.segment_bytes,
         )
-        self._catalog = Catalog(worker.config.source.conninfo())
+        self._catalog = Catalog(worker.config.source.conninfo(), patience_s=self._limits.silence_s)
         self._stream: Stream | None = None
         self._duties: Duties | None = None
         self._appender = Appender(self._writer, 0, bytes_max=APPEND_AHEAD * self._limits.flush_bytes)
@@ -156,6 +156,7 @@ class Session:
         for part in (self._duties, self._stream, self._catalog, self._appender):
             if part is not None:
                 part.close()
+        self._stream = None
         self._writer.close()
 
     def run(self) -> None:
