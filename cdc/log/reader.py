@@ -43,7 +43,10 @@ class Reader:
         try:
             return read_headfile(self.location.head)
         except FileNotFoundError as exc:
-            if first_seqs(self.location.segments):
+            if self._holds_bytes():
+                # A log's first segment is made before its head file, which may have come by now.
+                if self.location.head.exists():
+                    return self.durable()
                 raise VerificationFailed(
                     f"log {self.location} has records but no head file",
                     hint="start the worker: it finds the head again from the log's records",
@@ -51,6 +54,10 @@ class Reader:
             raise UsageError(f"there is no log {self.location}", hint="commitlog run creates it") from exc
         except OSError as exc:
             raise Unreachable(f"log {self.location} cannot be read: {exc.strerror}") from exc
+
+    def _holds_bytes(self) -> bool:
+        folder = self.location.segments
+        return any((folder / segment_name(seq)).stat().st_size for seq in first_seqs(folder))
 
     def head(self) -> Head:
         """The durable head; `Head(-1, …)` of an empty log. Raises what `durable` raises."""

@@ -289,3 +289,17 @@ def test_a_record_error_says_which_record_of_which_log(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"golden, record 7: the line is not a record") as failure:
         list(Reader(location).records())
     assert failure.value.seq == 7
+
+
+def test_a_log_that_is_being_made_is_none_yet_and_one_with_records_lacks_its_head_file(
+    location: Location,
+) -> None:
+    location.segments.mkdir(parents=True)
+    segment = location.segments / segment_name(0)
+    segment.touch()
+    with pytest.raises(UsageError, match="there is no log"):
+        Reader(location).durable()
+
+    segment.write_bytes(b"{}")
+    with pytest.raises(VerificationFailed, match="no head file"):
+        Reader(location).durable()
