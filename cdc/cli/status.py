@@ -132,8 +132,6 @@ def _log_lines(config: Config, log: LogStanding | None, failure: CommitLogError 
     if log.head.seq < 0:
         return _section("log", [name, [("empty", "yellow")]])
     lines: list[list[Span]] = [
-        name,
-        [(f"head {log.head}", "")],
         [(f"id {log.id}, {log.visibility or 'visibility withheld'}, epoch {log.epoch}", "")],
         [(f"{_number(log.head.seq + 1, 'record')}, {_bytes(log.bytes)}, the last {_age(log.recorded)}", "")],
         [(f"read up to {log.position}{_covered(log.coverage)}", "")],
@@ -142,7 +140,14 @@ def _log_lines(config: Config, log: LogStanding | None, failure: CommitLogError 
     words = [f"{count:,} {ASSURANCE[level]}" for level, count in log.assurances.items() if level < len(ASSURANCE)]
     amended = f"; {_number(log.amended, 'amend record')}" if log.amended else ""
     said = f": {', '.join(words)}" if words else ""
-    return [*_section("log", lines), *_section("commits", [[(f"{commits:,}{said}{amended}", "")]])]
+    # The head stands on a line of its own, where even a narrow terminal does not break it: it is there to be copied.
+    head = _section("head", [[(str(log.head), "")]])
+    return [
+        *_section("log", [name]),
+        *head,
+        *_section("", lines),
+        *_section("commits", [[(f"{commits:,}{said}{amended}", "")]]),
+    ]
 
 
 def _covered(coverage: Coverage | None) -> str:
@@ -159,11 +164,18 @@ def _source_lines(config: Config, source: SourceStanding | None) -> list[Line]:
         return _section("source", [name, [(source.trouble, "red")]])
     if not source.slot:
         return _section("source", [name, [(f"no slot {config.source.slot}: commitlog setup", "red")]])
-    lag = "" if source.lag_bytes is None else f", {_bytes(source.lag_bytes)} ahead of the log"
+    lag = f", {_bytes(source.lag_bytes)} ahead of the log" if source.lag_bytes else ", and the log has all of it"
     slot = f"slot {config.source.slot} at {source.confirmed}, {'in use' if source.active_pid else 'idle'}"
     status = "" if source.wal_status in ("", "reserved", "extended") else f" ({source.wal_status})"
     kept = f"keeps {_bytes(source.retained_bytes)} of WAL for it{status}"
-    return _section("source", [name, [(f"its WAL ends at {source.wal_end}{lag}", "")], [(f"{slot}, {kept}", "")]])
+    return _section(
+        "source",
+        [
+            name,
+            [(f"its WAL ends at {source.wal_end}{lag if source.lag_bytes is not None else ''}", "")],
+            [(f"{slot}, {kept}", "")],
+        ],
+    )
 
 
 def _worker_lines(worker: WorkerStanding) -> list[Line]:

@@ -63,6 +63,8 @@ class Op(IntEnum):
 _OPS = {"insert": (Op.INSERT, 0), "row": (Op.ROW, 0), "update": (Op.UPDATE, 1), "delete": (Op.DELETE, 2)}
 """A change's name to what it does and the column of `counts` that it counts in."""
 
+_NO_BUILD = (None, None, None)
+
 
 class Fill:
     """Turns records, given in their order, into rows.
@@ -77,10 +79,10 @@ class Fill:
         # `db` is an apsw.Connection; apsw's own types speak of Buffer, which Python 3.11 does not know.
         self.pending = pending
         self._db, self._request_key = db, request_key
-        self._entities = _Names(db, "entities", ("name",))
-        self._builds = _Names(db, "builds", ("app", "version", "build"))
-        self._schemas = _Names(db, "schemas", ("hash",))
-        self._fieldsets = _Names(db, "fieldsets", ("fields",))
+        self._entities = _Names(db, "entities", "name")
+        self._builds = _Names(db, "builds", "app", "version", "build")
+        self._schemas = _Names(db, "schemas", "hash")
+        self._fieldsets = _Names(db, "fieldsets", "fields")
         self._records: list[tuple[Any, ...]] = []
         self._commits: list[list[Any]] = []
         self._touches: list[tuple[Any, ...]] = []
@@ -110,7 +112,7 @@ class Fill:
                 case "schema":
                     self._db.execute(
                         "UPDATE schemas SET seq = ? WHERE id = ? AND seq IS NULL",
-                        (record.seq, self._schemas.id((header["schema"],))),
+                        (record.seq, self._schemas[header["schema"]]),
                     )
                 case "void":
                     self.pending = None
@@ -146,7 +148,7 @@ class Fill:
         if number == 0:
             if self.pending is not None:
                 raise ValueError("a part of the commit before is missing")
-            schema = self._schemas.id((header["schema"],)) if "schema" in header else None
+            schema = self._schemas[header["schema"]] if "schema" in header else None
             who = self._provenance(items[0] if items else None)
             row: list[Any] = [record.seq, None, kind, header["id"], header["time"], *who, schema]
         elif self.pending is None or self.pending[0] + number != record.seq:
@@ -165,7 +167,7 @@ class Fill:
     def _chunk(self, seq: int, meta: dict[str, Any]) -> None:
         entity = meta["entity"]
         self._db.execute("INSERT INTO chunks VALUES(?,?,?,?)", (seq, entity, meta["snapshot"], meta["last"]))
-        number = self._entities.id((entity,))
+        number = self._entities[entity]
         self._touches += [(number, encode(key), seq, 0, 1, Op.OMITTED, None, None) for key in meta.get("omitted", ())]
 
     def _changes(self, items: list[Any], seq: int, part: int) -> None:
@@ -175,13 +177,13 @@ class Fill:
             op = item["op"]
             if op == "truncate":
                 for name in item["entities"]:
-                    entity = self._entities.id((name,))
+                    entity = self._entities[name]
                     self._touches.append((entity, NO_KEY, seq, part, number, Op.TRUNCATE, None, None))
                     counts.setdefault(entity, [0, 0, 0, 0])[3] += 1
                 continue
-            entity = self._entities.id((item["entity"],))
+            entity = self._entities[item["entity"]]
             key = encode(item["key"].values())
-            changed = self._fieldsets.id((encode(item["after"]),)) if item.get("image") == "full" else None
+            changed = self._fieldsets[encode(item["after"])] if item.get("image") == "full" else None
             if op == "rekey":
                 new = encode(item["newkey"].values())
                 self._touches.append((entity, key, seq, part, number, Op.REKEY_FROM, new, None))
@@ -206,7 +208,7 @@ class Fill:
             by["assurance"],
             by.get("user"),
             self._request_key(request) if request else None,
-            self._builds.id(tuple(name or "" for name in build)) if any(build) else None,
+            None if build == _NO_BUILD else self._builds[build],
         )
 
     def _shapes(self, record: Scanned) -> None:
@@ -215,22 +217,23 @@ class Fill:
                 "INSERT OR IGNORE INTO shapes VALUES(?,?,?,?)",
                 (record.seq, digest, shape["entity"], orjson.dumps(shape).decode()),
             )
-            self._entities.id((shape["entity"],))
+            self._entities[shape["entity"]]
 
 
-class _Names:
-    """The ids of names that are few and come again and again."""
+class _Names(dict[Any, int]):
+    """The ids of names that are few and come again and again; one that is new gets its id when it is asked for.
 
-    def __init__(self, db: Any, table: str, columns: tuple[str, ...]) -> None:
+    A name of one column is its text, one of several a tuple.
+    """
+
+    def __init__(self, db: Any, table: str, *columns: str) -> None:
         names = ", ".join(columns)
+        rows = db.execute(f"SELECT id, {names} FROM {table}").fetchall()  # noqa: S608 - names of ours
+        super().__init__((row[1] if len(columns) == 1 else tuple(row[1:]), row[0]) for row in rows)
         self._db = db
         self._insert = f"INSERT INTO {table}({names}) VALUES({', '.join('?' * len(columns))}) RETURNING id"
-        rows = db.execute(f"SELECT id, {names} FROM {table}").fetchall()  # noqa: S608 - names of ours
-        self._ids: dict[tuple[str, ...], int] = {tuple(row[1:]): row[0] for row in rows}
 
-    def id(self, name: tuple[str, ...]) -> int:
-        """The id of a name, new where it is new."""
-        found = self._ids.get(name)
-        if found is None:
-            found = self._ids[name] = int(self._db.execute(self._insert, name).fetchone()[0])
+    def __missing__(self, name: Any) -> int:
+        found = int(self._db.execute(self._insert, name if isinstance(name, tuple) else (name,)).fetchone()[0])
+        self[name] = found
         return found

@@ -18,7 +18,6 @@ from commitlog.cdc.sessions import mask_request
 from commitlog.schemas.errors import UsageError
 from fixtures.fork_log import MadeLog, Row, column
 
-
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where a sync costs nothing: thousands of small logs
 
 
