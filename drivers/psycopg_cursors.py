@@ -16,7 +16,7 @@ from psycopg._preparing import Prepare
 from psycopg.rows import Row
 
 from . import session as sessions
-from .psycopg_stamp import BAD, StampedConnection, take_gen
+from .psycopg_stamp import BAD, PUBLIC, StampedConnection, take_gen
 from .statement import TEXT_MAX, Kind, kind, remembered
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class StampedCursor(BaseCursor[Any, Row]):
         session = sessions.current()
         if not conn._ready():
             yield from conn._ready_gen()
-        if session is None or not (yield from conn._may_stamp_gen()):
+        if session is None or (conn._grant is not PUBLIC and not (yield from conn._may_stamp_gen())):
             conn._refuse(conn._grant.value)
             yield from plain
             return

@@ -24,7 +24,7 @@ from . import session as sessions
 from .tag import PREFIX
 
 if TYPE_CHECKING:
-    from psycopg.abc import PQGen, QueryNoTemplate
+    from psycopg.abc import Buffer, PQGen, QueryNoTemplate
     from psycopg.pq.abc import PGconn, PGresult
 
 IDLE = pq.TransactionStatus.IDLE
@@ -43,7 +43,9 @@ _EMIT = f"SELECT pg_catalog.pg_logical_emit_message(true,'{PREFIX}',".encode()
 _IF_WROTE = b") WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 _EMIT_PARAMETER = _EMIT + b"$1" + _IF_WROTE
 _TEXT_OID = 25
+# Keys of psycopg's prepared statements: text and parameter types.
 _STAMP_KEY = (_EMIT_PARAMETER, (_TEXT_OID,))
+_COMMIT_KEY = (b"COMMIT", ())
 
 _WROTE = b"SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL"
 
@@ -105,21 +107,21 @@ class StampedConnection(BaseConnection[Row]):
 
     def _exec_command(self, command: QueryNoTemplate, result_format: pq.Format = TEXT) -> PQGen[PGresult | None]:
         """Send an internal command of psycopg; all its BEGIN, COMMIT and ROLLBACK come by here."""
-        if command == b"COMMIT":
-            session = self._session
-            self._forget()
-            if session is not None:
-                return self._commit_stamped_gen(session)
-        elif isinstance(command, bytes) and command is self._begin_statement:
+        if command is self._begin_statement:
             self._forget()
             self._in_block = True
             if sessions.current() is not None and not self._ready():
                 return self._begin_gen(command)
+        elif command == b"COMMIT":
+            session = self._session
+            self._forget()
+            if session is not None:
+                return self._commit_stamped_gen(session)
         elif command == b"ROLLBACK":
             self._forget()
         return super()._exec_command(command, result_format)
 
-    def _begin_gen(self, command: bytes) -> PQGen[PGresult | None]:
+    def _begin_gen(self, command: QueryNoTemplate) -> PQGen[PGresult | None]:
         yield from self._ready_gen()
         return (yield from super()._exec_command(command))
 
@@ -127,25 +129,36 @@ class StampedConnection(BaseConnection[Row]):
         """Send stamp and COMMIT in one round trip, and return or raise what COMMIT alone would have."""
         if self.pgconn.transaction_status in (IDLE, INERROR):
             pass
-        elif not (yield from self._may_stamp_gen()):
+        elif self._grant is not PUBLIC and not (yield from self._may_stamp_gen()):
             yield from self._commit_untagged_gen()
         elif self._pipeline:
             self._enqueue_stamp(self._pipeline, session)
         else:
-            self._check_connection_ok()
-            self.pgconn.send_query(self._emit(session) + b";COMMIT")
-            results = yield from execute(self.pgconn)
-            if not results:
-                raise errors.InternalError("received no result from command 'COMMIT'")
-            last: PGresult = results[-1]
-            if last.status != FATAL_ERROR:
-                return last
+            error = yield from self._stamp_and_commit_gen(session)
+            if error is None:
+                return None
             if self.pgconn.transaction_status == INERROR:
                 # The stamp failed: cancelled, or the privilege is gone. As with a failed COMMIT, the transaction ends.
                 self._grant = UNASKED
                 yield from super()._exec_command(b"ROLLBACK")
-            raise errors.error_from_result(last, encoding=self.pgconn._encoding)
+            raise error
         return (yield from super()._exec_command(b"COMMIT"))
+
+    def _stamp_and_commit_gen(self, session: sessions.Session) -> PQGen[errors.Error | None]:
+        pgconn = self.pgconn
+        self._check_connection_ok()
+        if _STAMP_KEY not in self._prepared._names:
+            pgconn.send_query(_emit(session) + b";COMMIT")
+            return first_error(pgconn, (yield from execute(pgconn)))
+        pgconn.enter_pipeline_mode()
+        try:
+            self._send_prepared(_STAMP_KEY, [session.tag])
+            self._send_prepared(_COMMIT_KEY, None)
+            results, error = yield from take_gen(pgconn)
+        finally:
+            if pgconn.status != BAD:
+                pgconn.exit_pipeline_mode()
+        return first_error(pgconn, results) or error
 
     def _commit_untagged_gen(self) -> PQGen[None]:
         """Do what `on_untagged` says before a COMMIT that cannot be stamped; "raise" rolls back first."""
@@ -169,7 +182,7 @@ class StampedConnection(BaseConnection[Row]):
             self._pending = None
             self._enqueue_stamp(self._pipeline, session)
         else:
-            yield from super()._exec_command(self._emit(session))
+            yield from super()._exec_command(_emit(session))
 
     def _tpc_prepare_gen(self) -> PQGen[None]:
         if self._tpc and not self._tpc[1]:
@@ -196,7 +209,7 @@ class StampedConnection(BaseConnection[Row]):
             return False
         manager = self._prepared
         # The stamp is prepared where the app's own statements are: a pooler in between then allows it.
-        return _STAMP_KEY in manager._names or not 0 < len(manager._names) < manager.prepared_max
+        return _STAMP_KEY in manager._names or not 0 < len(manager._names) < manager.prepared_max - 1
 
     def _ready_gen(self) -> PQGen[None]:
         """Before a transaction, where nothing can be spoilt, do what the stamp needs and this connection lacks."""
@@ -207,13 +220,14 @@ class StampedConnection(BaseConnection[Row]):
         if self._pipeline or self._ready():
             return
         manager = self._prepared
-        name = f"_pg3_{manager._prepared_idx}".encode()
-        manager._prepared_idx += 1
-        self.pgconn.send_prepare(name, _EMIT_PARAMETER, [_TEXT_OID])
-        result = (yield from execute(self.pgconn))[0]
-        if result.status == FATAL_ERROR:
-            raise errors.error_from_result(result, encoding=self.pgconn._encoding)
-        manager._names[_STAMP_KEY] = name
+        for query, types in (_STAMP_KEY, _COMMIT_KEY):
+            name = f"_pg3_{manager._prepared_idx}".encode()
+            manager._prepared_idx += 1
+            self.pgconn.send_prepare(name, query, types)
+            error = first_error(self.pgconn, (yield from execute(self.pgconn)))
+            if error is not None:
+                raise error
+            manager._names[query, types] = name
 
     def _ask_gen(self) -> PQGen[None]:
         """Learn whether this connection may emit: one round trip, for most connections once in their life."""
@@ -268,28 +282,21 @@ class StampedConnection(BaseConnection[Row]):
 
     def _send_stamp(self, session: sessions.Session) -> None:
         """Send the stamp in pipeline mode."""
+        self._send_prepared(_STAMP_KEY, [session.tag])
+
+    def _send_prepared(self, key: tuple[bytes, tuple[int, ...]], params: list[Buffer | None] | None) -> None:
+        query, types = key
         names = self._prepared._names
-        if name := names.get(_STAMP_KEY):
-            names.move_to_end(_STAMP_KEY)
-            self.pgconn.send_query_prepared(name, [session.tag])
+        if name := names.get(key):
+            names.move_to_end(key)
+            self.pgconn.send_query_prepared(name, params)
         else:
-            self.pgconn.send_query_params(_EMIT_PARAMETER, [session.tag], param_types=[_TEXT_OID])
+            self.pgconn.send_query_params(query, params, param_types=types)
 
     def _enqueue_stamp(self, pipeline: BasePipeline, session: sessions.Session) -> None:
         """Have a pipeline of the app send the stamp after what it has queued."""
         pipeline.command_queue.append(partial(self._send_stamp, session))
         pipeline.result_queue.append((cast("BaseCursor[Any, Any]", _StampResult(self)), None))
-
-    def _emit(self, session: sessions.Session) -> bytes:
-        """Return the text that emits a tag where the transaction wrote."""
-        tag = session.tag.replace(b"'", b"''")
-        # Only in an E string does a backslash mean the same under every standard_conforming_strings.
-        tag = b"E'" + tag.replace(b"\\", b"\\\\") + b"'" if b"\\" in tag else b"'" + tag + b"'"
-        names = self._prepared._names
-        if name := names.get(_STAMP_KEY):
-            names.move_to_end(_STAMP_KEY)
-            return b"EXECUTE " + name + b"(" + tag + b")"
-        return _EMIT + tag + _IF_WROTE
 
     def _in_block_gen(self, statement: PQGen[None]) -> PQGen[None]:
         """Run a statement of autocommit in a block of its own, so that COMMIT can carry the stamp."""
@@ -332,12 +339,28 @@ class _StampResult:
 
     def _check_results(self, results: list[PGresult]) -> None:
         # After a failed statement the stamp is skipped with the rest; the statement's own error is the one to raise.
-        for result in results:
-            if result.status == FATAL_ERROR:
-                raise errors.error_from_result(result, encoding=self._conn.pgconn._encoding)
+        error = first_error(self._conn.pgconn, results)
+        if error is not None:
+            raise error
 
     def _set_results(self, results: list[PGresult]) -> None:
         """Nothing is kept of the stamp's position."""
+
+
+def _emit(session: sessions.Session) -> bytes:
+    """Return the text that emits a tag where the transaction wrote."""
+    tag = session.tag.replace(b"'", b"''")
+    if b"\\" in tag:
+        # Only in an E string does a backslash mean the same under every standard_conforming_strings.
+        return _EMIT + b"E'" + tag.replace(b"\\", b"\\\\") + b"'" + _IF_WROTE
+    return _EMIT + b"'" + tag + b"'" + _IF_WROTE
+
+
+def first_error(pgconn: PGconn, results: list[PGresult]) -> errors.Error | None:
+    for result in results:
+        if result.status == FATAL_ERROR:
+            return errors.error_from_result(result, encoding=pgconn._encoding)
+    return None
 
 
 def take_gen(pgconn: PGconn) -> PQGen[tuple[list[PGresult], errors.Error | None]]:
@@ -351,8 +374,7 @@ def take_gen(pgconn: PGconn) -> PQGen[tuple[list[PGresult], errors.Error | None]
     error: errors.Error | None = None
     try:
         while (results := (yield from fetch_many(pgconn))) and results[0].status != PIPELINE_SYNC:
-            if results[0].status == FATAL_ERROR and error is None:
-                error = errors.error_from_result(results[0], encoding=pgconn._encoding)
+            error = error or first_error(pgconn, results)
     except errors.OperationalError as exc:
         # The connection is gone; if the server said why, that is the error.
         error = error or exc

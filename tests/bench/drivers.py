@@ -28,7 +28,7 @@ from commitlog.drivers import session
 ACCOUNTS = 10_000
 TELLERS = 10
 BRANCHES = 1
-SLICE_S = 0.01
+SLICE_S = 0.02
 BARS = {"tpcb": 0.90, "select": 0.95, "insert": 0.60}
 
 Work = Callable[[Any], None]
