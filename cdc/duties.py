@@ -5,6 +5,7 @@ Everything here appends to the same chain as the stream, between two transaction
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import orjson
 
 from ..schemas.errors import CommitLogError, UsageError
 from ..schemas.record import Head
+from ..transforms.project import Projection
 from ..transforms.registry import Registry
 from . import schema_store
 from .commits import Committer
@@ -22,7 +24,7 @@ from .log.chain import ChainWriter, Extras
 from .log.inbox import Inbox, Request
 from .log.state import LogState
 from .schema_files import load_registry
-from .snapshot import Snapshotter
+from .snapshot import RECENT_TRANSACTIONS, Snapshotter
 from .source_check import check_published
 from .tail.catalog import Catalog
 from .tail.pgoutput import Transaction
@@ -64,6 +66,8 @@ class Duties:
         )
         self._snapshots: Snapshotter | None = None
         self._at = self._checked_at = time.monotonic()
+        self._take_at = 0.0
+        self._recent: deque[int] = deque(maxlen=RECENT_TRANSACTIONS)
         parts.committer.lookup = self._sessions.lookup
         self.use(registry)
 
@@ -82,6 +86,7 @@ class Duties:
 
     def observe(self, transaction: Transaction) -> None:
         """Tell a snapshot in hand of a transaction that was just committed to the log."""
+        self._recent.append(transaction.xid)
         if self._snapshots is not None:
             self._snapshots.observe(transaction)
 
@@ -157,6 +162,7 @@ class Duties:
             schema=default,
             visibility=config.log.visibility,
             progress=self._p.state.snapshots,
+            recent=self._recent,
             limits=config.limits,
         )
         if not snapshots.done:
@@ -170,24 +176,31 @@ class Duties:
         if snapshots is None:
             return
         if snapshots.chunk is None:
-            if not snapshots.take() and snapshots.done:
-                log.info("snapshots complete")
-                snapshots.close()
-                self._snapshots = None
-            return
-        if snapshots.chunk.spoiled:
+            self._take_chunk(snapshots)
+        elif snapshots.chunk.spoiled:
             snapshots.chunk = None
         elif readable_end < snapshots.chunk.due:
             self._p.stream.ask()
+            snapshots.hurry()
         else:
-            self._record_chunk(snapshots)
+            self._record_chunk(snapshots, snapshots.chunk.projection)
 
-    def _record_chunk(self, snapshots: Snapshotter) -> None:
+    def _take_chunk(self, snapshots: Snapshotter) -> None:
+        """Read a chunk; where none can be read now, do not ask again at once."""
+        if time.monotonic() < self._take_at or snapshots.take():
+            return
+        self._take_at = time.monotonic() + INTERVAL_S
+        if snapshots.done:
+            log.info("snapshots complete")
+            snapshots.close()
+            self._snapshots = None
+
+    def _record_chunk(self, snapshots: Snapshotter, projection: Projection) -> None:
         p = self._p
         schema = p.committer.recorded(snapshots.schema)
-        projection, meta, items = snapshots.finish()
         p.committer.announce(projection, schema)
         failpoint("in_snapshot_chunk")
+        meta, items = snapshots.finish()
         extras = Extras(schema=schema.id, shapes=(projection.shape_id,))
         self._append(p.chain.record("snapshot", items, meta=meta, extras=extras))
         log.info("snapshot of %s: %d rows, %s", meta["entity"], len(items), "complete" if meta["last"] else "goes on")

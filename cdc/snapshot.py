@@ -8,11 +8,12 @@ Source: DBLog (Andreakis, Papapanagiotou 2020) for chunks beside a stream; visib
 nothing is written to the source, and transactions waiting for a standby are told apart.
 """
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
-from psycopg import pq
 
 from ..schemas.change import DELETE, INSERT, UNSENT, RawRow
 from ..schemas.errors import Refused, Unreachable
@@ -22,16 +23,30 @@ from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.project import Projection
 from .config import Limits
 from .log.state import Progress
-from .tail.catalog import Catalog, Table, connect, one_line, sql_name
+from .tail.catalog import Catalog, Table, one_line, sql_name
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
 from .tail.pgtypes import to_text
 from .tail.shapes import project
 
 RECENT_TRANSACTIONS = 65_536
-"""Transactions remembered as decoded: one that a snapshot still calls running has waited for a standby, and spoils it."""
+"""Transactions remembered as decoded since the last chunk: one that a snapshot does not see yet, for it waits for a standby,
+spoils it."""
 
 OMITTED_MAX = 100_000
 """Keys that may come into a table while a chunk of it waits; above that it is read again, so that memory stays bounded."""
+
+FIRST_ROWS = 10
+"""Rows asked for first; their size says how many may come at once, so that rows of a megabyte do not fill the memory."""
+
+HURRY_S = 0.1
+"""After this wait for the server's log to reach the disk it is given a commit, see `Snapshotter.hurry`."""
+
+_BEGIN = (
+    # A table that is being altered is left for later. Row security must raise an error, not hide rows.
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = 50; SET LOCAL row_security = off;"
+    # Locked before the snapshot is taken: to an older snapshot a table that is rewritten meanwhile looks empty.
+    " LOCK TABLE {} IN ACCESS SHARE MODE"
+)
 
 _WAL_PAGE_BYTES = 8192
 _WAL_PAGE_HEADER_BYTES = 40
@@ -113,6 +128,7 @@ class Snapshotter:
         schema: Says which entities, and which of their fields.
         visibility: That of the log.
         progress: The log's own record of how far each entity has come; kept up to date here.
+        recent: The transactions in the log of which a snapshot may not know yet; those of which one knew are taken out here.
         limits: Rows and bytes of a chunk.
     """
 
@@ -123,13 +139,14 @@ class Snapshotter:
         schema: AppSchema,
         visibility: str,
         progress: dict[str, Progress],
+        recent: deque[int],
         limits: Limits,
     ) -> None:
-        self._url, self.schema, self._visibility = url, schema, visibility
+        self.schema, self._visibility = schema, visibility
         self._progress, self._rows_max, self._bytes_max = progress, limits.snapshot_rows, limits.part_bytes
-        self._catalog = Catalog(url)
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
-        self._recent: deque[int] = deque(maxlen=RECENT_TRANSACTIONS)
+        self._catalog = Catalog(url, patience_s=limits.silence_s)
+        self._recent = recent
+        self._hurried_at = 0.0
         self.chunk: Chunk | None = None
 
     @property
@@ -145,14 +162,11 @@ class Snapshotter:
         ]
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         self._catalog.close()
-        if self._connection is not None:
-            self._connection.close()
 
     def observe(self, transaction: Transaction) -> None:
         """Lay over the chunk in hand what a transaction, just committed to the log, did to its rows."""
-        self._recent.append(transaction.xid)
         chunk = self.chunk
         if chunk is None or chunk.visibility.sees(transaction.xid):
             return
@@ -164,7 +178,7 @@ class Snapshotter:
                 self._lay_over(chunk, relation, data)
 
     def _lay_over(self, chunk: Chunk, relation: Relation, data: bytes) -> None:
-        if [c.name for c in relation.columns] != [c.name for c in chunk.table.columns]:
+        if [(c.name, c.type_oid) for c in relation.columns] != [(c.name, c.type_oid) for c in chunk.table.columns]:
             chunk.spoiled = True
             return
         op, old, _, new = parse_change(data)
@@ -176,7 +190,7 @@ class Snapshotter:
         present = chunk.rows.pop(before, None)
         if op == DELETE or new is None:
             return
-        after = _key(new, places) or before
+        after = _key([was if now is UNSENT else now for now, was in zip(new, old or new, strict=True)], places)
         if after != before:
             chunk.omit(after)
         elif present is not None:
@@ -190,14 +204,43 @@ class Snapshotter:
             Refused: A table may not be read.
         """
         for entity in self._missing():
-            table = self._catalog.table(*entity.table)
-            if table is None:
+            try:
+                self.chunk = self._read(entity)
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.LockNotAvailable):
                 continue
-            self.chunk = self._read(entity, _streamed(table))
-            return self.chunk is not None
+            except psycopg.OperationalError as exc:
+                raise Unreachable(f"the snapshot of {entity.name} cannot be read: {one_line(exc)}") from exc
+            except psycopg.Error as exc:
+                raise Refused(
+                    f"the snapshot of {entity.name} cannot be read: {one_line(exc)}", hint="commitlog doctor"
+                ) from exc
+            if self.chunk is not None:
+                self._hurried_at = time.monotonic()
+                return True
         return False
 
-    def _read(self, entity: Entity, table: Table) -> Chunk | None:
+    def hurry(self) -> None:
+        """While the chunk in hand waits for the server's log: a server at rest may keep the end of it in memory for long, so it is
+        given a commit, which puts all of it on disk. Now and then only.
+
+        Raises:
+            Unreachable: The source does not answer.
+        """
+        if self.chunk is not None and time.monotonic() - self._hurried_at > HURRY_S:
+            self._hurried_at = time.monotonic()
+            self._catalog.flush_wal(self.chunk.due)
+
+    def _read(self, entity: Entity) -> Chunk | None:
+        connection = self._catalog.connection
+        try:
+            connection.execute(_BEGIN.format(sql_name(*entity.table)).encode())
+            table = self._catalog.table(*entity.table)
+            return None if table is None else self._chunk(entity, _streamed(table))
+        finally:
+            if not connection.closed:
+                connection.execute("ROLLBACK")
+
+    def _chunk(self, entity: Entity, table: Table) -> Chunk | None:
         relation = Relation(
             0,
             table.namespace,
@@ -206,59 +249,47 @@ class Snapshotter:
             tuple(RelationColumn(c.name, False, c.type_oid, c.modifier) for c in table.columns),
         )
         projection = project(relation, entity, published=entity.published(self._visibility), catalog=self._catalog)
-        progress = self._progress.get(entity.name)
-        start = progress.to if progress else None
-        try:
-            seen, due, rows = self._query(entity, table, projection.shape, start)
-        except psycopg.OperationalError as exc:
-            raise Unreachable(f"the snapshot of {entity.name} cannot be read: {one_line(exc)}") from exc
-        except psycopg.Error as exc:
-            raise Refused(
-                f"the snapshot of {entity.name} cannot be read: {one_line(exc)}", hint="commitlog doctor"
-            ) from exc
-        if any(seen.widen(xid) in seen.running for xid in self._recent):
-            return None
-        last = len(rows) < self._rows_max
-        kept = _fitting(rows, self._bytes_max)
-        last = last and kept == len(rows)
-        places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
-        chunk_rows = {_key(row, places): row for row in rows[:kept]}
-        end = None if last else list(projection.key(rows[kept - 1]).values())
-        return Chunk(entity, projection, start, end, chunk_rows, seen, due, table, places)
-
-    def _query(
-        self, entity: Entity, table: Table, shape: Shape, start: list[object] | None
-    ) -> tuple[Visibility, int, list[RawRow]]:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url)
-        connection = self._connection
-        types = {column.field: column for column in shape.columns}
-        order = ", ".join(_ordered(name, types[name].type) for name in entity.key)
-        text = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
-        parameters: list[bytes | None] = []
-        if start is not None:
-            texts = [to_text(types[name].type, value) for name, value in zip(entity.key, start, strict=True)]
-            parameters = [None if value is None else value.encode() for value in texts]
-            bounds = ", ".join(f"${i}::{types[name].engine_type}" for i, name in enumerate(entity.key, 1))
-            text += f" WHERE ({order}) > ({bounds})"
-        text += f" ORDER BY {order} LIMIT {self._rows_max}"
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        try:
-            row = connection.execute("SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text").fetchone()
-            result = connection.pgconn.exec_params(text.encode(), parameters)
-            if result.status != pq.ExecStatus.TUPLES_OK:
-                raise psycopg.errors.error_from_result(result)
-        finally:
-            connection.execute("ROLLBACK")
+        connection = self._catalog.connection
+        row = connection.execute("SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text").fetchone()
         if row is None:
             raise Unreachable("the source gave no snapshot")
-        rows: list[RawRow] = [
-            [result.get_value(number, column) for column in range(result.nfields)] for number in range(result.ntuples)
-        ]
-        return Visibility.parse(str(row[0])), _record_end(parse_lsn(str(row[1]))), rows
+        seen, due = Visibility.parse(str(row[0])), _record_end(parse_lsn(str(row[1])))
+        unseen = [xid for xid in self._recent if not seen.sees(xid)]
+        self._recent.clear()
+        self._recent.extend(unseen)
+        if unseen:
+            return None
+        progress = self._progress.get(entity.name)
+        start = progress.to if progress else None
+        rows, last = self._rows(connection, *_select(entity, table, projection.shape, start))
+        kept = _fitting(rows, self._bytes_max)
+        rows, last = rows[:kept], last and kept == len(rows)
+        places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
+        end = None if last else list(projection.key(rows[-1]).values())
+        return Chunk(entity, projection, start, end, {_key(row, places): row for row in rows}, seen, due, table, places)
 
-    def finish(self) -> tuple[Projection, dict[str, object], list[bytes]]:
-        """The chunk in hand as a snapshot record: projection, meta and items. From here on it counts as recorded."""
+    def _rows(
+        self, connection: psycopg.Connection[Any], query: str, parameters: list[str | None]
+    ) -> tuple[list[RawRow], bool]:
+        """The first rows of a query, about as many as a record takes, and whether these are all."""
+        rows: list[RawRow] = []
+        size, wanted = 0, min(FIRST_ROWS, self._rows_max)
+        with psycopg.RawCursor(connection) as cursor:
+            cursor.execute(f"DECLARE chunk NO SCROLL CURSOR FOR {query}".encode(), parameters, prepare=False)
+            while wanted and size <= self._bytes_max:
+                result = cursor.execute(f"FETCH {wanted} FROM chunk".encode(), prepare=False).pgresult
+                assert result is not None
+                for number in range(result.ntuples):
+                    rows.append([result.get_value(number, column) for column in range(result.nfields)])
+                    size += _size(rows[-1])
+                if result.ntuples < wanted:
+                    return rows, True
+                fitting = (self._bytes_max - size) * len(rows) // (size + 1) + 1
+                wanted = min(10 * wanted, fitting, self._rows_max - len(rows))
+        return rows, False
+
+    def finish(self) -> tuple[dict[str, object], list[bytes]]:
+        """The chunk in hand as a snapshot record: meta and items. From here on it counts as recorded."""
         chunk = self.chunk
         if chunk is None:
             raise ValueError("there is no chunk to finish")
@@ -275,7 +306,7 @@ class Snapshotter:
         if chunk.omitted:
             meta["omitted"] = [chunk.projection.key_values(key) for key in sorted(chunk.omitted)]
         self._progress[name] = Progress(snapshot, chunk.end, last)
-        return chunk.projection, meta, [chunk.projection.row(row) for row in chunk.rows.values()]
+        return meta, [chunk.projection.row(row) for row in chunk.rows.values()]
 
 
 def _key(row: RawRow | None, places: list[int]) -> Key:
@@ -297,10 +328,27 @@ def _fitting(rows: list[RawRow], bytes_max: int) -> int:
     """How many of the rows fit into one record; at least one."""
     size = 0
     for count, row in enumerate(rows):
-        size += sum(len(value) for value in row if isinstance(value, bytes))
+        size += _size(row)
         if size > bytes_max and count:
             return count
     return len(rows)
+
+
+def _size(row: RawRow) -> int:
+    return sum(len(value) for value in row if isinstance(value, bytes))
+
+
+def _select(entity: Entity, table: Table, shape: Shape, start: list[object] | None) -> tuple[str, list[str | None]]:
+    """The query of an entity's rows after a key, in the order of their keys, and its parameters."""
+    types = {column.field: column for column in shape.columns}
+    order = ", ".join(_ordered(name, types[name].type) for name in entity.key)
+    query = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
+    parameters: list[str | None] = []
+    if start is not None:
+        parameters = [to_text(types[name].type, value) for name, value in zip(entity.key, start, strict=True)]
+        bounds = ", ".join(f"${i}::{types[name].engine_type}" for i, name in enumerate(entity.key, 1))
+        query += f" WHERE ({order}) > ({bounds})"
+    return f"{query} ORDER BY {order}", parameters
 
 
 def _record_end(insert: int) -> int:

@@ -4,13 +4,15 @@ A Relation message describes a table as it was when the transaction ran, the cat
 message holds, and what only the catalogs know is left out.
 """
 
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from ...schemas.errors import Refused, Unreachable
-from ...schemas.position import parse_lsn
+from ...schemas.position import format_lsn, parse_lsn
 from ...transforms.table_name import quoted
 from .pgtypes import CANONICAL
 
@@ -23,6 +25,12 @@ SESSION_SETTINGS = (
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 60_000
 END_TIMEOUT_MS = 5_000
+PATIENCE_S = 70.0
+"""How long to wait for an answer: a little longer than the server lets a statement run."""
+
+_SERIAL = r"^\{FUNCEXPR :funcid (1574 |(480|714) .*:funcid 1574 )"
+"""A default of `nextval(…)`, also cast to a smaller integer, as the catalogs keep it: to print it the server would lock the
+table, and so wait for whoever alters it. Source: pg_proc.dat, whose OIDs never change; 1574 is nextval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +105,21 @@ class Catalog:
 
     Args:
         url: A libpq URL.
+        patience_s: How long to wait for an answer.
 
     Raises:
         Unreachable: The server does not answer, refuses the login or goes away. Every method may raise it.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+        self._url, self._patience_s = url, patience_s
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     @property
     def connection(self) -> "psycopg.Connection[tuple[Any, ...]]":
         """The connection, opened when first needed or when the last one was lost; in autocommit."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url)
+            self._connection = connect(self._url, patience_s=self._patience_s)
         return self._connection
 
     def close(self) -> None:
@@ -179,12 +188,12 @@ class Catalog:
         )
         columns = self._rows(
             "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
-            " a.attgenerated <> '', a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%',"
+            " a.attgenerated <> '', a.attidentity <> '' OR d.adbin::text ~ %s,"
             " coalesce(nullif(l.collname, 'default'), '')::text"
             " FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
             " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-            (row[0],),
+            (_SERIAL, row[0]),
         )
         return Table(namespace, name, row[1], tuple(k[0] for k in key), tuple(self._column(c) for c in columns))
 
@@ -227,6 +236,13 @@ class Catalog:
         """End a process of the server, and wait until it is gone; one that does not go in time stays."""
         self._row("SELECT pg_terminate_backend(%s, %s)", (pid, END_TIMEOUT_MS))
 
+    def flush_wal(self, position: int) -> None:
+        """Let the server put its WAL on disk up to a position, if it has not: by a commit of an empty message."""
+        self._row(
+            "SELECT pg_logical_emit_message(true, 'commitlog.flush', '') WHERE pg_current_wal_flush_lsn() < %s::pg_lsn",
+            (format_lsn(position),),
+        )
+
     def setting(self, name: str) -> str:
         """A server setting as text, empty where the server does not know it."""
         row = self._row("SELECT coalesce(current_setting(%s, true), '')", (name,))
@@ -245,14 +261,38 @@ class Catalog:
             raise Refused(f"the source's catalogs cannot be read: {one_line(exc)}", hint="commitlog doctor") from exc
 
 
-def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
-    """A connection in autocommit with the session settings that records need.
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is given up when an answer does not come in time: of a network that fell silent nobody is told."""
+
+    patience_s = PATIENCE_S
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one exchange with the server; psycopg looks in ten times a second."""
+        return super().wait(self._limited(gen), *args, **kwargs)
+
+    def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.patience_s
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer within {self.patience_s:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+
+
+def connect(url: str, *, patience_s: float = PATIENCE_S) -> "psycopg.Connection[tuple[Any, ...]]":
+    """A connection in autocommit with the session settings that records need, on which no answer is waited for longer than
+    `patience_s`.
 
     Raises:
         Unreachable: The server does not answer or refuses the login.
     """
     try:
-        return psycopg.Connection.connect(
+        connection = _Connection.connect(
             url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -263,6 +303,8 @@ def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
         raise Unreachable(
             f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
         ) from exc
+    connection.patience_s = patience_s
+    return connection
 
 
 def one_line(exc: BaseException) -> str:
