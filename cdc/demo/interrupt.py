@@ -27,6 +27,8 @@ def interruptible() -> Generator[None]:
 def held_back(*, forget: bool = False) -> Generator[None]:
     """Hold signals back until the block is done.
 
+    Every fork stands in one: Python runs handlers in the middle of what it does at a fork, and loses what they raise there.
+
     Args:
         forget: Then drop them, for a block that ends everything anyway.
 

@@ -20,6 +20,7 @@ from typing import IO, Any
 import orjson
 
 from ..servers.account import end_with_parent
+from .interrupt import held_back
 from .processes import DemoFailed, Process, await_true
 from .screen import Screen
 
@@ -174,7 +175,7 @@ class Shell:
     def start(self, *arguments: str) -> Command:
         """Show a command and start it."""
         self._screen.command(f"commitlog {shlex.join(arguments)}")
-        return Command(arguments, screen=self._screen, env=self._env, cwd=self._cwd)
+        return self._command(arguments, self._screen)
 
     def run(self, *arguments: str, code: int = 0) -> Result:
         """Show a command, run it, and hold it to its exit code.
@@ -190,8 +191,12 @@ class Shell:
         Raises:
             DemoFailed: It fails.
         """
-        command = Command([*arguments, "--json"], screen=None, env=self._env, cwd=self._cwd)
+        command = self._command([*arguments, "--json"], None)
         return [orjson.loads(line) for line in _held(command, 0).text.splitlines()]
+
+    def _command(self, arguments: Sequence[str], screen: Screen | None) -> Command:
+        with held_back():
+            return Command(arguments, screen=screen, env=self._env, cwd=self._cwd)
 
 
 def commitlog(*arguments: str) -> list[str]:

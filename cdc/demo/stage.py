@@ -133,8 +133,9 @@ class Stage:
 
     def start_follower(self) -> Follower:
         """Start a reader of the log that measures."""
-        self.follower = Follower(self.location, self.folder)
-        self._exits.callback(self.follower.stop)
+        with held_back():
+            self.follower = Follower(self.location, self.folder)
+            self._exits.callback(self.follower.stop)
         return self.follower
 
     def give(self, name: str, target: str) -> None:
@@ -170,6 +171,7 @@ class Stage:
 
     def _start(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Process:
         log = self.folder / f"{name.replace(' ', '-')}.stderr"
-        process = Process(name, command, log=log, env={**self.env, **(env or {})}, cwd=self.folder)
-        self._exits.callback(process.stop)
+        with held_back():
+            process = Process(name, command, log=log, env={**self.env, **(env or {})}, cwd=self.folder)
+            self._exits.callback(process.stop)
         return process

@@ -87,9 +87,10 @@ class Demo:
         return code
 
     def give_up(self) -> None:
+        """End it where the test did not come to that."""
         if self._process.poll() is None:
             self._process.terminate()
-            self.end()
+        self.end()
 
     def alive(self) -> list[list[str]]:
         """The processes below it that are still there."""
