@@ -92,7 +92,7 @@ class SchemasConfig:
 class Limits:
     """`[limits]`: sizes in bytes, times in the unit of their name. schemas/config.schema.json says what each is for."""
 
-    flush_ms: float = 10
+    flush_ms: float = 50
     flush_bytes: int = 1 << 20
     part_bytes: int = 8 << 20
     spill_bytes: int = 32 << 20

@@ -36,8 +36,8 @@ IDLE_S = 0.05
 APPEND_AHEAD = 4
 """How many flushes' worth of records may gather while the disk is at one."""
 
-BUSY_FLUSH_FACTOR = 5
-"""How many times flush_ms a commit may wait for its sync while a backlog is worked off."""
+FLUSH_POLL_S = 0.002
+"""How long a poll waits while a flush runs: how late its end may be noticed."""
 
 STATE_RECORDS = 50_000
 """Records after which the state cache is written again: what a restart has to fold at most, about a second."""
@@ -165,7 +165,7 @@ class Session:
         self._worker.streams()
         log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
         while not self._worker.stop.is_set():
-            transactions = stream.poll(self._flush_due_s())
+            transactions = stream.poll(self._poll_s())
             self._chain.tick()
             for transaction in transactions:
                 failpoint("after_read")
@@ -318,21 +318,20 @@ class Session:
                 log.error("app schemas not read: %s", exc)
         worker.registry = duties.registry
 
-    def _flush_due_s(self) -> float:
-        """How long a poll may wait: until the next flush where something is pending, else until the next duties."""
-        if self._appender.idle:
-            return IDLE_S
-        return max(0.0, self._flushed_at + self._limits.flush_ms / 1000 - time.monotonic())
+    def _poll_s(self) -> float:
+        """How long a poll may wait for the source: not long while a flush runs, whose end must be noticed."""
+        return IDLE_S if self._appender.idle else FLUSH_POLL_S
 
     def _flush(self, *, busy: bool) -> None:
-        """Begin to make durable what is pending, at most once per flush_ms: many commits share one sync.
+        """Begin to make durable what is pending: at once where the last flush has ended, so that commits share a sync as they come.
 
         Args:
             busy: More is at hand already: a backlog is flushed by size, and by time only now and then.
         """
         self._appender.collect()
-        due_ms = self._limits.flush_ms * (BUSY_FLUSH_FACTOR if busy else 1)
-        if self._appender.pending_bytes and time.monotonic() - self._flushed_at >= due_ms / 1000:
+        if self._appender.pending_bytes and (
+            not busy or time.monotonic() - self._flushed_at >= self._limits.flush_ms / 1000
+        ):
             self._start_flush()
 
     def _start_flush(self) -> None:
