@@ -25,8 +25,9 @@ TAG_PREFIX: Final = b"commitlog"
 _u16 = Struct(">H").unpack_from
 _u32 = Struct(">I").unpack_from
 _u64 = Struct(">Q").unpack_from
-_begin = Struct(">QQI").unpack_from
-_commit = Struct(">BQQQ").unpack_from
+_begin = Struct(">QqI").unpack_from
+_type = Struct(">Ii").unpack_from
+_commit = Struct(">BQQq").unpack_from
 
 MALFORMED: Final = (IndexError, struct_error, ValueError)
 """What taking malformed bytes apart may raise; always turned into a DecodeError."""
@@ -176,6 +177,8 @@ class Assembler:
         length = _u32(data, end + 1)[0]
         if end + 5 + length != len(data):
             raise DecodeError("a logical message whose length is not its own")
+        if self._begin is None:
+            raise DecodeError("a tag outside a transaction")
         self._tags.append(data[end + 5 :])
 
     def _end(self, data: bytes) -> Transaction:
@@ -198,20 +201,26 @@ def _lsn_of(data: bytes) -> str:
 
 
 def parse_relation(data: bytes) -> Relation:
-    """Take a Relation message apart."""
-    oid = _u32(data, 26)[0]
-    namespace, at = _string(data, 30)
-    name, at = _string(data, at)
-    identity = chr(data[at])
-    count = _u16(data, at + 1)[0]
-    at += 3
+    """Take a Relation message apart.
+
+    Raises:
+        DecodeError: It is malformed.
+    """
     columns: list[RelationColumn] = []
-    for _ in range(count):
-        flags = data[at]
-        column, at = _string(data, at + 1)
-        type_oid, modifier = Struct(">Ii").unpack_from(data, at)
-        columns.append(RelationColumn(column, bool(flags & 1), type_oid, modifier))
-        at += 8
+    try:
+        oid = _u32(data, 26)[0]
+        namespace, at = _string(data, 30)
+        name, at = _string(data, at)
+        identity, count = chr(data[at]), _u16(data, at + 1)[0]
+        at += 3
+        for _ in range(count):
+            flags = data[at]
+            column, at = _string(data, at + 1)
+            type_oid, modifier = _type(data, at)
+            columns.append(RelationColumn(column, bool(flags & 1), type_oid, modifier))
+            at += 8
+    except MALFORMED as exc:
+        raise DecodeError(f"malformed relation message: {exc}") from exc
     if at != len(data):
         raise DecodeError("a relation message of another length than it says")
     return Relation(oid, namespace or "pg_catalog", name, identity, tuple(columns))

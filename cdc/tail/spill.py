@@ -1,5 +1,6 @@
 """A large transaction's raw changes on disk: appended while it streams in, read back once when it has committed."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from struct import Struct
@@ -45,17 +46,31 @@ class Spill(Generic[R]):
         try:
             self._file.write(_ENTRY.pack(number, len(data)) + data)
         except OSError as exc:
-            raise LogUnwritable(
-                f"a large transaction does not fit into {tempfile.gettempdir()}: {exc.strerror}",
-                hint="make room there, or let TMPDIR name a larger folder",
-            ) from exc
+            raise _no_room(exc) from exc
 
     def __iter__(self) -> Iterator[tuple[R, bytes]]:
-        self._file.seek(0)
+        """The entries in order.
+
+        Raises:
+            LogUnwritable: There is no room for the last of them.
+        """
+        try:
+            self._file.seek(0)  # writes what is still buffered
+        except OSError as exc:
+            raise _no_room(exc) from exc
         while head := self._file.read(_ENTRY.size):
             number, length = _ENTRY.unpack(head)
             yield self._relations[number], self._file.read(length)
 
     def close(self) -> None:
         """Give the disk space back."""
-        self._file.close()
+        # Closing writes what is still buffered. Nobody reads it any more, so it need not find room.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _no_room(exc: OSError) -> LogUnwritable:
+    return LogUnwritable(
+        f"a large transaction does not fit into {tempfile.gettempdir()}: {exc.strerror}",
+        hint="make room there, or let TMPDIR name a larger folder",
+    )

@@ -1,0 +1,431 @@
+"""The pgoutput decoder: whole transactions in their order from good bytes, and only typed errors from all others (D1)."""
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commitlog.cdc.tail.pgoutput import (
+    Assembler,
+    Reader,
+    Transaction,
+    parse_change,
+    parse_relation,
+    parse_truncate,
+    read_insert,
+)
+from commitlog.cdc.tail.pgtypes import converter
+from commitlog.cdc.tail.spill import Spill
+from commitlog.schemas.change import DELETE, INSERT, UNSENT, UPDATE, RawRow
+from commitlog.schemas.errors import DecodeError, LogUnwritable, Refused
+from commitlog.schemas.shape import Column, Shape
+from commitlog.transforms.project import Projection, PublishedColumn
+from fixtures.messages import (
+    INT4,
+    ITEM,
+    TEXT,
+    begin,
+    commit,
+    delete,
+    insert,
+    message,
+    relation,
+    row,
+    truncate,
+    update,
+    xlog_data,
+)
+
+TYPES = (("id", "int32"), ("name", "text"), ("data", "bytes"), ("ok", "bool"), ("at", "instant"))
+PROJECTION = Projection(
+    Shape.make("item", "public.item", key=("id",), columns=tuple(Column(name, kind, kind) for name, kind in TYPES)),
+    [PublishedColumn(index, name, converter(kind)) for index, (name, kind) in enumerate(TYPES)],
+    width=len(TYPES),
+)
+ROW: RawRow = [b"1", "Ünïcode 😀".encode(), b"\\x00ff", b"t", b"2026-11-22 10:11:12.345678+00"]
+OTHER: RawRow = [b"2", None, None, b"f", b"infinity"]
+KEY: RawRow = [b"1", None, None, None, None]
+seeds = st.integers(0, 2**32)
+TAG = b'{"v":1,"request":"r"}'
+ROWS = [
+    insert(ROW),
+    update(OTHER, ROW),
+    update(OTHER, KEY, kind=b"K"),
+    update([b"1", UNSENT, b"\\x", b"f", None]),
+    delete(ROW),
+    delete(KEY, kind=b"K"),
+]
+SEEDS = [begin(), relation(), *ROWS, truncate([ITEM], cascade=True), message(TAG), commit()]
+HUGE = [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\xff\xff", b"\x00\x00\x00\x00", b"\x00"]
+
+
+def fed(*messages: bytes, spill_bytes: int = 1 << 20) -> list[Transaction]:
+    assembler = Assembler(spill_bytes)
+    ended = [assembler.feed(data) for data in messages]
+    assert not assembler.in_transaction
+    return [transaction for transaction in ended if transaction is not None]
+
+
+def only(*messages: bytes) -> Transaction:
+    (transaction,) = fed(begin(), *messages, commit())
+    return transaction
+
+
+def changes_of(transaction: Transaction) -> list[tuple[Any, bytes]]:
+    return list(transaction.changes)
+
+
+def broken(data: bytes, random: Random) -> bytes:
+    """`data` with one fault in it."""
+    at = random.randint(0, len(data))
+    match random.choice(["flip", "cut", "drop", "extend", "fill", "splice"]):
+        case "flip":
+            return data[:at] + random.randbytes(1) + data[at + 1 :]
+        case "cut":
+            return data[:at]
+        case "drop":
+            return data[:at] + data[at + random.randint(1, 8) :]
+        case "extend":
+            return data[:at] + random.randbytes(random.randint(1, 8)) + data[at:]
+        case "fill":
+            huge = random.choice(HUGE)
+            return data[:at] + huge + data[at + len(huge) :]
+        case _:
+            other = random.choice(SEEDS)
+            return data[:at] + other[random.randint(25, len(other)) :]
+
+
+def garbage(of: list[bytes], random: Random) -> bytes:
+    """A message with one to three faults in it, behind a header that is whole as a rule."""
+    data = random.choice(of)
+    for _ in range(random.randint(1, 3)):
+        data = data[:25] + broken(data[25:], random) if random.random() < 0.9 else broken(data, random)
+    return data
+
+
+def project(data: bytes) -> None:
+    """Read a row change as the worker does: nothing but what its parts document may come out."""
+    try:
+        if data[25] == INSERT:
+            PROJECTION.insert(read_insert(data, PROJECTION.readers), 0)
+        PROJECTION.item(parse_change(data), 0)
+    except (DecodeError, ValueError, Refused) as exc:
+        assert str(exc)
+
+
+@settings(max_examples=300)
+@given(seeds, st.sampled_from([0, 1 << 20]))
+def test_D1_a_stream_with_garbage_ends_in_a_typed_error_or_in_transactions(seed: int, spill_bytes: int) -> None:
+    random = Random(seed)
+    for _ in range(5):
+        assembler = Assembler(spill_bytes)
+        stream = [random.choice(SEEDS) if random.random() < 0.7 else garbage(SEEDS, random) for _ in range(12)]
+        try:
+            for data in [relation(), begin(), *stream]:
+                transaction = assembler.feed(data)
+                if transaction is not None:
+                    read(transaction)
+                    transaction.close()
+        except DecodeError as exc:
+            assert str(exc)
+        finally:
+            assembler.close()
+
+
+def read(transaction: Transaction) -> None:
+    """Read all changes of a transaction as the worker does."""
+    relations = transaction.relations()
+    for of, data in transaction.changes:
+        assert relations.issuperset(of if isinstance(of, tuple) else (of,))
+        if isinstance(of, tuple):
+            assert len(parse_truncate(data).oids) == len(of)
+        else:
+            project(data)
+
+
+@settings(max_examples=300)
+@given(seeds)
+def test_D1_a_garbled_row_change_is_read_or_refused(seed: int) -> None:
+    random = Random(seed)
+    for _ in range(20):
+        data = garbage(ROWS, random)
+        if len(data) > 25:
+            project(data)
+
+
+values = st.none() | st.just(UNSENT) | st.sampled_from([*ROW[:], b"\xff", b"", b"9" * 5000])
+wrong_rows = st.lists(values, max_size=7)
+
+
+@settings(max_examples=500)
+@given(wrong_rows, st.none() | wrong_rows, st.sampled_from([b"O", b"K"]))
+def test_D1_rows_that_are_not_of_their_table_are_refused(new: RawRow, old: RawRow | None, kind: bytes) -> None:
+    for data in (insert(new), update(new, old, kind=kind), delete(new, kind=kind)):
+        project(data)
+        if len(new) != len(TYPES):
+            with pytest.raises((DecodeError, ValueError)):
+                PROJECTION.item(parse_change(data), 0)
+
+
+PARSERS: list[Callable[[bytes], object]] = [parse_change, parse_relation, parse_truncate]
+
+
+def parsed(parse: Callable[[bytes], object], data: bytes) -> None:
+    try:
+        parse(data)
+    except DecodeError as exc:
+        assert str(exc)
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@settings(max_examples=200)
+@given(seed=seeds, noise=st.binary(max_size=60))
+def test_D1_each_parser_raises_its_own_error_whatever_the_bytes(
+    parse: Callable[[bytes], object], seed: int, noise: bytes
+) -> None:
+    random = Random(seed)
+    parsed(parse, noise)
+    parsed(parse, xlog_data(noise))
+    for _ in range(10):
+        parsed(parse, garbage(SEEDS, random))
+
+
+@settings(max_examples=200)
+@given(seed=seeds, noise=st.binary(max_size=60))
+def test_D1_reading_an_insert_raises_what_it_says_whatever_the_bytes(seed: int, noise: bytes) -> None:
+    random = Random(seed)
+    for data in (noise, xlog_data(noise), *(garbage(SEEDS, random) for _ in range(10))):
+        try:
+            read_insert(data, PROJECTION.readers)
+        except (DecodeError, ValueError) as exc:
+            assert str(exc)
+
+
+@pytest.mark.parametrize("data", [*SEEDS, relation(identity="d")], ids=lambda data: chr(data[25]))
+def test_D1_a_message_cut_anywhere_is_refused(data: bytes) -> None:
+    for end in range(len(data)):
+        assembler = Assembler(1 << 20)
+        for before in () if data[25:26] == b"B" else (relation(), begin()):
+            assembler.feed(before)
+        with pytest.raises(DecodeError):
+            cut = data[:end]
+            assembler.feed(cut)
+            # A row change is kept as bytes, and read when its transaction has ended.
+            parse_change(cut)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        xlog_data(b"I\x00\x00\x40\x00N\xff\xff" + b"t\xff\xff\xff\xff"),
+        xlog_data(b"I\x00\x00\x40\x00N\x00\x05t\xff\xff\xff\xff123"),
+        xlog_data(b"U\x00\x00\x40\x00O\x00\x05t\x7f\xff\xff\xffN"),
+        xlog_data(b"T\xff\xff\xff\xff\x00"),
+        xlog_data(b"R\x00\x00\x40\x00public\x00item\x00f\xff\xff"),
+        xlog_data(b"M\x01" + bytes(8) + b"commitlog\x00\xff\xff\xff\xff{}"),
+    ],
+    ids=lambda data: repr(data[25:40]),
+)
+def test_D1_a_length_that_lies_costs_no_memory(data: bytes) -> None:
+    assembler = Assembler(1 << 20)
+    assembler.feed(relation())
+    assembler.feed(begin())
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            assembler.feed(data)
+            parse_change(data)
+        with pytest.raises(DecodeError):
+            read_insert(data, PROJECTION.readers)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("stream", "why"),
+    [
+        ([insert(ROW)], "never described"),
+        ([relation(), insert(ROW)], "outside a transaction"),
+        ([relation(), truncate([ITEM])], "outside a transaction"),
+        ([begin(), begin()], "begins inside another"),
+        ([commit()], "outside a transaction"),
+        ([message(TAG)], "outside a transaction"),
+        ([begin(), xlog_data(b"Z")], "unknown pgoutput message b'Z'"),
+        ([begin(), xlog_data(b"S")], "unknown pgoutput message b'S'"),
+        ([relation(), begin(), truncate([ITEM, 9])], r"never described \(oid 9\)"),
+    ],
+)
+def test_a_message_where_none_may_stand_is_refused(stream: list[bytes], why: str) -> None:
+    assembler = Assembler(1 << 20)
+    for data in stream[:-1]:
+        assembler.feed(data)
+    with pytest.raises(DecodeError, match=why):
+        assembler.feed(stream[-1])
+
+
+def test_transactions_come_whole_and_in_order() -> None:
+    first, second = fed(
+        begin(7, 0x1000, 5),
+        relation(),
+        *ROWS,
+        commit(0x1000, 5),
+        xlog_data(b"Y" + bytes(12)),
+        begin(8, 0x2000, 6),
+        xlog_data(b"O" + bytes(8) + b"\0"),
+        ROWS[0],
+        commit(0x2000, 6),
+    )
+    assert (first.xid, first.end, first.time_us) == (7, 0x1000, 5)
+    assert (second.xid, second.end, second.time_us) == (8, 0x2000, 6)
+    assert [data for _, data in first.changes] == ROWS
+    assert [parse_change(data) for _, data in first.changes] == [
+        (INSERT, None, False, ROW),
+        (UPDATE, ROW, False, OTHER),
+        (UPDATE, KEY, True, OTHER),
+        (UPDATE, None, False, [b"1", UNSENT, b"\\x", b"f", None]),
+        (DELETE, ROW, False, None),
+        (DELETE, KEY, True, None),
+    ]
+    assert first.relations() == second.relations()
+
+
+def test_a_clock_before_2000_is_read_as_such() -> None:
+    (transaction,) = fed(begin(time_us=-946_684_800_000_000), commit(time_us=-946_684_800_000_000))
+    assert transaction.time_us == -946_684_800_000_000
+
+
+def test_a_relation_says_its_columns_and_its_identity() -> None:
+    described = parse_relation(relation(5, [("id", INT4), ("Größe ü", TEXT)], name='o"d', namespace="", identity="d"))
+    assert described.table == ("pg_catalog", 'o"d')
+    assert (described.oid, described.identity) == (5, "d")
+    assert [(c.name, c.in_identity, c.type_oid, c.modifier) for c in described.columns] == [
+        ("id", True, INT4, -1),
+        ("Größe ü", False, TEXT, -1),
+    ]
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+def test_truncate_names_every_table_and_its_flags(cascade: bool, restart: bool) -> None:
+    data = truncate([ITEM, 5], cascade=cascade, restart_identity=restart)
+    transaction = only(relation(), relation(5, name="part"), data)
+    ((tables, kept),) = changes_of(transaction)
+    assert [table.name for table in tables] == ["item", "part"]
+    assert transaction.relations() == set(tables)
+    statement = parse_truncate(kept)
+    assert (statement.oids, statement.cascade, statement.restart_identity) == ([ITEM, 5], cascade, restart)
+
+
+def test_all_tags_of_a_transaction_are_kept_and_only_its_own() -> None:
+    first, second = fed(
+        begin(),
+        message(b"1"),
+        message(b"other", prefix=b"someone"),
+        message(b"other", prefix=b"commitlog.flush"),
+        message(b"rolled on", transactional=False),
+        message(b""),
+        message(b"\x00\xff"),
+        commit(),
+        message(b"between", transactional=False),
+        message(b"between", prefix=b"someone"),
+        begin(),
+        commit(),
+    )
+    assert first.tags == [b"1", b"", b"\x00\xff"]
+    assert second.tags == []
+
+
+def test_a_relation_described_anew_holds_for_the_rows_after_it() -> None:
+    narrow, wide = insert([b"1"]), insert([b"1", b"x"])
+    transaction = only(relation(columns=[("id", INT4)]), narrow, relation(columns=[("id", INT4), ("n", TEXT)]), wide)
+    (before, first), (after, second) = changes_of(transaction)
+    assert (first, second) == (narrow, wide)
+    assert [len(before.columns), len(after.columns)] == [1, 2]
+    assert transaction.relations() == {before, after}
+
+
+small_rows = st.lists(st.binary(max_size=30), min_size=1, max_size=40)
+
+
+@given(small_rows, st.integers(0, 1500))
+def test_a_transaction_that_spills_is_the_same_transaction(values: list[bytes], spill_bytes: int) -> None:
+    stream = [relation(), relation(5, name="part")]
+    for number, value in enumerate(values):
+        stream.append(insert([b"1", value], oid=(ITEM, 5)[number % 2]))
+        if number % 7 == 3:
+            stream += [truncate([ITEM, 5]), relation(columns=[("id", INT4), (f"n{number}", TEXT)])]
+    stream.append(message(TAG))
+    (kept,) = fed(begin(), *stream, commit())
+    (spilled,) = fed(begin(), *stream, commit(), spill_bytes=spill_bytes)
+    raw = sum(len(data) for data in stream if data[25:26] in b"IT")
+    assert isinstance(kept.changes, list)
+    assert isinstance(spilled.changes, Spill) == (raw > spill_bytes)
+
+    def described(transaction: Transaction) -> list[tuple[Any, bytes]]:
+        flat = [(of if isinstance(of, tuple) else (of,), data) for of, data in transaction.changes]
+        return [([(r.oid, r.columns) for r in of], data) for of, data in flat]
+
+    assert described(spilled) == described(kept)
+    assert described(spilled) == described(kept), "a spill is read as often as asked"
+    assert {(r.oid, r.columns) for r in spilled.relations()} == {(r.oid, r.columns) for r in kept.relations()}
+    assert spilled.tags == kept.tags == [TAG]
+    spilled.close()
+
+
+def test_what_is_in_hand_can_be_dropped() -> None:
+    assembler = Assembler(0)
+    for data in (relation(), begin(), ROWS[0], message(TAG)):
+        assembler.feed(data)
+    assert assembler.in_transaction
+    assembler.close()
+    assert not assembler.in_transaction
+    assembler.feed(begin())
+    transaction = assembler.feed(commit())
+    assert transaction is not None
+    assert (list(transaction.changes), transaction.tags) == ([], [])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+def test_L4_a_spill_without_room_says_so_and_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> Any:
+        return Path("/dev/full").open("w+b", buffering=4096)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    spill: Spill[str] = Spill([("item", b"x" * 100)])
+    with pytest.raises(LogUnwritable, match="does not fit into"):
+        list(spill)
+    with pytest.raises(LogUnwritable, match="does not fit into"):
+        for _ in range(100):
+            spill.append(("item", b"x" * 100))
+    spill.close()
+
+
+READERS: list[Reader] = [("id", converter("int32")), (None, bytes), ("name", converter("text"))]
+
+
+def test_an_insert_is_read_in_one_pass_and_passes_over_what_is_not_published() -> None:
+    assert read_insert(insert([b"5", b"\xff", b"x"]), READERS) == {"id": 5, "name": "x"}
+    assert read_insert(insert([b"5", None, None]), READERS) == {"id": 5, "name": None}
+    with pytest.raises(DecodeError, match="not of its relation"):
+        read_insert(insert([b"5", b"x"]), READERS)
+    with pytest.raises(DecodeError, match="unknown kind of value b'u'"):
+        read_insert(insert([b"5", UNSENT, b"x"]), READERS)
+    with pytest.raises(DecodeError, match="another length"):
+        read_insert(insert([b"5", None, None]) + b"\0", READERS)
+
+
+raw_rows = st.lists(st.none() | st.just(UNSENT) | st.binary(max_size=20), max_size=8)
+
+
+@given(raw_rows, st.none() | raw_rows, st.sampled_from([b"O", b"K"]))
+def test_what_a_server_sends_of_a_row_is_what_is_read(new: RawRow, old: RawRow | None, kind: bytes) -> None:
+    assert parse_change(insert(new)) == (INSERT, None, False, new)
+    assert parse_change(update(new, old, kind=kind)) == (UPDATE, old, old is not None and kind == b"K", new)
+    assert parse_change(delete(new, kind=kind)) == (DELETE, new, kind == b"K", None)
+    assert len(row(new)) == 2 + sum(1 if not isinstance(v, bytes) else 5 + len(v) for v in new)
