@@ -72,9 +72,12 @@ class Projection:
 
         Raises:
             Refused: The source's replica identity does not hold the entity's key.
-            ValueError: A value is not the text of its type.
+            ValueError: A value is not the text of its type, or a row is not of this table.
         """
         op, old, old_is_key, new = change
+        width = len(self.readers)
+        if (new is not None and len(new) != width) or (old is not None and len(old) != width):
+            raise ValueError(f"a row of {self.shape.table} does not have its {width} columns")
         if op == INSERT and new is not None:
             item = {"op": "insert", "entity": self.entity, "shape": shape_index, "key": self.key(new)}
             return _dumps(self._with_row(item, "after", new))
@@ -149,17 +152,19 @@ class Projection:
         for index, field, convert in self._columns:
             was, now = old[index], new[index]
             if was != now and now is not UNSENT:
-                before[field] = None if was is None else convert(was)  # type: ignore[arg-type] # full old rows have all
+                if was is UNSENT:
+                    raise ValueError(f"the whole old row comes without {field}")
+                before[field] = None if was is None else convert(was)  # type: ignore[arg-type] # UNSENT is excluded above
                 after[field] = None if now is None else convert(now)  # type: ignore[arg-type] # UNSENT is excluded above
         if not after:
             return None
         item: dict[str, Any] = {"op": "update", "entity": self.entity, "shape": shape_index, "key": self.key(old)}
         if not self._key_fields.isdisjoint(after):
+            whole = [was if now is UNSENT else now for now, was in zip(new, old, strict=True)]
             if self.whole_rekeys:
-                whole = [was if now is UNSENT else now for now, was in zip(new, old, strict=True)]
                 return _dumps(self._update_by_key(old, whole, shape_index))
             item["op"] = "rekey"
-            item["newkey"] = self.key(new)
+            item["newkey"] = self.key(whole)
         item["image"] = "full"
         item["before"] = before
         item["after"] = after
@@ -167,12 +172,11 @@ class Projection:
 
     def _update_by_key(self, old: RawRow | None, new: RawRow, shape_index: int) -> dict[str, Any]:
         item: dict[str, Any] = {"op": "update", "entity": self.entity, "shape": shape_index}
-        if old is None:
-            item["key"] = self.key(new)
-        else:
+        newkey = self.key(new)
+        item["key"] = newkey if old is None else self.key(old)
+        if item["key"] != newkey:  # what changed may be a column of the replica identity that the key does not have
             item["op"] = "rekey"
-            item["key"] = self.key(old)
-            item["newkey"] = self.key(new)
+            item["newkey"] = newkey
         item["image"] = "key"
         return self._with_row(item, "after", new)
 
