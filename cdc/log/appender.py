@@ -77,8 +77,8 @@ class Appender:
         running = self._running
         if running is None or not (wait or running.done()):
             return
+        running.result()  # a flush that failed stays the one that runs: it is raised again, and nothing begins after it
         self._running = None
-        running.result()
         failpoint("after_append")
         self.durable = self._running_mark
 
