@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -110,12 +111,11 @@ def garbage(of: list[bytes], random: Random) -> bytes:
 
 def project(data: bytes) -> None:
     """Read a row change as the worker does: nothing but what its parts document may come out."""
-    try:
-        if data[25] == INSERT:
-            PROJECTION.insert(read_insert(data, PROJECTION.readers), 0)
+    with suppress(DecodeError, ValueError, Refused):
         PROJECTION.item(parse_change(data), 0)
-    except (DecodeError, ValueError, Refused) as exc:
-        assert str(exc)
+    if data[25] == INSERT:
+        with suppress(DecodeError, ValueError, Refused):
+            PROJECTION.insert(read_insert(data, PROJECTION.readers), 0)
 
 
 @settings(max_examples=300)
@@ -125,16 +125,13 @@ def test_D1_a_stream_with_garbage_ends_in_a_typed_error_or_in_transactions(seed:
     for _ in range(5):
         assembler = Assembler(spill_bytes)
         stream = [random.choice(SEEDS) if random.random() < 0.7 else garbage(SEEDS, random) for _ in range(12)]
-        try:
+        with suppress(DecodeError):
             for data in [relation(), begin(), *stream]:
                 transaction = assembler.feed(data)
                 if transaction is not None:
                     read(transaction)
                     transaction.close()
-        except DecodeError as exc:
-            assert str(exc)
-        finally:
-            assembler.close()
+        assembler.close()
 
 
 def read(transaction: Transaction) -> None:
@@ -175,13 +172,6 @@ def test_D1_rows_that_are_not_of_their_table_are_refused(new: RawRow, old: RawRo
 PARSERS: list[Callable[[bytes], object]] = [parse_change, parse_relation, parse_truncate]
 
 
-def parsed(parse: Callable[[bytes], object], data: bytes) -> None:
-    try:
-        parse(data)
-    except DecodeError as exc:
-        assert str(exc)
-
-
 @pytest.mark.parametrize("parse", PARSERS)
 @settings(max_examples=200)
 @given(seed=seeds, noise=st.binary(max_size=60))
@@ -189,10 +179,9 @@ def test_D1_each_parser_raises_its_own_error_whatever_the_bytes(
     parse: Callable[[bytes], object], seed: int, noise: bytes
 ) -> None:
     random = Random(seed)
-    parsed(parse, noise)
-    parsed(parse, xlog_data(noise))
-    for _ in range(10):
-        parsed(parse, garbage(SEEDS, random))
+    for data in (noise, xlog_data(noise), *(garbage(SEEDS, random) for _ in range(10))):
+        with suppress(DecodeError):
+            parse(data)
 
 
 @settings(max_examples=200)
@@ -200,10 +189,14 @@ def test_D1_each_parser_raises_its_own_error_whatever_the_bytes(
 def test_D1_reading_an_insert_raises_what_it_says_whatever_the_bytes(seed: int, noise: bytes) -> None:
     random = Random(seed)
     for data in (noise, xlog_data(noise), *(garbage(SEEDS, random) for _ in range(10))):
-        try:
+        with suppress(DecodeError, ValueError):
             read_insert(data, PROJECTION.readers)
-        except (DecodeError, ValueError) as exc:
-            assert str(exc)
+
+
+def feed_and_read(assembler: Assembler, data: bytes) -> None:
+    """A row change is kept as bytes, and read when its transaction has ended."""
+    assembler.feed(data)
+    parse_change(data)
 
 
 @pytest.mark.parametrize("data", [*SEEDS, relation(identity="d")], ids=lambda data: chr(data[25]))
@@ -213,10 +206,7 @@ def test_D1_a_message_cut_anywhere_is_refused(data: bytes) -> None:
         for before in () if data[25:26] == b"B" else (relation(), begin()):
             assembler.feed(before)
         with pytest.raises(DecodeError):
-            cut = data[:end]
-            assembler.feed(cut)
-            # A row change is kept as bytes, and read when its transaction has ended.
-            parse_change(cut)
+            feed_and_read(assembler, data[:end])
 
 
 @pytest.mark.parametrize(
@@ -238,8 +228,7 @@ def test_D1_a_length_that_lies_costs_no_memory(data: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(DecodeError):
-            assembler.feed(data)
-            parse_change(data)
+            feed_and_read(assembler, data)
         with pytest.raises(DecodeError):
             read_insert(data, PROJECTION.readers)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
@@ -401,8 +390,7 @@ def test_L4_a_spill_without_room_says_so_and_can_be_closed(monkeypatch: pytest.M
     with pytest.raises(LogUnwritable, match="does not fit into"):
         list(spill)
     with pytest.raises(LogUnwritable, match="does not fit into"):
-        for _ in range(100):
-            spill.append(("item", b"x" * 100))
+        spill.append(("item", b"x" * 5000))
     spill.close()
 
 
