@@ -36,6 +36,8 @@ class LateSessions:
         self._store: Store | None = None
         self._index: Index | None = None
         self._seen = -1
+        # Before the first commit: one that misses a record which counts as compared would miss it for good.
+        self._open()
 
     def lookup(self, request: str, time_us: int) -> SessionRecord | None:
         """The mesh's record of a request, or None."""
@@ -43,12 +45,15 @@ class LateSessions:
 
     def waiting(self) -> bool:
         """Whether records have come that no commit was compared with yet."""
-        if self._store is None:
-            self._store = Store.open(path_of(self._location))
-            if self._store is None:
-                return False
+        store = self._store or self._open()
+        return store is not None and store.max_rowid() > self._seen
+
+    def _open(self) -> Store | None:
+        """Open the store where there is one by now."""
+        self._store = Store.open(path_of(self._location))
+        if self._store is not None:
             self._seen = self._store.amended_through()
-        return self._store.max_rowid() > self._seen
+        return self._store
 
     def amends(self) -> Iterator[tuple[Head, dict[str, Any]]]:
         """The commits that the next records corroborate, each with its new `by`. The log must be flushed before.
