@@ -155,7 +155,11 @@ def test_a_session_never_outlives_its_transaction(log: TagLog, conn: psycopg.Con
     conn.autocommit = False
     conn.execute("INSERT INTO item VALUES (5, 'a')")
     conn.commit()
-    assert log.seen() == [(["r"], "I"), ([], "I"), ([], "I"), ([], "I"), ([], "I")]
+    with session.bind(request="last"):
+        conn.execute("INSERT INTO item VALUES (6, 'a')")
+        conn.commit()
+    assert conn._session is None, "an idle connection holds what a request said about itself"
+    assert log.seen() == [(["r"], "I"), *[([], "I")] * 4, (["last"], "I")]
 
 
 def test_two_phase_commits_are_tagged_before_they_are_prepared(log: TagLog, conn: psycopg.Connection[Any]) -> None:

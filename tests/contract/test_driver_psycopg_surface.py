@@ -109,6 +109,7 @@ def test_a_pool_that_gives_connections_back_in_the_middle_of_a_transaction_forge
             conn = pool.getconn(timeout=20)
             conn.execute("INSERT INTO item VALUES (1, 'a')")
             pool.putconn(conn)
+            assert conn._session is None, "an idle connection holds what a request said about itself"
         with pool.connection(timeout=20) as again:
             assert again is conn
             again.execute("INSERT INTO item VALUES (2, 'a')")
