@@ -126,7 +126,7 @@ class Duties:
             schema = schema_store.parse_request(request.payload)
             registry = Registry([*load_registry(p.config.schemas.path).schemas, schema])
             schema.check(p.config.log.visibility)
-            check_published(p.catalog, p.config.source, registry, state=p.state)
+            check_published(p.catalog, p.config.source, registry, state=p.state, setup=schema_store.SETUP)
         except CommitLogError as exc:
             log.warning("request refused: %s", exc)
             request.refuse(exc)

@@ -18,6 +18,9 @@ from .schema_files import load_registry
 REQUEST = "schema"
 """The kind of the request by which a command hands a schema to the writer."""
 
+SETUP = "commitlog setup FILE, then commitlog schema add FILE again"
+"""What helps where a schema that is handed in maps a table that is not published: it is in no folder yet."""
+
 
 def parse_request(payload: bytes) -> AppSchema:
     """The app schema that a request holds, as JSON.

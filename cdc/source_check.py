@@ -85,8 +85,17 @@ def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot
     return slot
 
 
-def check_published(catalog: Catalog, source: SourceConfig, registry: Registry, *, state: LogState) -> None:
+def check_published(
+    catalog: Catalog, source: SourceConfig, registry: Registry, *, state: LogState, setup: str = "commitlog setup"
+) -> None:
     """Is every table that a schema maps, and that exists, in the publication?
+
+    Args:
+        catalog: The source's catalogs.
+        source: Names the publication.
+        registry: The app schemas.
+        state: The log's state.
+        setup: The command that adds a table which is missing.
 
     Raises:
         HistoryLost: One is not of which the log has records: its changes since are lost.
@@ -96,7 +105,7 @@ def check_published(catalog: Catalog, source: SourceConfig, registry: Registry, 
     if published is None:
         if state.snapshots:
             raise HistoryLost(f"publication {source.publication!r} is gone", hint=ACCEPT_GAP)
-        raise Refused(f"the source has no publication {source.publication!r} yet", hint="commitlog setup")
+        raise Refused(f"the source has no publication {source.publication!r} yet", hint=setup)
     for table in sorted(mapped(registry) - published):
         found = catalog.table(*table)
         if found is None:
@@ -105,7 +114,7 @@ def check_published(catalog: Catalog, source: SourceConfig, registry: Registry, 
         names = {schema.by_table[table].name for schema in registry.schemas if table in schema.by_table}
         if names & state.snapshots.keys():
             raise HistoryLost(f"{message}: changes of it may be missing", hint=ACCEPT_GAP)
-        raise Refused(message, hint="commitlog setup")
+        raise Refused(message, hint=setup)
 
 
 class RepeatCheck:
