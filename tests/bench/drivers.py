@@ -1,8 +1,7 @@
 """Transactions per second of the wrapped psycopg beside the plain one, in one run on one server.
 
-Both drivers take turns in short slices of the same loop, so that noise of the machine meets both alike. The slowest
-tenth of each driver's calls is left out, in which the scheduler had other work; each round gives one ratio, and their
-median counts. synchronous_commit is off: a disk would hide what the driver costs.
+Both drivers take turns in short slices of the same loop, so that noise of the machine meets both alike. Every call counts;
+each round gives one ratio, and their median is the figure. synchronous_commit is off: a disk would hide what the driver costs.
 
     python tests/bench/drivers.py [--rounds 7] [--seconds 1] [--case tpcb]
 
@@ -102,9 +101,8 @@ def run_round(work: Work, plain: Any, tagged: Any, seconds: float) -> tuple[list
 
 
 def rate(times: list[float]) -> float:
-    """Return calls per second, without the slowest tenth."""
-    kept = sorted(times)[: -(len(times) // 10) or None]
-    return len(kept) / sum(kept)
+    """Return calls per second."""
+    return len(times) / sum(times)
 
 
 def request() -> session.Binding:
