@@ -232,31 +232,29 @@ class Session:
             Refused: The target does not commit a unit whatever is left out of it.
             Unreachable: Local transactions are in the way for too long.
         """
+        immediate = False
         for _ in range(AGAIN_MAX):
             try:
-                self._transaction(group)
+                self._transaction(group, immediate=immediate)
                 return
             except AGAIN as exc:
                 log.info("a local transaction is in the way (%s): trying again", one_line(exc))
                 self._follower.stop.wait(AGAIN_PAUSE_S)
-            except REJECTED:
-                break
-        else:
-            raise Unreachable("local transactions of the fork's database are in the way of upstream's for too long")
-        if len(group) > 1:
-            for unit in group:
-                self._apply([unit])
-            return
-        try:
-            # A deferred constraint refuses at the end and does not say what: checked at once, each change answers for itself.
-            self._transaction(group, immediate=True)
-        except REJECTED as exc:
-            raise Refused(
-                f"the fork's database does not commit record {group[0].last.seq}: {one_line(exc)}",
-                hint="look at what its deferred triggers do",
-            ) from exc
+            except REJECTED as exc:
+                if len(group) > 1:
+                    for unit in group:
+                        self._apply([unit])
+                    return
+                if immediate:
+                    raise Refused(
+                        f"the fork's database does not commit record {group[0].last.seq}: {one_line(exc)}",
+                        hint="look at what its deferred triggers do",
+                    ) from exc
+                # A deferred constraint refuses at the end and does not say what: now each change answers for itself.
+                immediate = True
+        raise Unreachable("local transactions of the fork's database are in the way of upstream's for too long")
 
-    def _transaction(self, group: list[Unit], *, immediate: bool = False) -> None:
+    def _transaction(self, group: list[Unit], *, immediate: bool) -> None:
         last = group[-1].last
         epoch = last.header["epoch"]
         growth = self._growth(group[0])
@@ -273,7 +271,6 @@ class Session:
                     growth.make(self._target)
                 self._applier.apply(group)
                 self._remember(group)
-                self._target.execute(_IMMEDIATE)
                 failpoint("before_target_commit")
         except BaseException:
             self._forget()
@@ -297,6 +294,7 @@ class Session:
 
     def _forget(self) -> None:
         """A transaction was rolled back, and with it what was learned in it."""
+        self._applier.close()
         if not self._target.connection.broken:
             self._conflicts.recount()
             self._entities.update(state.entities(self._target))

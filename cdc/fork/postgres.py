@@ -20,10 +20,7 @@ LOCK_TIMEOUT_MS: Final = 15_000
 _PLANNING = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 """Every statement of the fork finds rows by key. A plan made while a table was small must not scan it when it is large."""
 
-_SETTINGS = (
-    f"{SESSION_SETTINGS} {_PLANNING} -c row_security=off -c statement_timeout={STATEMENT_TIMEOUT_MS}"
-    f" -c lock_timeout={LOCK_TIMEOUT_MS} -c jit=off"
-)
+_SETTINGS = f"{SESSION_SETTINGS} {_PLANNING} -c row_security=off -c statement_timeout={STATEMENT_TIMEOUT_MS} -c jit=off"
 
 # The advisory lock of the one process that applies to a database: "commitlo" as a number.
 _LOCK: Final = 0x636F6D6D69746C6F
@@ -65,7 +62,7 @@ class Target:
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="commitlog fork",
                 client_encoding="UTF8",
-                options=_SETTINGS,
+                options=f"{_SETTINGS} -c lock_timeout={LOCK_TIMEOUT_MS}",
                 keepalives_idle=30,
                 prepare_threshold=2,
             )

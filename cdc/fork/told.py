@@ -31,9 +31,12 @@ class Told:
     def __init__(self, reader: Reader, entity: str, key: tuple[str, ...]) -> None:
         self._reader, self._entity, self._key = reader, entity, key
         self._name = orjson.dumps(entity)
-        self._done: Place = (-1, 0)
         self._after: Head = EMPTY
-        self._snapshot, self._snapshot_seq = "", -1
+        self._open: Unit | None = None
+        self._changes: Iterator[tuple[Place, Change]] = iter(())
+        self._next: tuple[Place, Change] | None = None
+        self._snapshot: object = None
+        self._snapshot_seq = -1
         # An empty name is a temporary file that SQLite removes when the connection ends.
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.execute("PRAGMA journal_mode = OFF")
@@ -47,7 +50,7 @@ class Told:
         self._rows.close()
 
     def advance(self, unit: Unit, place: Place) -> None:
-        """Go on to just before a change.
+        """Go on to just before a change; there is no way back.
 
         Args:
             unit: The unit of the change.
@@ -56,17 +59,18 @@ class Told:
         Raises:
             CommitLogError: As `Reader.records` and `Units.take`.
         """
-        units = Units(self._after)
-        for record in self._reader.records(self._after.seq + 1, until=unit.first_seq - 1, after=self._start):
-            whole = units.take(record)
-            if whole is not None:
-                self._fold(whole)
-                self._after = record.head
-        for at, change in unit.changes(self._reader):
-            if at >= place:
-                return
-            if at > self._done:
-                self._take(change, at)
+        if self._open is None or self._open.first_seq != unit.first_seq:
+            self._finish()
+            start = self._after if self._after.seq >= 0 else None
+            units = Units(self._after)
+            for record in self._reader.records(self._after.seq + 1, until=unit.first_seq - 1, after=start):
+                whole = units.take(record)
+                if whole is not None:
+                    self._begin(whole)
+                    self._finish()
+            self._begin(unit)
+        while self._next is not None and self._next[0] < place:
+            self._take_next()
 
     def get(self, key: Fields) -> Fields | None:
         """A row as upstream told it last, or None."""
@@ -98,31 +102,37 @@ class Told:
                 return
             last = page[-1][0]
 
-    @property
-    def _start(self) -> Head | None:
-        return self._after if self._after.seq >= 0 else None
+    def _begin(self, unit: Unit) -> None:
+        """Take a unit in hand; one that does not name the entity changes nothing."""
+        self._open = unit
+        snapshot = unit.kind == "snapshot" and unit.meta.get("entity") == self._entity
+        if snapshot and unit.meta.get("snapshot") != self._snapshot:
+            self._snapshot, self._snapshot_seq = unit.meta.get("snapshot"), unit.first_seq
+        if snapshot or (unit.kind == "commit" and (unit.items is None or self._name in unit.last.body_bytes)):
+            self._changes = unit.changes(self._reader)
+            self._next = next(self._changes, None)
 
-    def _fold(self, unit: Unit) -> None:
-        if unit.kind == "commit" and (unit.items is None or self._name in unit.last.body_bytes):
-            for at, change in unit.changes(self._reader):
-                if at > self._done:
-                    self._take(change, at)
-        elif unit.kind == "snapshot" and unit.meta.get("entity") == self._entity:
-            self._fold_snapshot(unit)
+    def _finish(self) -> None:
+        """Take what is left of the unit in hand."""
+        unit, self._open = self._open, None
+        if unit is None:
+            return
+        while self._next is not None:
+            self._take_next()
+        self._after = unit.last.head
+        if unit.kind == "snapshot" and unit.meta.get("entity") == self._entity:
+            for key in self.omitted(unit):
+                self._rows.execute("UPDATE row SET seq = ? WHERE key = ?", (unit.last.seq, key))
+            if unit.meta.get("last") is True:
+                self._rows.execute("DELETE FROM row WHERE seq < ?", (self._snapshot_seq,))
 
-    def _fold_snapshot(self, unit: Unit) -> None:
-        snapshot = str(unit.meta.get("snapshot"))
-        if snapshot != self._snapshot:
-            self._snapshot, self._snapshot_seq = snapshot, unit.first_seq
-        for at, change in unit.changes(self._reader):
-            self._take(change, at)
-        for key in self.omitted(unit):
-            self._rows.execute("UPDATE row SET seq = ? WHERE key = ?", (unit.last.seq, key))
-        if unit.meta.get("last") is True:
-            self._rows.execute("DELETE FROM row WHERE seq < ?", (self._snapshot_seq,))
+    def _take_next(self) -> None:
+        assert self._next is not None
+        at, change = self._next
+        self._take(change, at)
+        self._next = next(self._changes, None)
 
     def _take(self, change: Change, at: Place) -> None:
-        self._done = at
         try:
             if change["op"] == "truncate":
                 if self._entity in change["entities"]:

@@ -205,6 +205,16 @@ def test_a_rekey_takes_a_rows_conflicts_along(log: MadeLog, orders: Fork) -> Non
     assert orders.conflict()["key"] == {"id": 7}
 
 
+def test_a_rekey_of_a_row_changed_here_moves_it_and_the_conflict_has_the_new_key(log: MadeLog, orders: Fork) -> None:
+    orders.sql('UPDATE public."order" SET status = %s WHERE id = 1', "archived")
+    log.commit(log.rekey("Order", 1, 7, {"status": "new", "note": None}, {"status": "paid", "note": "n"}))
+
+    orders.sync()
+
+    assert orders.sql(ROWS)[1] == (7, "archived", "n")
+    assert (orders.conflict()["key"], orders.conflict()["field"]) == ({"id": 7}, "status")
+
+
 @pytest.mark.parametrize(
     ("constraint", "kind"),
     [
@@ -291,6 +301,26 @@ def test_a_truncate_deletes_what_upstream_had_and_keeps_what_was_made_or_changed
     assert orders.conflict()["kind"] == "delete/update"
 
 
+def test_two_truncates_in_a_commit_each_delete_what_was_there_by_then(log: MadeLog, orders: Fork) -> None:
+    log.commit(
+        log.delete("Order", {"id": 1, "status": "new", "note": None}),
+        log.rekey("Order", 2, 1),
+        log.truncate("Other", "Order"),
+        log.insert("Order", {"id": 2, "status": "a", "note": None}),
+        log.insert("Order", {"id": 3, "status": "b", "note": None}),
+        log.delete("Order", {"id": 3, "status": "b", "note": None}),
+        log.rekey("Order", 2, 3),
+        log.truncate("Order"),
+        log.insert("Order", {"id": 4, "status": "c", "note": None}),
+    )
+    log.commit(log.truncate("Order"), log.insert("Order", {"id": 5, "status": "d", "note": None}))
+
+    orders.sync()
+
+    assert orders.sql(ROWS) == [(5, "d", None)]
+    assert orders.conflicts() == []
+
+
 def test_an_update_without_its_old_row_sets_the_whole_row(log: MadeLog, orders: Fork) -> None:
     orders.sql('UPDATE public."order" SET note = %s WHERE id = 1', "mine")
     log.commit(log.overwrite("Order", {"id": 1, "status": "paid", "note": "theirs"}))
@@ -307,6 +337,18 @@ def test_fields_that_were_not_sent_are_left_alone(log: MadeLog, orders: Fork) ->
     orders.sync()
 
     assert orders.sql(ROWS)[1] == (2, "paid", "hi")
+
+
+def test_updates_without_old_rows_keep_their_order_whatever_fields_they_name(log: MadeLog, orders: Fork) -> None:
+    log.commit(
+        log.overwrite("Order", {"id": 2, "status": "x", "note": "x"}),
+        log.overwrite("Order", {"id": 1, "status": "first"}),
+        log.overwrite("Order", {"id": 1, "status": "second", "note": "z"}),
+    )
+
+    orders.sync()
+
+    assert orders.sql(ROWS) == [(1, "second", "z"), (2, "x", "x")]
 
 
 def test_while_a_snapshot_is_not_complete_changes_of_unknown_rows_are_passed_over(log: MadeLog, fork: Fork) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commitlog.cdc.fork import follow
+from commitlog.cdc.fork import follow, postgres
 from commitlog.cdc.fork.follow import Follower
 from commitlog.cdc.fork.growth import drop
 from commitlog.cdc.fork.postgres import Target
@@ -242,25 +242,34 @@ def test_a_process_that_was_taken_over_writes_nothing_more(log: MadeLog, fork: F
     assert fork.sql(ROWS) == []
 
 
-def test_a_local_transaction_in_the_way_is_waited_for(
+def test_a_local_transaction_in_the_way_is_waited_for_and_the_whole_transaction_tried_again(
     log: MadeLog, fork: Fork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("commitlog.cdc.fork.postgres.LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_MS", 100)
     log.commit(log.insert("Order", order(1)))
     fork.sync()
-    log.commit(log.update("Order", 1, {"v": "a"}, {"v": "b"}))
+    log.commit(
+        log.truncate("Order"),
+        log.insert("Order", order(2)),
+        log.truncate("Order"),
+        log.insert("Order", order(3)),
+    )
     with psycopg.connect(fork.url) as local:
-        local.execute("UPDATE public.\"order\" SET v = 'a'")
+        local.execute('INSERT INTO public."order" VALUES (3)')
         thread = threading.Thread(target=fork.sync)
         thread.start()
+        tried_again = "SELECT count(*) FROM pg_stat_database WHERE datname = current_database() AND xact_rollback > %s"
         with psycopg.connect(fork.url, autocommit=True) as other:
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'commitlog fork' AND wait_event_type = 'Lock'"
-            while other.execute(waiting).fetchone() == (0,):
+            before = other.execute(
+                "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+            ).fetchone()
+            while other.execute(tried_again, before).fetchone() == (0,):
                 assert thread.is_alive()
-        local.commit()
+        local.rollback()
     thread.join(30)
 
-    assert fork.sql(ROWS) == [(1, "b")]
+    assert fork.sql(ROWS) == [(3, "a")]
+    assert fork.conflicts() == []
 
 
 Step = tuple[str, int, int]
@@ -324,3 +333,65 @@ def _play(log: MadeLog, fork: Fork, steps: list[Step]) -> dict[int, str]:
         elif what == "sync":
             fork.sync()
     return rows
+
+
+_BOTH_SIDES = st.lists(
+    st.tuples(st.sampled_from(["insert", "update", "delete"]), st.integers(1, 3), st.booleans()), max_size=30
+)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=_BOTH_SIDES)
+def test_whatever_both_sides_do_every_difference_is_ours_alone_or_a_conflict(
+    steps: list[tuple[str, int, bool]], tmp_path_factory: pytest.TempPathFactory, database: str
+) -> None:
+    log = MadeLog(tmp_path_factory.mktemp("log"))
+    fork = Fork(log, database)
+    log.shape("Order", ID, column("v"))
+    log.snapshot("Order")
+    fork.sync()
+    theirs: dict[int, str] = {}
+    touched_here: set[int] = set()
+    disputed: set[int] = set()
+    for number, (what, key, here) in enumerate(steps):
+        if here:
+            _do_here(fork, what, key, f"local {number}")
+            touched_here.add(key)
+            disputed.discard(key)
+        elif _do_upstream(log, theirs, what, key, f"v{number}"):
+            fork.sync()
+            disputed |= {key} & touched_here
+
+    ours = dict(fork.sql(ROWS))
+    open_keys = {conflict["key"]["id"] for conflict in fork.conflicts()}
+    differing = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    assert differing <= touched_here
+    assert differing & disputed <= open_keys
+    assert open_keys <= touched_here
+    with Target(database) as target:
+        drop(target)
+    log.close()
+
+
+def _do_here(fork: Fork, what: str, key: int, value: str) -> None:
+    if what == "insert":
+        fork.sql('INSERT INTO public."order" VALUES (%s, %s) ON CONFLICT DO NOTHING', key, value)
+    elif what == "update":
+        fork.sql('UPDATE public."order" SET v = %s WHERE id = %s', value, key)
+    else:
+        fork.sql('DELETE FROM public."order" WHERE id = %s', key)
+
+
+def _do_upstream(log: MadeLog, rows: dict[int, str], what: str, key: int, value: str) -> bool:
+    """Commit one change, if it can be one."""
+    if (what == "insert") == (key in rows):
+        return False
+    if what == "insert":
+        rows[key] = value
+        log.commit(log.insert("Order", order(key, value)))
+    elif what == "update":
+        log.commit(log.update("Order", key, {"v": rows[key]}, {"v": value}))
+        rows[key] = value
+    else:
+        log.commit(log.delete("Order", order(key, rows.pop(key))))
+    return True

@@ -255,6 +255,24 @@ def test_a_column_that_a_later_build_publishes_is_added_and_was_never_told_of_ol
     assert fork.conflicts() == []
 
 
+def test_another_snapshot_tells_what_a_column_added_later_held_and_keeps_what_was_changed_here(
+    log: MadeLog, fork: Fork
+) -> None:
+    log.shape("Order", ID, column("status"))
+    log.snapshot("Order", *[{"id": n, "status": "new"} for n in (1, 2, 3)])
+    fork.sync()
+    fork.sql("UPDATE public.\"order\" SET status = 'mine' WHERE id = 2")
+    fork.sql('DELETE FROM public."order" WHERE id = 3')
+    log.shape("Order", ID, column("status"), column("channel"))
+    log.snapshot("Order", *[{"id": n, "status": "new", "channel": "web"} for n in (1, 2, 3)])
+
+    fork.sync()
+
+    rows = fork.sql('SELECT id, status, channel FROM public."order" ORDER BY 1')
+    assert rows == [(1, "new", "web"), (2, "mine", "web")]
+    assert (fork.conflict()["kind"], fork.conflict()["key"]) == ("update/delete", {"id": 3})
+
+
 def test_an_entity_that_the_log_tells_of_later_gets_its_table_then(log: MadeLog, fork: Fork) -> None:
     fork.sync()
     log.shape("Order", ID, column("mood", "enum", "public.mood", labels=("sad",)))
@@ -403,6 +421,24 @@ def test_an_empty_table_that_fits_is_taken_and_given_back(log: MadeLog, fork: Fo
         drop(target)
 
     assert fork.sql('SELECT count(*) FROM public."order"') == [(1,)]
+
+
+def test_an_enum_of_the_owners_is_used_where_it_has_every_label_and_refused_where_it_lacks_one(
+    log: MadeLog, fork: Fork
+) -> None:
+    fork.sql("CREATE TYPE public.mood AS ENUM ('ok', 'sad', 'own')")
+    log.shape("Order", ID, column("mood", "enum", "public.mood", labels=("sad", "ok")))
+    log.snapshot("Order", {"id": 1, "mood": "ok"})
+    fork.sync()
+    assert fork.sql('SELECT mood::text FROM public."order"') == [("ok",)]
+    log.shape("Order", ID, column("mood", "enum", "public.mood", labels=("sad", "ok", "new")))
+
+    with pytest.raises(Refused, match="without the label 'new'"):
+        fork.sync()
+
+    with Target(fork.url) as target:
+        drop(target)
+    assert fork.sql("SELECT to_regtype('public.mood')::text") == [("mood",)]
 
 
 def test_drop_takes_away_what_the_fork_made_and_nothing_else(log: MadeLog, fork: Fork) -> None:
