@@ -88,6 +88,7 @@ class CommitView:
         by: Its provenance, as amended; None for untagged.
         meta: Item 1.
         counts: Entity to the number of changes.
+        withheld: Whether its body is withheld or redacted, so that nobody can say who made it.
     """
 
     commit: Commit
@@ -96,6 +97,7 @@ class CommitView:
     by: Mapping[str, Any] | None
     meta: Mapping[str, Any]
     counts: Mapping[str, Counts]
+    withheld: bool
 
 
 class LogView:
@@ -113,7 +115,9 @@ class LogView:
         """A commit with what its record says."""
         read = self.history.read(commit.seq)
         by = read.by if commit.amended_by is None else self.amend(commit.amended_by)
-        return CommitView(commit, read.hash, read.header, by, read.meta, self.index.counts(commit.seq))
+        counts = self.index.counts(commit.seq)
+        withheld = not read.items and by is None
+        return CommitView(commit, read.hash, read.header, by, read.meta, counts, withheld)
 
     def amend(self, seq: int) -> Mapping[str, Any] | None:
         """What an amend record says of who made its commit."""
@@ -140,7 +144,7 @@ def head_lines(view: CommitView, *, full: bool = False) -> list[Line]:
         view: The commit.
         full: With its whole hash.
     """
-    commit, by = view.commit, view.by
+    commit = view.commit
     seqs = str(commit.seq) if commit.last == commit.seq else f"{commit.seq}..{commit.last}"
     lines: list[Line] = [
         [
@@ -148,7 +152,10 @@ def head_lines(view: CommitView, *, full: bool = False) -> list[Line]:
             (f" {view.hash if full else view.hash[:HASH_CHARS]}", "dim yellow"),
         ]
     ]
-    lines += provenance_lines(by, commit.amended_by if commit.kind == "commit" else None, kind=commit.kind)
+    if view.withheld:
+        lines.append(labelled("User", [("withheld", "dim")]))
+    else:
+        lines += provenance_lines(view.by, commit.amended_by, kind=commit.kind)
     lines.append(labelled("Time", [(time_text(commit.time), "")]))
     return lines
 
@@ -187,7 +194,7 @@ def row_lines(view: CommitView, changes: list[Change], *, more: int, width: int)
 
 def one_line(view: CommitView, *, seq_chars: int, width: int) -> Line:
     """A commit on one line: seq, hash, time, who (`?` where only claimed), counts."""
-    name = who(view.by)
+    name = "withheld" if view.withheld else who(view.by)
     if view.by is not None and not view.by.get("user"):
         name = name[:8]
     if view.by is not None and view.by.get("assurance", 0) < 2:

@@ -23,7 +23,7 @@ FORMAT = 1
 """Goes up with every change of the tables or of what stands in them; an index of another format is made anew."""
 
 BATCH_RECORDS = 10_000
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 8 << 20
 """One transaction of a fill: under a second, so that several processes can take turns, and of bounded memory."""
 
 BUSY_MS = 60_000

@@ -15,6 +15,7 @@ import pytest
 from commitlog.cdc.cli import main
 from commitlog.cdc.log.chain import Extras
 from commitlog.cdc.log.embedded import Writer
+from commitlog.cdc.log.headfile import DurableHead
 from fixtures import fork_log
 from fixtures.fork_log import MadeLog, column
 
@@ -473,6 +474,21 @@ def test_a_damaged_record_ends_a_command_with_exit_3(run: Run, log: Story) -> No
         assert run.out == ""
         assert "record 5" in run.err
     run("show", "6")
+
+
+def test_a_commit_whose_body_is_withheld_is_nobodys_and_not_untagged(run: Run, log: Story) -> None:
+    segment = log.location.segments / f"{0:020}.jsonl"
+    lines = segment.read_bytes().splitlines(keepends=True)
+    head, tail = lines[10].split(b',"body":')
+    lines[10] = head + b',"body":null' + tail[tail.rindex(b',"recorded"') :]
+    segment.write_bytes(b"".join(lines))
+    end = sum(map(len, lines))
+    log.location.head.write_bytes(DurableHead(log.head, segment.name, end).encode())
+
+    assert run("log", "-n", "1").splitlines()[1] == "User:     withheld"
+    assert "withheld" in run("log", "-n", "1", "--oneline")
+    assert "    the body is withheld or redacted\n" in run("show", "10")
+    assert [document["items"] for document in run.documents("show", "10")] == [None]
 
 
 class Following:
