@@ -72,7 +72,7 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
     Exit code 1: done, and conflicts are open.
     """
     configure_logging("text")
-    output, reader = Output(), Reader(Location.parse(log))
+    output, reader = Output(), _reader(log)
     _check_url(url)
     entities = _entities(only)
     with Target(url) as target:
@@ -97,7 +97,7 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
 @_only_option
 def plan(log: str, url: str, only: str) -> None:
     """Show what a fork of LOG would make, and write nothing."""
-    output, reader = Output(), Reader(Location.parse(log))
+    output, reader = Output(), _reader(log)
     _check_url(url)
     with Target(url) as target:
         if is_fork_of(target, reader, _entities(only)):
@@ -171,7 +171,7 @@ class _Progress:
         self._last = progress
         caught_up = progress.seq == progress.head_seq
         due = time.monotonic() - self._printed > PROGRESS_S
-        if (caught_up and not self._caught_up) or (not caught_up and due):
+        if progress.seq >= 0 and ((caught_up and not self._caught_up) or (not caught_up and due)):
             self._output.line(
                 f"at record {progress.seq} of {progress.head_seq}, {progress.changes} changes"
                 + (": following" if caught_up else "")
@@ -208,6 +208,12 @@ def _print_comparison(output: Output, compared: Sequence[equality.Comparison]) -
             if found.count:
                 keys = ", ".join("/".join(key) for key in found.keys)
                 output.line(f"  {name}: {found.count}: {keys}{', …' if found.count > len(found.keys) else ''}")
+
+
+def _reader(log: str) -> Reader:
+    """The log by its absolute place: the fork remembers it, and is asked from other folders."""
+    location = Location.parse(log)
+    return Reader(Location(location.folder.absolute(), location.name))
 
 
 def _check_url(url: str) -> None:

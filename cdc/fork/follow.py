@@ -238,6 +238,8 @@ class Session:
                 self._transaction(group, immediate=immediate)
                 return
             except AGAIN as exc:
+                if self._follower.stop.is_set():
+                    raise Stopped from exc
                 log.info("a local transaction is in the way (%s): trying again", one_line(exc))
                 self._follower.stop.wait(AGAIN_PAUSE_S)
             except REJECTED as exc:

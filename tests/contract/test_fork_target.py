@@ -10,7 +10,7 @@ from psycopg import sql
 from commitlog.cdc.fork.growth import drop
 from commitlog.cdc.fork.plan import is_fork_of, make_plan
 from commitlog.cdc.fork.postgres import Target
-from commitlog.schemas.errors import Refused, UsageError
+from commitlog.schemas.errors import Locked, Refused, UsageError
 from fixtures.fork_log import Fork, MadeLog, column
 
 ID = column("id", "int32", nullable=False)
@@ -484,6 +484,17 @@ def test_drop_is_refused_while_something_of_the_owners_depends_on_it(log: MadeLo
 
     with Target(fork.url) as target, pytest.raises(Refused, match="depend"):
         drop(target)
+
+    assert fork.position == log.head.seq
+
+
+def test_drop_is_refused_while_a_process_works_on_the_fork(log: MadeLog, fork: Fork) -> None:
+    fork.sync()
+    with Target(fork.url) as working:
+        working.lock()
+
+        with Target(fork.url) as target, pytest.raises(Locked):
+            drop(target)
 
     assert fork.position == log.head.seq
 
