@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import orjson
 
-from ...schemas.record import EMPTY, FORMAT, Head
+from ...schemas.errors import Refused
+from ...schemas.record import EMPTY, FORMAT, LINE_BYTES_MAX, Head
 from ...schemas.tree import SALT_BYTES, tree_root
 
 _SALT_POOL_RECORDS = 128
@@ -24,7 +25,7 @@ class Clock:
     """Microseconds since 1970 UTC to `2026-11-22T10:11:12.345678Z`, remembering the second it wrote last."""
 
     def __init__(self) -> None:
-        self._second = -1
+        self._second: int | None = None
         self._text = ""
 
     def text(self, time_us: int) -> str:
@@ -109,6 +110,9 @@ class ChainWriter:
             position: The source's position with this record; the present one where it does not move.
             items: The body's items, `by` and `meta` first.
             extras: The optional keys of the header.
+
+        Raises:
+            Refused: The line is above the format's limit, as every method may find.
         """
         return self._line("commit", id_, self._times.text(time_us), position, items, extras)
 
@@ -142,14 +146,20 @@ class ChainWriter:
             f'{self._engine}{position}","after":"{self.position}"}},{tail}"tree":{{"count":{len(items)},'
             f'"bytes":{sum(map(len, items))},"root":"{tree_root(salt, items)}"}}}}'
         ).encode()
-        self.head = Head(seq, sha256(header).hexdigest())
-        self.position = position
-        return b'{"header":%b,"body":{"salt":"%b","items":[%b]},"recorded":"%b"}\n' % (
+        line = b'{"header":%b,"body":{"salt":"%b","items":[%b]},"recorded":"%b"}\n' % (
             header,
             _b64(salt),
             b",".join(items),
             self._recorded,
         )
+        if len(line) > LINE_BYTES_MAX:
+            raise Refused(
+                f"the {kind} record {id_} has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
+                hint="leave the field that holds such large values out of the app schema",
+            )
+        self.head = Head(seq, sha256(header).hexdigest())
+        self.position = position
+        return line
 
     def _salt(self) -> bytes:
         """32 bytes from the system's generator, drawn many at a time because each draw is a system call."""
