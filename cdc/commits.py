@@ -82,7 +82,7 @@ class Committer:
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
         self._id_prefix = f"pg:{state.genesis['system']}:{state.genesis['timeline']}:"
         self._projected: dict[str, AppSchema] = {}
-        self._joined: dict[bytes, Provenance] = {}
+        self._joined: dict[tuple[bytes, int], Provenance] = {}
         self._plans: dict[str, dict[Relation, Projection | None]] = {}
 
     def commit(self, transaction: Transaction) -> None:
@@ -185,20 +185,23 @@ class Committer:
         self._joined.clear()
 
     def _provenance(self, transaction: Transaction) -> Provenance:
-        """Who made it. A request's transactions carry the same tag, so what it means is remembered until `refresh`."""
+        """Who made it. A request's transactions carry the same tag, so what it means is remembered until `refresh`.
+
+        Per second of their commits: a session record counts for a time only, however fast a backlog is read.
+        """
         tags = transaction.tags
         if not tags:
             self.counts.untagged += 1
             return UNTAGGED
-        tag = tags[-1]
-        provenance = self._joined.get(tag)
+        tag, time_us = tags[-1], transaction.time_us + PG_EPOCH_OFFSET_US
+        remembered = tag, time_us // 1_000_000
+        provenance = self._joined.get(remembered)
         if provenance is None:
-            time_us = transaction.time_us + PG_EPOCH_OFFSET_US
             provenance = join(
                 tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup, pseudonyms=self.pseudonyms
             )
             if len(self._joined) < JOINED_MAX:
-                self._joined[tag] = provenance
+                self._joined[remembered] = provenance
         return provenance
 
     def _resolve(self, transaction: Transaction, schema: AppSchema) -> dict[Relation, Projection | None] | None:
