@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from commitlog.cdc.cli.main import main
-from fixtures.requests import tag, write
+from fixtures.requests import free_port, tag, write
 from fixtures.worker import Run, Source
 
 BUILD = "sha256:b2"
@@ -28,8 +27,7 @@ def shop(source: Source) -> Source:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
