@@ -19,7 +19,7 @@ from ..transforms.registry import Registry
 from .config import Config
 from .failpoint import failpoint
 from .keys import pseudonyms_of
-from .log.chain import ChainWriter, Extras
+from .log.chain import ChainWriter, Clock, Extras
 from .log.state import LogState
 from .tail.catalog import Catalog
 from .tail.pgoutput import Relation, Transaction, parse_change, parse_truncate, read_insert
@@ -175,10 +175,34 @@ class Committer:
         else:
             failpoint("between_parts")
 
+    def publishes(self, transaction: Transaction) -> bool:
+        """Whether `commit` would append a commit of it; appends nothing.
+
+        Raises:
+            DecodeError: A change cannot be read.
+        """
+        provenance = self._provenance(transaction)
+        resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
+        if resolved is None:
+            return False
+        schema = self.recorded(resolved[0])
+        plans = {relation: self._plan(relation, schema) for relation in transaction.relations()}
+        for relation, data in transaction.changes:
+            if isinstance(relation, tuple):
+                if any(plans[r] for r in relation):
+                    return True
+            elif (plan := plans[relation]) is not None and plan.item(parse_change(data), 0) is not None:
+                return True
+        return False
+
     @property
     def last(self) -> dict[str, Any]:
-        """The last whole commit's position and xid, as LogState keeps them; empty before the first."""
-        return {"position": format_lsn(self._last.end), "xid": self._last.xid} if self._last else {}
+        """The last whole commit's position, xid and time, as LogState keeps them; empty before the first."""
+        last = self._last
+        if last is None:
+            return {}
+        time = Clock().text(last.time_us + PG_EPOCH_OFFSET_US)
+        return {"position": format_lsn(last.end), "xid": last.xid, "time": time}
 
     def refresh(self) -> None:
         """Look sessions up again from here on: called a few times a second, when session records may have come."""

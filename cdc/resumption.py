@@ -12,7 +12,7 @@ from ..schemas.errors import HistoryLost, Refused
 from ..schemas.position import format_lsn, parse_lsn
 from . import provisioning
 from .config import Config
-from .log.chain import ChainWriter
+from .log.chain import ChainWriter, Extras
 from .log.embedded import Writer
 from .log.reader import Reader
 from .log.state import LogState, state_of
@@ -42,12 +42,11 @@ def resume(config: Config, *, accept_gap: bool) -> Iterator[str]:
                 raise Refused(f"log {location} has not begun", hint="commitlog run")
             lost = _lost(config, catalog, state)
             if lost is None and not accept_gap:
-                yield "nothing is lost: commitlog run goes on by itself"
+                yield "nothing lost is seen from here: commitlog run goes on by itself, or says what is lost"
                 return
-            if not accept_gap:
-                raise lost or HistoryLost("")
-            reason = str(lost) if lost else "an operator asked for it"
-            yield from _go_on(config, catalog, state, writer, reason)
+            if lost is not None and not accept_gap:
+                raise lost
+            yield from _go_on(config, catalog, state, writer, lost)
     finally:
         catalog.close()
 
@@ -62,7 +61,9 @@ def _lost(config: Config, catalog: Catalog, state: LogState) -> HistoryLost | No
     return None
 
 
-def _go_on(config: Config, catalog: Catalog, state: LogState, writer: Writer, reason: str) -> Iterator[str]:
+def _go_on(
+    config: Config, catalog: Catalog, state: LogState, writer: Writer, lost: HistoryLost | None
+) -> Iterator[str]:
     identity = catalog.identity()
     slot = catalog.slot(config.source.slot)
     if slot is not None and slot.wal_status == "lost":
@@ -75,12 +76,17 @@ def _go_on(config: Config, catalog: Catalog, state: LogState, writer: Writer, re
     slot = catalog.slot(config.source.slot)
     if slot is None:
         raise Refused(f"slot {config.source.slot!r} could not be made", hint="commitlog doctor")
-    resumed_at = _resumed_at(state, identity, slot)
+    resumed_at = _resumed_at(state, identity, slot) if lost else format_lsn(slot.confirmed)
+    if writer.unfinished:
+        chain = ChainWriter(
+            state.log, epoch=state.epoch, engine="postgresql", head=writer.head, position=state.position
+        )
+        writer.append(chain.record("void", extras=Extras(void=writer.unfinished)), chain.head)
     chain = ChainWriter(
         state.log, epoch=state.epoch + 1, engine="postgresql", head=writer.head, position=state.position
     )
     item = {
-        "reason": reason,
+        "reason": str(lost) if lost else "an operator asked for it",
         "lost_after": state.position,
         "resumed_at": resumed_at,
         "system": identity.system,
@@ -95,7 +101,8 @@ def _go_on(config: Config, catalog: Catalog, state: LogState, writer: Writer, re
 
 
 def _resumed_at(state: LogState, identity: Identity, slot: Slot) -> str:
-    """Where the log goes on: where the slot stands, or further where the same history was already read."""
+    """Where the log goes on: where the slot stands, or further where the same history was already read. Where nothing says that
+    it is the same, everything that the slot has is read."""
     same = (identity.system, identity.timeline) == (state.genesis["system"], state.genesis["timeline"])
     if same and parse_lsn(state.position) <= identity.wal_end:
         return format_lsn(max(slot.confirmed, parse_lsn(state.position)))

@@ -4,10 +4,13 @@ Each way of losing history has its own message; none is passed over, because a g
 a log cannot mend.
 """
 
+from collections.abc import Callable
+
 from ..schemas.errors import HistoryLost, Refused
-from ..schemas.position import format_lsn, parse_lsn
+from ..schemas.position import PG_EPOCH_OFFSET_US, format_lsn, parse_lsn
 from ..transforms.registry import Registry
 from .config import SourceConfig
+from .log.chain import Clock
 from .log.state import LogState
 from .tail.catalog import Catalog, Identity, Slot
 from .tail.pgoutput import Transaction
@@ -120,44 +123,48 @@ def check_published(
 class RepeatCheck:
     """Compares what the server repeats after a reconnect with the end of the log.
 
-    A server restored from a copy has the same identity and may have grown past our position; but the transaction that ended
-    at our last commit's position is then another one, or is not there.
+    A server restored from a copy has the same identity and may have grown past our position; but then the transaction that ended
+    at our last commit's position is another one, or is not there, or others follow it that the log does not have.
 
     Args:
         state: The log's state at the start of the stream.
         confirmed: Where the slot stands: what ends after it is sent again.
+        publishes: Whether a transaction would make a commit.
     """
 
-    def __init__(self, state: LogState, confirmed: int) -> None:
+    def __init__(self, state: LogState, confirmed: int, publishes: Callable[[Transaction], bool]) -> None:
         commit = state.commit
-        end = parse_lsn(commit["position"]) if commit else 0
-        self._expected = end if end > confirmed else 0
-        self._xid = commit.get("xid")
-        self._end = end
+        self._end = parse_lsn(commit["position"]) if commit else 0
+        self._xid, self._time = commit.get("xid"), commit.get("time")
+        self._missing = self._end > confirmed
+        self._publishes = publishes
 
     def repeated(self, transaction: Transaction) -> None:
         """A transaction at or before our position came again.
 
         Raises:
-            HistoryLost: It ended where our last commit ends, and is another one.
+            HistoryLost: It ended where our last commit ends, and is another one; or it ended later, and the log lacks it.
         """
         if transaction.end == self._end:
-            if self._xid is not None and transaction.xid != self._xid:
+            time = Clock().text(transaction.time_us + PG_EPOCH_OFFSET_US)
+            if (self._xid, self._time) != (transaction.xid, time):
                 self._raise()
-            self._expected = 0
+            self._missing = False
+        elif 0 < self._end < transaction.end and self._publishes(transaction):
+            self._raise()
 
     def passed(self) -> None:
-        """The first transaction after our position came.
+        """The server has come to what is after our position.
 
         Raises:
-            HistoryLost: The server should have repeated our last commit before, and did not.
+            HistoryLost: It should have repeated our last commit before, and did not.
         """
-        if self._expected:
+        if self._missing:
             self._raise()
 
     def _raise(self) -> None:
         raise HistoryLost(
             f"the source's history is another one: the log's last commit at {format_lsn(self._end)} (transaction {self._xid}) is not"
-            " in it; the server was restored from a copy",
+            " in it, or is not its last; the server was restored from a copy",
             hint=ACCEPT_GAP,
         )

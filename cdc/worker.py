@@ -217,7 +217,7 @@ class Session:
         self._committer = Committer(
             self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._worker.counts
         )
-        self._repeat = RepeatCheck(state, slot.confirmed)
+        self._repeat = RepeatCheck(state, slot.confirmed, self._committer.publishes)
         parts = Parts(config, self._append, self._flush_now, self._chain, state, self._committer, catalog, stream)
         self._duties = Duties(parts, self._worker.registry)
         return stream, self._duties
@@ -365,6 +365,7 @@ class Session:
         self._covered_at = time.monotonic()
         end = self._readable_end(stream)
         if end > parse_lsn(self._chain.position):
+            self._repeat.passed()
             self._append(self._chain.record("coverage", position=format_lsn(end)), self._chain.head)
             self._position = end
 

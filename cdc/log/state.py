@@ -36,7 +36,7 @@ class LogState:
         epoch: The epoch in force.
         genesis: Item 2 of the genesis record, and of later source and gap records what they change of it.
         position: The source's position of the last record.
-        commit: Of the last whole commit: its position and xid; empty before the first.
+        commit: Of the last whole commit of this epoch: its position, xid and time; empty before the first.
         schemas: Hash of each app schema recorded to the seq of its first record.
         shapes: Hashes of the shapes recorded.
         snapshots: Entity to the progress of its snapshot in this epoch.
@@ -71,12 +71,13 @@ class LogState:
                     self._snapshot(record)
                 case "genesis" | "gap" | "source":
                     self._source(record)
+                    last_commit = last_commit if record.kind == "source" else None
                 case _:
                     pass
         if last_commit is not None:
-            items = last_commit.items()
+            items, header = last_commit.items(), last_commit.header
             xid = items[1].get("xid") if len(items) > 1 else None
-            self.commit = {"position": last_commit.header["source"]["position"], "xid": xid}
+            self.commit = {"position": header["source"]["position"], "xid": xid, "time": header["time"]}
 
     def _snapshot(self, record: Record) -> None:
         items = record.items()
@@ -111,7 +112,7 @@ class LogState:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             state = cls(**document)
-            state.head = Head(**document["head"])
+            state.head = Head(*document["head"])
             state.shapes = set(document["shapes"])
             state.snapshots = {entity: Progress(**progress) for entity, progress in document["snapshots"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
