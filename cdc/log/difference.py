@@ -157,9 +157,13 @@ class _Fold:
         self._rows[place] = net
 
     def _truncate(self, entity: str) -> None:
+        nets = [*self._replaced, *((name, net) for (name, _), net in self._rows.items())]
+        # A row that has come up is known by the key it began with, whatever key it has now.
+        known = {encode(net.was.values()) for name, net in nets if name == entity and net.existed}
         for key in self._index.rows(entity, before=self._before):
-            if (entity, encode(key.values())) not in self._rows:
-                self._rows[entity, encode(key.values())] = _Net(key, existed=True, was=key)
+            place = encode(key.values())
+            if place not in known:
+                self._rows[entity, place] = _Net(key, existed=True, was=key)
         for (name, _), net in self._rows.items():
             if name == entity:
                 net.gone, net.after = True, {}

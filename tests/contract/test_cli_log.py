@@ -549,6 +549,15 @@ def test_follow_of_a_row_shows_only_its_commits(log: Story) -> None:
         assert following.interrupt() == 130
 
 
+def test_follow_of_a_user_shows_what_is_found_to_be_theirs_and_no_more(log: Story) -> None:
+    with Following(log, "--user", "ann", "-n", "1") as following:
+        assert following.next()["seq"] == 5
+        log.amend(6, {**ANN, "user": "cleo"})
+        amend = log.amend(7, ANN)
+        assert following.next() == {"kind": "amend", "seq": amend, "amends": 7, "by": ANN}
+        assert following.interrupt() == 130
+
+
 def test_on_a_terminal_long_output_goes_through_the_pager(log: Story, tmp_path: Path) -> None:
     import pty
 

@@ -335,6 +335,15 @@ def test_a_truncate_removes_the_rows_that_were_there_and_no_others(log: MadeLog)
     assert (row.what, row.key) == ("removed", {"id": 1})
 
 
+def test_a_truncate_removes_a_row_once_whatever_key_it_had_got(log: MadeLog) -> None:
+    row = {"id": 1, "status": "s", "note": None}
+    start = log.commit(log.insert("Order", row))
+    end = log.commit(log.rekey("Order", 1, 2), log.truncate("Order"), log.insert("Order", {**row, "id": 3}))
+    with open_index(log) as index:
+        removed, added = difference(index, start, end)
+    assert (removed.what, removed.key, added.what, added.key) == ("removed", {"id": 1}, "added", {"id": 3})
+
+
 def test_a_row_that_is_as_it_was_is_no_difference(log: MadeLog) -> None:
     start = log.commit(log.insert("Order", {"id": 1, "status": "new", "note": None}))
     log.commit(log.update("Order", 1, {"status": "new"}, {"status": "paid"}))
