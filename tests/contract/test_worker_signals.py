@@ -60,9 +60,13 @@ def test_a_fast_shutdown_of_the_server_does_not_wait_for_an_idle_worker(
     # WAL that holds nothing for the log: the server wants it confirmed before it ends.
     source.execute("INSERT INTO hidden SELECT generate_series(1, 1000)")
 
+    covered = len(source.history().of_kind("coverage"))
+
     began = time.monotonic()
     own_server.stop("fast")
     assert time.monotonic() - began < END_S
+    # The server asked, and was answered: it did not end because the worker gave up.
+    assert len(source.history().of_kind("coverage")) > covered
 
     own_server.restart()
     source.execute("INSERT INTO orders VALUES (1, 'new', 1)")
