@@ -204,7 +204,33 @@ def test_a_transaction_that_spills_is_the_same_transaction(values: list[bytes], 
     assert described(spilled) == described(kept), "a spill is read as often as asked"
     assert {(r.oid, r.columns) for r in spilled.relations()} == {(r.oid, r.columns) for r in kept.relations()}
     assert spilled.tags == kept.tags == [TAG]
+    if isinstance(spilled.changes, Spill):
+        assert len(set(map(id, spilled.changes.relations))) == len(spilled.changes.relations), "each is kept once"
     spilled.close()
+
+
+def test_each_transaction_has_the_bound_to_itself() -> None:
+    assembler = Assembler(2 * len(ROWS[0]))
+    assembler.feed(relation())
+    for count, spills in ((2, False), (3, True), (2, False), (2, False)):
+        for data in (begin(), *ROWS[:1] * count):
+            assembler.feed(data)
+        transaction = assembler.feed(commit())
+        assert transaction is not None
+        assert isinstance(transaction.changes, Spill) == spills
+        assert len(changes_of(transaction)) == count
+        transaction.close()
+
+
+@pytest.mark.parametrize("data", [*ROWS, truncate([ITEM]), relation(), message(TAG)], ids=lambda data: chr(data[25]))
+def test_D1_a_message_longer_than_it_says_is_refused(data: bytes) -> None:
+    parse: Any = {0x52: parse_relation, 0x54: parse_truncate}.get(data[25], parse_change)
+    if data[25:26] == b"M":
+        assembler = Assembler(1 << 20)
+        assembler.feed(begin())
+        parse = assembler.feed
+    with pytest.raises(DecodeError, match="length"):
+        parse(data + b"\0")
 
 
 def test_what_is_in_hand_can_be_dropped() -> None:
