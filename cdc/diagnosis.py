@@ -137,7 +137,13 @@ def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Fi
 
 
 def _table(table: Table) -> Iterator[Finding]:
-    if table.identity == "f":
+    if table.virtual:
+        yield Finding(
+            "warning",
+            f"table {table.quoted} has a virtual generated column, so the server refuses to log whole old rows of it",
+            "make the column STORED, then commitlog setup",
+        )
+    elif table.identity == "f":
         yield Finding("ok", f"table {table.quoted} logs whole old rows")
     else:
         yield Finding(

@@ -158,7 +158,7 @@ class Duties:
         if default is None:
             return None
         snapshots = Snapshotter(
-            config.source.conninfo(),
+            config.source,
             schema=default,
             visibility=config.log.visibility,
             progress=self._p.state.snapshots,

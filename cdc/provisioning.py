@@ -11,7 +11,7 @@ from ..schemas.errors import Locked, Refused
 from ..transforms.registry import Registry
 from .config import SourceConfig
 from .source_check import mapped
-from .tail.catalog import Catalog, Table, one_line, sql_name
+from .tail.catalog import GENERATED_PUBLISHED_FROM, Catalog, Table, one_line, sql_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,36 @@ def setup_steps(catalog: Catalog, source: SourceConfig, registry: Registry) -> l
             hint="ALTER SYSTEM SET wal_level = logical, then restart the server",
         )
     tables = mapped_tables(catalog, registry)
-    return [*_identities(tables), *_publication(catalog, source, tables), *_slot(catalog, source)]
+    return [
+        *_generated(catalog, source),
+        *_identities(tables),
+        *_publication(catalog, source, tables),
+        *_slot(catalog, source),
+    ]
+
+
+def _generated(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
+    """Before any identity: a published table that logs whole old rows without its generated columns refuses UPDATE."""
+    able = catalog.connection.info.server_version >= GENERATED_PUBLISHED_FROM
+    if (
+        able
+        and catalog.published(source.publication) is not None
+        and not catalog.publishes_generated(source.publication)
+    ):
+        yield Step(
+            f"publication {source.publication}: send stored generated columns",
+            f"ALTER PUBLICATION {sql_name(source.publication)} SET (publish_generated_columns = stored)",
+        )
 
 
 def _identities(tables: list[Table]) -> Iterator[Step]:
     for table in tables:
-        if table.identity != "f":
+        if table.virtual and not table.key:
+            raise Refused(
+                f"{table.quoted} has a virtual generated column and no primary key: published, it would refuse UPDATE",
+                hint="give it a primary key, or take it out of the app schemas",
+            )
+        if table.identity != "f" and not table.virtual:
             yield Step(
                 f"{table.quoted}: log whole old rows, for blame, conflicts and merging",
                 f"ALTER TABLE {table.sql} REPLICA IDENTITY FULL",
@@ -71,9 +95,12 @@ def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) ->
     published = catalog.published(source.publication)
     if published is None:
         listed = ", ".join(table.sql for table in tables)
+        options = "publish_via_partition_root = true"
+        if catalog.connection.info.server_version >= GENERATED_PUBLISHED_FROM:
+            options += ", publish_generated_columns = stored"
         yield Step(
             f"publication {source.publication}: {len(tables)} tables",
-            f"CREATE PUBLICATION {name} FOR TABLE {listed} WITH (publish_via_partition_root = true)",
+            f"CREATE PUBLICATION {name} FOR TABLE {listed} WITH ({options})",
         )
         return
     for table in tables:

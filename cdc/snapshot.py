@@ -21,7 +21,7 @@ from ..schemas.position import parse_lsn
 from ..schemas.shape import Shape
 from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.project import Projection
-from .config import Limits
+from .config import Limits, SourceConfig
 from .log.state import Progress
 from .tail.catalog import Catalog, Table, one_line, sql_name
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
@@ -124,7 +124,7 @@ class Snapshotter:
     """Takes the snapshots that a log still lacks, one chunk at a time.
 
     Args:
-        url: The source.
+        source: The source.
         schema: Says which entities, and which of their fields.
         visibility: That of the log.
         progress: The log's own record of how far each entity has come; kept up to date here.
@@ -134,7 +134,7 @@ class Snapshotter:
 
     def __init__(
         self,
-        url: str,
+        source: SourceConfig,
         *,
         schema: AppSchema,
         visibility: str,
@@ -144,7 +144,8 @@ class Snapshotter:
     ) -> None:
         self.schema, self._visibility = schema, visibility
         self._progress, self._rows_max, self._bytes_max = progress, limits.snapshot_rows, limits.part_bytes
-        self._catalog = Catalog(url, patience_s=limits.silence_s)
+        self._publication = source.publication
+        self._catalog = Catalog(source.conninfo(), patience_s=limits.silence_s)
         self._recent = recent
         self._hurried_at = 0.0
         self.chunk: Chunk | None = None
@@ -235,7 +236,7 @@ class Snapshotter:
         try:
             connection.execute(_BEGIN.format(sql_name(*entity.table)).encode())
             table = self._catalog.table(*entity.table)
-            return None if table is None else self._chunk(entity, _streamed(table))
+            return None if table is None else self._chunk(entity, self._catalog.streamed(table, self._publication))
         finally:
             if not connection.closed:
                 connection.execute("ROLLBACK")
@@ -311,12 +312,6 @@ class Snapshotter:
 
 def _key(row: RawRow | None, places: list[int]) -> Key:
     return tuple(value for place in places if row is not None and isinstance(value := row[place], bytes))
-
-
-def _streamed(table: Table) -> Table:
-    """The table as the stream describes it: generated columns are computed, not sent."""
-    columns = tuple(c for c in table.columns if not c.generated)
-    return Table(table.namespace, table.name, table.identity, table.key, columns)
 
 
 def _ordered(name: str, canonical: str) -> str:

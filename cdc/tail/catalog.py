@@ -24,6 +24,9 @@ SESSION_SETTINGS = (
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 60_000
+GENERATED_PUBLISHED_FROM = 180_000
+"""From this server version on a publication can send stored generated columns, and must where old rows are logged whole."""
+
 END_TIMEOUT_MS = 5_000
 PATIENCE_S = 70.0
 """How long to wait for an answer: a little longer than the server lets a statement run."""
@@ -60,7 +63,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class CatalogColumn:
-    """A column as it is now."""
+    """A column as it is now. `virtual`: generated, and computed when it is read."""
 
     name: str
     type_oid: int
@@ -72,6 +75,7 @@ class CatalogColumn:
     identity: bool
     labels: tuple[str, ...]
     collation: str
+    virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,11 @@ class Table:
     identity: str
     key: tuple[str, ...]
     columns: tuple[CatalogColumn, ...]
+
+    @property
+    def virtual(self) -> bool:
+        """Whether it has a virtual generated column, beside which the server refuses to log whole old rows."""
+        return any(column.virtual for column in self.columns)
 
     @property
     def sql(self) -> str:
@@ -188,7 +197,7 @@ class Catalog:
         )
         columns = self._rows(
             "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
-            " a.attgenerated <> '', a.attidentity <> '' OR d.adbin::text ~ %s,"
+            " a.attgenerated::text, a.attidentity <> '' OR d.adbin::text ~ %s,"
             " coalesce(nullif(l.collname, 'default'), '')::text"
             " FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
             " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
@@ -208,9 +217,35 @@ class Catalog:
             canonical=canonical,
             nullable=not not_null,
             generated=bool(generated),
+            virtual=generated == "v",
             identity=bool(identity),
             labels=labels,
             collation=str(collation),
+        )
+
+    def streamed(self, table: Table, publication: str) -> Table:
+        """The table with those columns only that the publication's stream sends.
+
+        Before PostgreSQL 18 no generated column is sent; from then on the publication says.
+        """
+        sent = {column.name for column in table.columns if not column.generated}
+        if self.connection.info.server_version >= GENERATED_PUBLISHED_FROM:
+            row = self._row(
+                "SELECT attnames::text[] FROM pg_publication_tables"
+                " WHERE pubname = %s AND schemaname = %s AND tablename = %s",
+                (publication, table.namespace, table.name),
+            )
+            sent = set(row[0]) if row is not None else sent
+        columns = tuple(column for column in table.columns if column.name in sent)
+        return Table(table.namespace, table.name, table.identity, table.key, columns)
+
+    def publishes_generated(self, publication: str) -> bool:
+        """Whether a publication sends stored generated columns; false where the server cannot."""
+        if self.connection.info.server_version < GENERATED_PUBLISHED_FROM:
+            return False
+        return (
+            self._row("SELECT 1 FROM pg_publication WHERE pubname = %s AND pubgencols = 's'", (publication,))
+            is not None
         )
 
     def type(self, oid: int) -> tuple[str, tuple[str, ...]]:
