@@ -32,6 +32,9 @@ RECENT_TRANSACTIONS = 65_536
 """Transactions remembered as decoded since the last chunk: one that a snapshot does not see yet, for it waits for a standby,
 spoils it."""
 
+COLUMN_BYTES = 24
+"""What a field takes in a record besides its value, about: its name, quotes, a colon and a comma, and null."""
+
 OMITTED_MAX = 100_000
 """Keys that may come into a table while a chunk of it waits; above that it is read again, so that memory stays bounded."""
 
@@ -330,7 +333,8 @@ def _fitting(rows: list[RawRow], bytes_max: int) -> int:
 
 
 def _size(row: RawRow) -> int:
-    return sum(len(value) for value in row if isinstance(value, bytes))
+    """About how many bytes a row takes in a record."""
+    return COLUMN_BYTES * len(row) + sum(len(value) for value in row if isinstance(value, bytes))
 
 
 def _select(entity: Entity, table: Table, shape: Shape, start: list[object] | None) -> tuple[str, list[str | None]]:
