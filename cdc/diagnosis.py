@@ -166,7 +166,12 @@ def _publication(config: Config, catalog: Catalog, registry: Registry) -> Iterat
     missing = [table for table in sorted(mapped(registry) - published) if catalog.table(*table)]
     for namespace, table in missing:
         yield Finding("error", f"{namespace}.{table} is not in publication {name}", "commitlog setup")
-    if not missing:
+    left_out = catalog.left_out(name)
+    if left_out:
+        yield Finding(
+            "error", f"publication {name} leaves out {left_out}", "drop the publication, then commitlog setup"
+        )
+    if not missing and not left_out:
         yield Finding("ok", f"publication {name} has every mapped table")
 
 

@@ -48,7 +48,7 @@ _BEGIN = (
     # A table that is being altered is left for later. Row security must raise an error, not hide rows.
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = 50; SET LOCAL row_security = off;"
     # Locked before the snapshot is taken: to an older snapshot a table that is rewritten meanwhile looks empty.
-    " LOCK TABLE {} IN ACCESS SHARE MODE"
+    " LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT"
 )
 
 _WAL_PAGE_BYTES = 8192

@@ -91,7 +91,7 @@ def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot
 def check_published(
     catalog: Catalog, source: SourceConfig, registry: Registry, *, state: LogState, setup: str = "commitlog setup"
 ) -> None:
-    """Is every table that a schema maps, and that exists, in the publication?
+    """Is every table that a schema maps, and that exists, in the publication, with all that happens to it?
 
     Args:
         catalog: The source's catalogs.
@@ -102,13 +102,20 @@ def check_published(
 
     Raises:
         HistoryLost: One is not of which the log has records: its changes since are lost.
-        Refused: One is not that is new to the log, or there is no publication.
+        Refused: One is not that is new to the log, or there is no publication yet.
     """
     published = catalog.published(source.publication)
     if published is None:
         if state.snapshots:
             raise HistoryLost(f"publication {source.publication!r} is gone", hint=ACCEPT_GAP)
         raise Refused(f"the source has no publication {source.publication!r} yet", hint=setup)
+    left_out = catalog.left_out(source.publication)
+    if left_out:
+        message = f"publication {source.publication!r} leaves out {left_out}"
+        way = f"drop the publication, then {setup if not state.snapshots else ACCEPT_GAP}"
+        if state.snapshots:
+            raise HistoryLost(f"{message}: changes may be missing", hint=way)
+        raise Refused(message, hint=way)
     for table in sorted(mapped(registry) - published):
         found = catalog.table(*table)
         if found is None:

@@ -31,9 +31,29 @@ END_TIMEOUT_MS = 5_000
 PATIENCE_S = 70.0
 """How long to wait for an answer: a little longer than the server lets a statement run."""
 
-_SERIAL = r"^\{FUNCEXPR :funcid (1574 |(480|714) .*:funcid 1574 )"
+_SERIAL = r"^\{FUNCEXPR :funcid (1574 |(480|714) [^{]*\{FUNCEXPR :funcid 1574 )"
 """A default of `nextval(…)`, also cast to a smaller integer, as the catalogs keep it: to print it the server would lock the
 table, and so wait for whoever alters it. Source: pg_proc.dat, whose OIDs never change; 1574 is nextval."""
+
+
+_PUBLISHED = """
+WITH p AS (SELECT oid, puballtables, pubviaroot FROM pg_publication WHERE pubname = %s),
+t AS (SELECT oid, relnamespace, relname, relkind, relispartition FROM pg_class
+      WHERE relkind IN ('r', 'p') AND relpersistence = 'p' AND oid >= 16384),
+listed AS (SELECT prrelid AS oid FROM pg_publication_rel, p WHERE prpubid = p.oid
+           UNION SELECT t.oid FROM t, p WHERE puballtables {})
+SELECT n.nspname::text, t.relname::text FROM t JOIN pg_namespace n ON n.oid = t.relnamespace, p
+WHERE CASE WHEN pubviaroot
+    THEN t.oid IN (SELECT oid FROM listed) AND NOT EXISTS (
+        SELECT FROM pg_partition_ancestors(t.oid) a WHERE a.relid <> t.oid AND a.relid IN (SELECT oid FROM listed))
+    ELSE t.relkind = 'r' AND (t.oid IN (SELECT oid FROM listed) OR relispartition AND EXISTS (
+        SELECT FROM pg_partition_ancestors(t.oid) a WHERE a.relid IN (SELECT oid FROM listed)))
+    END
+"""
+"""What pg_publication_tables says; that view locks each table, and so waits for whoever alters one. A partition's changes come
+under the name of its highest published ancestor, or with publish_via_partition_root off under its own."""
+_SCHEMAS = " UNION SELECT t.oid FROM t JOIN pg_publication_namespace s ON s.pnnspid = t.relnamespace JOIN p ON s.pnpubid = p.oid"
+"""Whole schemas, since PostgreSQL 15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +181,33 @@ class Catalog:
         return Slot(name, row[0], row[1], row[2], parse_lsn(row[3]), parse_lsn(row[4]), row[5], row[6])
 
     def published(self, publication: str) -> set[tuple[str, str]] | None:
-        """The tables that a publication publishes, or None when there is no such publication."""
-        if self._row("SELECT 1 FROM pg_publication WHERE pubname = %s", (publication,)) is None:
-            return None
-        rows = self._rows(
-            "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s", (publication,)
+        """The tables under whose name a publication publishes changes, or None when there is no such publication."""
+        found = self._row(
+            "SELECT current_setting('server_version_num')::int >= 150000 FROM pg_publication WHERE pubname = %s",
+            (publication,),
         )
+        if found is None:
+            return None
+        rows = self._rows(_PUBLISHED.format(_SCHEMAS if found[0] else ""), (publication,))
         return {(row[0], row[1]) for row in rows}
+
+    def left_out(self, publication: str) -> str:
+        """What a publication does not publish of its tables: kinds of change, or the rows that a filter hides; empty for nothing."""
+        row = self._row(
+            "SELECT concat_ws(', ', CASE WHEN NOT pubinsert THEN 'inserts' END, CASE WHEN NOT pubupdate THEN 'updates' END,"
+            " CASE WHEN NOT pubdelete THEN 'deletes' END, CASE WHEN NOT pubtruncate THEN 'truncates' END),"
+            " current_setting('server_version_num')::int >= 150000 FROM pg_publication WHERE pubname = %s",
+            (publication,),
+        )
+        if row is None or row[0] or not row[1]:
+            return row[0] if row else ""
+        rows = self._rows(
+            "SELECT n.nspname::text, c.relname::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
+            " JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE p.pubname = %s AND r.prqual IS NOT NULL ORDER BY 1, 2",
+            (publication,),
+        )
+        return ", ".join(f"rows of {quoted((row[0], row[1]))}" for row in rows)
 
     def tables(self) -> list[Table]:
         """All ordinary and partitioned tables outside the system's schemas, by name."""
@@ -332,7 +372,8 @@ def connect(url: str, *, patience_s: float = PATIENCE_S) -> "psycopg.Connection[
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="commitlog",
-            options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
+            # Not even what is written here waits for a standby.
+            options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=local",
         )
     except psycopg.OperationalError as exc:
         raise Unreachable(
