@@ -1,13 +1,17 @@
 """Snapshots on a source that does not make it easy: locked tables, row security, a waiting standby, large rows, an idle server."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import psycopg
-import pytest
 
-from commitlog.cdc.config import with_password
+from commitlog.cdc.config import Limits, SourceConfig, with_password
 from commitlog.cdc.servers.local import PostgresServer
+from commitlog.cdc.snapshot import Snapshotter
+from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
 from fixtures.worker import Run, Source
 
@@ -37,19 +41,45 @@ def test_a_table_that_is_being_altered_is_left_for_later_and_holds_nothing_up(so
     finish(source, run)
 
 
-def test_a_table_that_is_rewritten_again_and_again_has_all_its_rows(source: Source) -> None:
-    open_shop(source)
-    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 300) n")
-    run = source.run(**CHUNK)
-    rewrites = 0
-    while not (run.running and source.snapshots_done()):
-        assert run.running, run.output
-        # Clustering makes a new file of the table, in which an older snapshot sees nothing.
-        source.execute("CLUSTER orders USING orders_pkey")
-        rewrites += 1
+class Overtaken(Snapshotter):
+    """A snapshotter behind whose back somebody tries to rewrite the table, after the snapshot was taken and before it is used."""
 
-    assert rewrites > 1
-    finish(source, run)
+    url = ""
+    rewritten = False
+
+    def _rows(self, *arguments: Any) -> Any:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SET lock_timeout = 100")
+            try:
+                # Makes a new file of the table, in which an older snapshot sees nothing.
+                connection.execute("CLUSTER orders USING orders_pkey")
+                self.rewritten = True
+            except psycopg.errors.LockNotAvailable:
+                pass
+        return super()._rows(*arguments)
+
+
+def test_a_table_is_not_rewritten_between_a_snapshot_and_its_use(source: Source) -> None:
+    open_shop(source)
+    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 30) n")
+    del source.entities["Mark"], source.entities["Note"]
+    taking = Overtaken(
+        SourceConfig(url=source.url, publication=source.name),
+        schema=parse(source.schema()),
+        visibility="own",
+        progress={},
+        recent=deque(),
+        limits=Limits(),
+    )
+    taking.url = source.url
+
+    try:
+        assert taking.take()
+        assert taking.chunk is not None
+        assert len(taking.chunk.rows) == 30
+        assert not taking.rewritten
+    finally:
+        taking.close()
 
 
 def test_rows_that_row_security_would_hide_are_an_error(source: Source, unique: str) -> None:
@@ -75,41 +105,57 @@ def test_rows_that_row_security_would_hide_are_an_error(source: Source, unique: 
         source.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-@pytest.fixture
-def waiting(own_server: PostgresServer) -> Iterator[PostgresServer]:
-    """A server whose commits can be made to wait for a standby that is not there."""
-    yield own_server
-    with psycopg.connect(own_server.url, autocommit=True) as connection:
+def wait_for_nobody(source: Source) -> None:
+    """From now on commits wait for a standby."""
+    source.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    with source.connect() as connection:
+        while connection.execute("SHOW synchronous_standby_names").fetchone() != ("nobody",):
+            continue
+
+
+def wait_no_more(source: Source) -> None:
+    with source.connect() as connection:
+        connection.execute("SET synchronous_commit = local")
         connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         connection.execute("SELECT pg_reload_conf()")
 
 
 def test_a_commit_that_waits_for_a_standby_is_in_the_log_and_not_undone_by_a_chunk(
-    waiting: PostgresServer, new_source: object
+    own_server: PostgresServer, new_source: Callable[[str], Source]
 ) -> None:
-    assert callable(new_source)
-    source: Source = new_source(waiting.url)
-    open_shop(source)
-    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 200) n")
+    source = open_shop(new_source(own_server.url))
+    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 100) n")
     run = source.run(**CHUNK)
     run.until(lambda: len(source.history().of_kind("snapshot")) > 2, "chunks")
-    source.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    wait_for_nobody(source)
 
     thread = threading.Thread(target=source.execute, args=("INSERT INTO orders VALUES (1000, 'waits', 0)",))
     thread.start()
     run.until(lambda: any(c.changes[0]["key"] == {"id": 1000} for c in source.history().commits), "the commit")
     assert not source.value("SELECT count(*) FROM orders WHERE id = 1000")
-    assert not source.snapshots_done()
-    chunks = len(source.history().of_kind("snapshot"))
-    with source.connect() as connection:
-        connection.execute("SET synchronous_commit = local")
-        connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        connection.execute("SELECT pg_reload_conf()")
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        assert not source.snapshots_done(), "a snapshot without the row that is in the log"
+    wait_no_more(source)
     thread.join(30)
     assert not thread.is_alive()
 
     finish(source, run)
-    assert len(source.history().of_kind("snapshot")) > chunks
+
+
+def test_a_snapshot_does_not_wait_for_a_standby(
+    own_server: PostgresServer, new_source: Callable[[str], Source]
+) -> None:
+    source = open_shop(new_source(own_server.url))
+    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 4000) n")
+    source.execute(*["UPDATE orders SET total = total + 1"] * 3)
+    wait_for_nobody(source)
+
+    run = source.run(limits__snapshot_rows=200)
+    run.until_snapshots(timeout_s=10.0)
+
+    wait_no_more(source)
+    finish(source, run)
 
 
 def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
