@@ -17,6 +17,7 @@ import apsw
 from ..schemas.errors import LogUnwritable, Refused, Unreachable
 from ..transforms.request_key import mask_request
 from .log.location import Location, make_folder
+from .log.wal_mode import use_wal
 
 FILE_NAME = "sessions.sqlite"
 
@@ -122,7 +123,8 @@ class Store:
         with _errors(path):
             connection: Any = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL").fetchall()
+            use_wal(connection, BUSY_TIMEOUT_MS)
+            connection.execute("PRAGMA synchronous = FULL").fetchall()
             _make_tables(connection, path)
         return cls(path, connection)
 

@@ -18,6 +18,7 @@ from .headfile import DurableHead
 from .location import Location
 from .reader import Reader
 from .scan import Place, scan
+from .wal_mode import use_wal
 
 FORMAT = 1
 """Goes up with every change of the tables or of what stands in them; an index of another format is made anew."""
@@ -252,7 +253,8 @@ def _open(location: Location) -> Any:
 def _tuned(db: Any) -> Any:
     db.set_busy_timeout(BUSY_MS)
     try:
-        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768")
+        use_wal(db, BUSY_MS)
+        db.execute("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768")
         db.execute("PRAGMA wal_autocheckpoint = 8192; PRAGMA temp_store = MEMORY")
     except _SPOILT:
         # A file that is no database says so here already; filling it makes it one.
