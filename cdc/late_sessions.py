@@ -66,11 +66,12 @@ class LateSessions:
         if self._index is None:
             self._index = Index(self._location, request_key=mask_request)
         self._index.refresh(lambda done, total: self._alive())
+        amended: set[int] = set()  # of which the index will know only when their amends are durable
         for session in self._store.since(self._seen, BATCH):
             for commit in self._index.commits_of_request(self._hidden("request", session.request) or ""):
                 time_us = microseconds(commit.time)
                 nearest = self._store.lookup(session.request, time_us)
-                if commit.kind != "commit" or commit.assurance != 1 or nearest is None:
+                if commit.kind != "commit" or commit.assurance != 1 or commit.seq in amended or nearest is None:
                     continue
                 record = self._index.record(commit.seq)
                 shown = replace(
@@ -78,6 +79,7 @@ class LateSessions:
                 )
                 joined = corroborated(record.items()[0], shown, time_us)
                 if joined["assurance"] == 2:
+                    amended.add(commit.seq)
                     yield record.head, joined
             self._seen = session.id
 
