@@ -5,7 +5,8 @@ snapshot could see is in the log; what later transactions did to its rows in the
 state of its range at its place in the log. To resume is to go on after the last chunk in the log.
 
 Source: DBLog (Andreakis, Papapanagiotou 2020) for chunks beside a stream; visibility by transaction id instead of watermarks, so that
-nothing is written to the source, and transactions waiting for a standby are told apart.
+no row is written to the source, and transactions waiting for a standby are told apart. While a chunk waits and the source is idle, one
+empty transaction with a logical message makes the stream move.
 """
 
 import time
