@@ -7,9 +7,6 @@ from typing import Any
 
 from .errors import RecordError
 
-NUMBER_TYPES = frozenset({"int16", "int32"})
-"""Canonical types whose values are JSON numbers; `bool` aside, all others are strings."""
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
