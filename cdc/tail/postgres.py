@@ -215,6 +215,8 @@ class Stream:
 
     def _server_error(self, result: "pq.abc.PGresult") -> Exception:
         state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        if not state:  # libpq's word, not the server's: the connection was cut before there was an answer
+            return Unreachable(f"the replication connection was cut: {' '.join(result.get_error_message().split())}")
         message = " ".join(
             (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace").split()
         )

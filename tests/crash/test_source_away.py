@@ -4,8 +4,11 @@ F10: of two workers the second is refused, and the first does not notice.
 
 from collections.abc import Callable
 
+from commitlog.cdc.config import Limits
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.servers.local import PostgresServer, StopMode
+from commitlog.cdc.tail.postgres import Stream
+from commitlog.schemas.errors import Unreachable
 from fixtures.load import load, open_shop
 from fixtures.proxy import TcpProxy
 from fixtures.worker import History, Run, Source
@@ -55,6 +58,26 @@ def test_f9_a_connection_that_is_cut_is_made_again(
         through.start()
 
     finish(source, run)
+
+
+def test_f9_wherever_the_connection_is_cut_while_it_is_made_it_is_unreachable_and_nothing_else(
+    new_source: NewSource, database: str, proxy: Callable[[str], TcpProxy]
+) -> None:
+    source = open_shop(new_source(database))
+    through = proxy(database)
+    count, streams = 0, False
+
+    while not streams:
+        through.limit_bytes(count)
+        count += 16
+        try:
+            Stream(through.url, slot=source.name, publication=source.name, limits=Limits()).close()
+        except Unreachable:
+            continue
+        streams = True
+        through.cut()
+
+    assert count > 400, "the server's greeting alone is longer"
 
 
 def test_f9_a_connection_that_is_dead_without_a_word_is_given_up(
