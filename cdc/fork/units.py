@@ -4,16 +4,14 @@ Every body is checked against its header's tree before a fork sees its items. Pa
 log when the last of them has come, so a commit of any size needs no memory.
 """
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ...schemas.errors import RecordError, Refused
 from ...schemas.record import Head, Record, is_object
-from ...schemas.tree import tree_root
-from ..log import canonical
 from ..log.reader import Reader
+from ..log.verify import check_body
 
 KINDS = frozenset({"genesis", "commit", "snapshot", "schema", "shape", "amend", "source", "gap", "coverage", "void"})
 """The kinds a fork knows; another stops it unless the record's header says `skip`."""
@@ -117,17 +115,9 @@ def items_of(record: Record) -> list[Any]:
         RecordError: The body is not what the header says.
         Refused: The body is withheld or redacted.
     """
-    tree = record.header["tree"]
-    try:
-        body = canonical.parse(record.body_bytes)
-        items: list[Any] = body["items"]
-        data = [canonical.dump(item) for item in items]
-        if len(data) >= 2 and tree_root(base64.b64decode(body["salt"]), data) == tree["root"]:
-            return items
-    except (ValueError, KeyError, TypeError):
-        pass
-    # Not a whole body that is right: the reference reader says what it is.
-    record.check_tree()
+    items = check_body(record)
+    if items is not None:
+        return items
     raise Refused(
         f"record {record.seq} does not show what it holds: its body is withheld or redacted in this copy of the log",
         hint="fork from a copy of the log that holds it whole",

@@ -67,7 +67,7 @@ def verify(reader: Reader, *, head: Head | None = None, progress: Callable[[int,
     hidden = 0
     try:
         for record in reader.records(until=durable.head.seq):
-            items = _check_body(record)
+            items = check_body(record)
             hidden += items is None
             rules.take(record, items)
             if head is not None and record.seq == head.seq and record.hash != head.hash:
@@ -83,7 +83,7 @@ def verify(reader: Reader, *, head: Head | None = None, progress: Callable[[int,
     return Verified(durable.head, rules.log, rules.commits, hidden, rules.unfinished, head)
 
 
-def _check_body(record: Record) -> list[Any] | None:
+def check_body(record: Record) -> list[Any] | None:
     """Check a record's tree; its items where the body is shown whole.
 
     Raises:
