@@ -75,9 +75,10 @@ from psycopg import threadsafety as threadsafety
 from psycopg import types as types
 from psycopg.rows import Row
 
-from .psycopg_cursors import StampedCursor, StampedServerCursor
-from .psycopg_stamp import StampedConnection, StampedPipeline
-from .psycopg_stamp import Untagged as Untagged
+from ..psycopg_cursors import StampedCursor, StampedServerCursor
+from ..psycopg_stamp import StampedConnection, StampedPipeline
+from ..psycopg_stamp import Untagged as Untagged
+from . import _submodules
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, Query
@@ -291,6 +292,17 @@ def _stamp_pipeline(pipeline: Any, stamped: type[P]) -> P:
     # other; nothing has been queued in it yet.
     pipeline.__class__ = stamped
     return cast("P", pipeline)
+
+
+_submodules.install()
+
+# In psycopg these are there without an import; ours hold the classes above, so they come after them.
+from . import client_cursor as client_cursor  # noqa: E402
+from . import connection as connection  # noqa: E402
+from . import connection_async as connection_async  # noqa: E402
+from . import cursor as cursor  # noqa: E402
+from . import cursor_async as cursor_async  # noqa: E402
+from . import raw_cursor as raw_cursor  # noqa: E402
 
 
 def __getattr__(name: str) -> Any:

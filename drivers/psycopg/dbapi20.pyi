@@ -1,0 +1,1 @@
+from psycopg.dbapi20 import *

@@ -1,0 +1,1 @@
+from psycopg.pq.pq_ctypes import *

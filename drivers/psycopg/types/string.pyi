@@ -1,0 +1,1 @@
+from psycopg.types.string import *
