@@ -29,6 +29,7 @@ from .source_check import check_published
 from .tail.catalog import Catalog
 from .tail.pgoutput import Transaction
 from .tail.postgres import Stream
+from .vitals import Vitals
 
 log = logging.getLogger("commitlog")
 
@@ -48,6 +49,7 @@ class Parts:
     committer: Committer
     catalog: Catalog
     stream: Stream
+    vitals: Vitals
 
 
 class Duties:
@@ -62,7 +64,7 @@ class Duties:
         self._p = parts
         self._inbox = Inbox(parts.config.log.location)
         self._sessions = LateSessions(
-            parts.config.log.location, alive=parts.stream.keep_alive, pseudonyms=parts.committer.pseudonyms
+            parts.config.log.location, alive=self._alive, pseudonyms=parts.committer.pseudonyms
         )
         self._snapshots: Snapshotter | None = None
         self._at = self._checked_at = time.monotonic()
@@ -105,12 +107,19 @@ class Duties:
             return
         self._at = now
         self._p.committer.refresh()
+        self._p.vitals.observe(readable_end, told=self._p.stream.server_end, commit=self._p.committer.last.get("time"))
         for request in self._inbox.pending():
             self._answer(request)
         self._amend()
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
             check_published(self._p.catalog, self._p.config.source, self.registry, state=self._p.state)
+            self._p.vitals.looked(self._p.catalog.slot(self._p.config.source.slot))
+
+    def _alive(self) -> None:
+        """Something beside the stream takes long, and goes on."""
+        self._p.vitals.beat()
+        self._p.stream.keep_alive()
 
     def _append(self, line: bytes) -> Head:
         head = self._p.chain.head
@@ -165,6 +174,7 @@ class Duties:
             recent=self._recent,
             limits=config.limits,
         )
+        self._p.vitals.snapshots_left = len(snapshots.missing)
         if not snapshots.done:
             return snapshots
         snapshots.close()
@@ -201,6 +211,8 @@ class Duties:
         p.committer.announce(projection, schema)
         failpoint("in_snapshot_chunk")
         meta, items = snapshots.finish()
+        p.vitals.snapshot_rows += len(items)
+        p.vitals.snapshots_left = len(snapshots.missing)
         extras = Extras(schema=schema.id, shapes=(projection.shape_id,))
         self._append(p.chain.record("snapshot", items, meta=meta, extras=extras))
         log.info("snapshot of %s: %d rows, %s", meta["entity"], len(items), "complete" if meta["last"] else "goes on")

@@ -7,14 +7,14 @@ acknowledged only what the log holds durably. Whatever is unclear ends the attem
 import logging
 import threading
 import time
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import orjson
 
 from ..schemas.errors import CommitLogError, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import FORMAT, Head
-from .commits import Committer, Counts, UnknownBuild
+from .commits import Committer, UnknownBuild
 from .config import Config
 from .duties import Duties, Parts
 from .failpoint import failpoint
@@ -28,6 +28,10 @@ from .source_check import RepeatCheck, check_identity, check_published, check_sl
 from .tail.catalog import Catalog, Identity, Slot
 from .tail.pgoutput import Transaction
 from .tail.postgres import SlotTaken, Stream
+from .vitals import Vitals
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 log = logging.getLogger("commitlog")
 
@@ -67,25 +71,13 @@ class Worker:
         self.reload = reload or threading.Event()
         self.location = config.log.location
         self.state_path = config.state_path
-        self.waiting_for = ""
         self.registry = load_registry(config.schemas.path)
-        self.attempts = 0
-        self.counts = Counts()
+        self.vitals = Vitals(config.limits.silence_s, unknown_builds=lambda: self.registry.unknown)
         self.backend_pid = 0
         """The server's process behind the last replication connection: should it outlive the connection, it may be ended."""
-        self._session: Session | None = None
+        self.tracing: Tracing | None = None
+        """Where the commits of traced requests are told of, if anywhere."""
         self._pause_s, self._taken_since = FIRST_PAUSE_S, 0.0
-
-    def figures(self) -> dict[str, float]:
-        """The worker's present figures, by the names of telemetry.py; from any thread."""
-        session = self._session
-        running = session.figures() if session is not None else {"commitlog.up": 0}
-        return {
-            **running,
-            **{f"commitlog.{name}": value for name, value in asdict(self.counts).items()},
-            "commitlog.attempts": self.attempts,
-            "commitlog.waiting": bool(self.waiting_for),
-        }
 
     def run(self) -> None:
         """Work until `stop`.
@@ -95,9 +87,8 @@ class Worker:
         """
         while not self.stop.is_set():
             try:
-                self.attempts += 1
+                self.vitals.attempts += 1
                 with Session(self) as session:
-                    self._session = session
                     session.run()
             except Stopped:
                 return
@@ -106,7 +97,7 @@ class Worker:
             except Unreachable as exc:
                 pause_s = min(self._pause_s, self.config.limits.retry_s)
                 log.warning("%s; trying again in %.1f s", exc, pause_s)
-                self.stop.wait(pause_s)
+                self._pause(pause_s, exc)
                 self._pause_s = pause_s * 2
 
     def _wait_for_slot(self, taken: SlotTaken) -> None:
@@ -121,11 +112,18 @@ class Worker:
             log.warning("%s; waiting up to %.0f s, should its reader be dead", taken, silence_s)
         if time.monotonic() - self._taken_since > silence_s:
             raise taken
-        self.stop.wait(FIRST_PAUSE_S)
+        self._pause(FIRST_PAUSE_S, taken)
+
+    def _pause(self, pause_s: float, trouble: CommitLogError) -> None:
+        """Wait before the next attempt."""
+        self.vitals.trouble = str(trouble)
+        self.stop.wait(pause_s)
 
     def streams(self) -> None:
         """An attempt has come as far as the stream: waits begin from the shortest again."""
         self._pause_s, self._taken_since = FIRST_PAUSE_S, 0.0
+        self.vitals.beat()
+        self.vitals.trouble = ""
 
 
 class Session:
@@ -135,8 +133,9 @@ class Session:
     """
 
     def __init__(self, worker: Worker) -> None:
-        self._worker, self._config = worker, worker.config
+        self._worker, self._config, self._vitals = worker, worker.config, worker.vitals
         self._limits = worker.config.limits
+        self._tracing = worker.tracing
         worker.config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._writer = Writer.open(
             worker.location,
@@ -156,7 +155,9 @@ class Session:
         for part in (self._duties, self._stream, self._catalog, self._appender):
             if part is not None:
                 part.close()
-        self._stream = None
+        self._vitals.appender = None
+        if self._tracing is not None:
+            self._tracing.durable(self._appender.head.seq, last=True)
         self._writer.close()
 
     def run(self) -> None:
@@ -165,6 +166,7 @@ class Session:
         self._worker.streams()
         log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
         while not self._worker.stop.is_set():
+            self._vitals.beat()
             transactions = stream.poll(self._poll_s())
             self._chain.tick()
             for transaction in transactions:
@@ -172,24 +174,14 @@ class Session:
                 self._take(transaction, stream, duties)
             self._flush(busy=stream.busy)
             self._acknowledge(stream)
+            if self._tracing is not None:
+                self._tracing.durable(self._appender.head.seq)
             self._reload(duties)
             duties.perform(self._readable_end(stream))
         self._cover(stream)
         self._flush_now()
         stream.acknowledge(self._appender.durable, now=True)
         self._save_state()
-
-    def figures(self) -> dict[str, float]:
-        """What telemetry shows of this session."""
-        stream = self._stream
-        if stream is None:
-            return {"commitlog.up": 0}
-        return {
-            "commitlog.up": 1,
-            "commitlog.head.seq": self._appender.head.seq,
-            "commitlog.pending": self._appender.pending_bytes,
-            "commitlog.lag": max(0, stream.server_end - self._appender.durable),
-        }
 
     def _start(self) -> tuple[Stream, Duties]:
         """Bring the log and the source together; from here on the stream continues the log.
@@ -215,11 +207,15 @@ class Session:
         self._saved_seq = state.head.seq
         self._void_unfinished()
         self._committer = Committer(
-            self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._worker.counts
+            self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._vitals.counts
         )
         self._repeat = RepeatCheck(state, slot.confirmed, self._committer.publishes)
-        parts = Parts(config, self._append, self._flush_now, self._chain, state, self._committer, catalog, stream)
+        parts = Parts(
+            config, self._append, self._flush_now, self._chain, state, self._committer, catalog, stream, self._vitals
+        )
         self._duties = Duties(parts, self._worker.registry)
+        self._vitals.looked(slot)
+        self._vitals.appender = self._appender
         return stream, self._duties
 
     def _open_stream(self) -> Stream:
@@ -279,8 +275,12 @@ class Session:
                 self._repeat.repeated(transaction)
                 return
             self._repeat.passed()
+            rows = self._vitals.counts.rows
             while not self._committed(transaction):
                 self._wait_for_schema(stream, duties)
+            if self._tracing is not None:
+                rows = self._vitals.counts.rows - rows
+                self._tracing.committed(transaction, self._chain.head.seq, rows=rows, source=self._state.genesis)
             self._position = transaction.end
             duties.observe(transaction)
         finally:
@@ -290,16 +290,18 @@ class Session:
         try:
             self._committer.commit(transaction)
         except UnknownBuild as exc:
-            if not self._worker.waiting_for:
+            if not self._vitals.waiting_for:
+                self._vitals.waits += 1
                 log.warning("%s; waiting. %s", exc, exc.hint)
-            self._worker.waiting_for = str(exc)
+            self._vitals.waiting_for = f"{exc}: {exc.hint}"
             return False
-        self._worker.waiting_for = ""
+        self._vitals.waiting_for = ""
         return True
 
     def _wait_for_schema(self, stream: Stream, duties: Duties) -> None:
         """Let time pass, with the connection alive and commands answered, but nothing read."""
         self._flush_now()
+        self._vitals.beat()
         stream.acknowledge(self._appender.durable)
         if self._worker.stop.wait(IDLE_S):
             raise Stopped
@@ -337,6 +339,7 @@ class Session:
     def _start_flush(self) -> None:
         self._appender.start(parse_lsn(self._chain.position))
         self._flushed_at = time.monotonic()
+        self._vitals.beat()
         if self._appender.head.seq - self._saved_seq >= STATE_RECORDS:
             self._save_state()
 

@@ -52,6 +52,12 @@ class Registry:
         """Whether a build that no schema names waits, by a schema's own word."""
         return self._strict
 
+    @property
+    def unknown(self) -> int:
+        """How many builds and versions were asked for that no schema names, of those remembered. From any thread."""
+        asked = self._cache.copy().items()
+        return len([key for key, found in asked if (key[0] or key[1]) and (found is None or found[1] == "default")])
+
     def resolve(self, build: str = "", version: str = "", app: str = "") -> Resolution | None:
         """Find the schema of a commit.
 

@@ -42,7 +42,8 @@ def command(invocation: Invocation, log_format: str) -> int:
     signal.signal(signal.SIGHUP, on_reload)
     config = invocation.load()
     worker = Worker(config, stop=stop, reload=reload)
-    telemetry = Telemetry(config.http.address, figures=worker.figures, name=config.log.location.name)
+    telemetry = Telemetry(config.http.address, vitals=worker.vitals, name=config.log.location.name)
+    worker.tracing = telemetry.tracing
     try:
         worker.run()
     finally:

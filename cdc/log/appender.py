@@ -3,6 +3,7 @@
 Order and durability are those of the Writer below: a flush makes a whole prefix durable, and the next begins after it has ended.
 """
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ...schemas.record import Head
@@ -21,11 +22,13 @@ class Appender:
     Attributes:
         durable: The mark of the last flush that has ended.
         pending_bytes: Appended and not yet handed to a flush.
+        flushed_at: When the last flush ended, in seconds since 1970; 0 before the first.
     """
 
     def __init__(self, writer: Writer, mark: int, *, bytes_max: int) -> None:
         self.durable = mark
         self.pending_bytes = 0
+        self.flushed_at = 0.0
         self._writer, self._bytes_max = writer, bytes_max
         self._lines: list[bytes] = []
         self._head = writer.head
@@ -81,6 +84,7 @@ class Appender:
         self._running = None
         failpoint("after_append")
         self.durable = self._running_mark
+        self.flushed_at = time.time()
 
     def flush(self, mark: int) -> None:
         """Make everything gathered durable before returning. Raises what `collect` raises."""

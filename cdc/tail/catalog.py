@@ -79,6 +79,8 @@ class Slot:
     confirmed: int
     wal_status: str
     retained_bytes: int
+    safe_bytes: int | None
+    """WAL that may still be written before the slot is in danger; None where there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +174,13 @@ class Catalog:
         row = self._row(
             "SELECT plugin, database, active_pid, coalesce(restart_lsn, '0/0')::text, coalesce(confirmed_flush_lsn, '0/0')::text,"
             " coalesce(wal_status, ''), coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
-            " ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint"
+            " ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint, safe_wal_size"
             " FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'logical'",
             (name,),
         )
         if row is None:
             return None
-        return Slot(name, row[0], row[1], row[2], parse_lsn(row[3]), parse_lsn(row[4]), row[5], row[6])
+        return Slot(name, row[0], row[1], row[2], parse_lsn(row[3]), parse_lsn(row[4]), row[5], row[6], row[7])
 
     def published(self, publication: str) -> set[tuple[str, str]] | None:
         """The tables under whose name a publication publishes changes, or None when there is no such publication."""

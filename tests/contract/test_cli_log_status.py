@@ -14,6 +14,7 @@ from commitlog.cdc.log.embedded import Writer
 from commitlog.cdc.sessions import SessionRecord, Store, path_of
 from commitlog.cdc.standing import look_at_worker
 from commitlog.cdc.telemetry import Telemetry
+from commitlog.cdc.vitals import Vitals
 from commitlog.schemas.position import parse_lsn
 from fixtures.fork_log import MadeLog, column
 
@@ -88,7 +89,7 @@ def test_of_a_worker_by_the_lock_it_holds(log: MadeLog) -> None:
 def test_of_a_worker_that_waits_for_a_schema(log: MadeLog, name: str, waiting: bool | None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = free.getsockname()
-    telemetry = Telemetry(address, figures=lambda: {"commitlog.waiting": float(bool(waiting))}, name=name)
+    telemetry = Telemetry(address, vitals=Vitals(60, waiting_for="a build" if waiting else ""), name=name)
     try:
         assert look_at_worker(log.location, address).waiting_for_schema is waiting
     finally:
