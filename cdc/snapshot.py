@@ -24,8 +24,7 @@ from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.project import Projection
 from .config import Limits, SourceConfig
 from .log.state import Progress
-from .tail.catalog import Catalog, Table, sql_name
-from .tail.connection import one_line
+from .tail.catalog import Catalog, Table, one_line, sql_name
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
 from .tail.pgtypes import to_text
 from .tail.shapes import project
@@ -269,37 +268,21 @@ class Snapshotter:
             return None
         progress = self._progress.get(entity.name)
         start = progress.to if progress else None
-        rows, last = self._rows(connection, self._select(entity, table, projection.shape, start))
+        rows, last = self._rows(connection, *_select(entity, table, projection.shape, start))
         kept = _fitting(rows, self._bytes_max)
         rows, last = rows[:kept], last and kept == len(rows)
         places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
         end = None if last else list(projection.key(rows[-1]).values())
         return Chunk(entity, projection, start, end, {_key(row, places): row for row in rows}, seen, due, table, places)
 
-    def _select(self, entity: Entity, table: Table, shape: Shape, start: list[object] | None) -> "_Select":
-        """The query of an entity's rows after a key, in the order of their keys."""
-        columns, oids = {c.field: c for c in shape.columns}, {c.name: c.type_oid for c in table.columns}
-        key = [(name, columns[name].type, *self._catalog.compared(oids[name])) for name in entity.key]
-        order = ", ".join(_ordered(name, canonical) for name, canonical, _, _ in key)
-        query = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
-        parameters: list[str | None] = []
-        if start is not None:
-            parameters = [to_text(columns[name].type, value) for name, value in zip(entity.key, start, strict=True)]
-            values = ", ".join(_ordered(name, canonical, base) for name, canonical, base, _ in key)
-            bounds = ", ".join(f"${i}::{base}" for i, (_, _, base, _) in enumerate(key, 1))
-            query += f" WHERE ({values}) > ({bounds})"
-        return _Select(f"{query} ORDER BY {order}", parameters, {schema for _, _, _, schema in key} - {"pg_catalog"})
-
-    def _rows(self, connection: psycopg.Connection[Any], select: "_Select") -> tuple[list[RawRow], bool]:
+    def _rows(
+        self, connection: psycopg.Connection[Any], query: str, parameters: list[str | None]
+    ) -> tuple[list[RawRow], bool]:
         """The first rows of a query, about as many as a record takes, and whether these are all."""
         rows: list[RawRow] = []
         size, wanted = 0, min(FIRST_ROWS, self._rows_max)
         with psycopg.RawCursor(connection) as cursor:
-            # For this statement only: what is in the path is written without its schema, in values too.
-            connection.execute(f"SET LOCAL search_path = {', '.join(['pg_catalog', *map(sql_name, select.schemas)])}".encode())
-            declare = f"DECLARE chunk NO SCROLL CURSOR FOR {select.query}"
-            cursor.execute(declare.encode(), select.parameters, prepare=False)
-            connection.execute("SET LOCAL search_path = pg_catalog")
+            cursor.execute(f"DECLARE chunk NO SCROLL CURSOR FOR {query}".encode(), parameters, prepare=False)
             while wanted and size <= self._bytes_max:
                 result = cursor.execute(f"FETCH {wanted} FROM chunk".encode(), prepare=False).pgresult
                 assert result is not None
@@ -337,19 +320,9 @@ def _key(row: RawRow | None, places: list[int]) -> Key:
     return tuple(value for place in places if row is not None and isinstance(value := row[place], bytes))
 
 
-@dataclass(frozen=True, slots=True)
-class _Select:
-    """A query of rows; the schemas are those of the operators by which it compares keys, beside the system's."""
-
-    query: str
-    parameters: list[str | None]
-    schemas: set[str]
-
-
-def _ordered(name: str, canonical: str, base: str = "") -> str:
-    """A key column, or what it is as a `base` type, in an order that every database shares: text by its bytes."""
-    column = f"{sql_name(name)}::{base}" if base else sql_name(name)
-    return f'{column} COLLATE "C"' if canonical == "text" else column
+def _ordered(name: str, canonical: str) -> str:
+    """A key column in an order that every database shares: text by its bytes."""
+    return f'{sql_name(name)} COLLATE "C"' if canonical == "text" else sql_name(name)
 
 
 def _fitting(rows: list[RawRow], bytes_max: int) -> int:
@@ -365,6 +338,19 @@ def _fitting(rows: list[RawRow], bytes_max: int) -> int:
 def _size(row: RawRow) -> int:
     """About how many bytes a row takes in a record."""
     return COLUMN_BYTES * len(row) + sum(len(value) for value in row if isinstance(value, bytes))
+
+
+def _select(entity: Entity, table: Table, shape: Shape, start: list[object] | None) -> tuple[str, list[str | None]]:
+    """The query of an entity's rows after a key, in the order of their keys, and its parameters."""
+    types = {column.field: column for column in shape.columns}
+    order = ", ".join(_ordered(name, types[name].type) for name in entity.key)
+    query = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
+    parameters: list[str | None] = []
+    if start is not None:
+        parameters = [to_text(types[name].type, value) for name, value in zip(entity.key, start, strict=True)]
+        bounds = ", ".join(f"${i}::{types[name].engine_type}" for i, name in enumerate(entity.key, 1))
+        query += f" WHERE ({order}) > ({bounds})"
+    return f"{query} ORDER BY {order}", parameters
 
 
 def _record_end(insert: int) -> int:
