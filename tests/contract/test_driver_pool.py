@@ -267,7 +267,9 @@ def test_many_interleaved_requests_on_one_async_pool_never_swap_tags(log: TagLog
         expected += {1: [([str(number)], "IU")], 3: [([str(number)], "IU")]}.get(number % 5, [([str(number)], "I")])
         if number % 5 == 4:
             expected.append(([str(number)], "U"))
-    assert sorted(log.seen()) == sorted(expected)
+    transactions = log.read()
+    assert sorted((t.requests, t.changes) for t in transactions) == sorted(expected)
+    assert all(t.requests == [row[0]] for t in transactions for row in t.inserted if row[1] != "nobody")
     with plain.connect(log.url) as conn:
         assert conn.execute("SELECT count(*) FROM item WHERE name = 'never'").fetchone() == (0,)
 
@@ -285,4 +287,5 @@ def test_threads_on_one_pool_never_swap_tags(log: TagLog) -> None:
             thread.start()
         for thread in threads:
             thread.join(timeout=50)
-    assert sorted(log.seen()) == sorted(([str(100 * n + i)], "I") for n in range(6) for i in range(20))
+    seen = [(t.requests, [row[0] for row in t.inserted]) for t in log.read()]
+    assert sorted(seen) == sorted(([str(100 * n + i)],) * 2 for n in range(6) for i in range(20))

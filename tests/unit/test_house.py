@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2]
 CODE = ("cdc", "drivers", "schemas", "transforms")
 GIVEN_FOLDERS = {*CODE, "compose", "tests"}
 LINE_COUNT_MAX = 400
-# The libraries that drivers/ wraps, with what these load themselves.
+# The libraries that drivers/ wraps, and the frameworks it fits into, with what these load themselves.
 WRAPPED = {"psycopg", "psycopg_binary", "psycopg_pool", "typing_extensions"}
+FRAMEWORKS = {"django": {"asgiref", "django", "sqlparse"}, "sqlalchemy": {"greenlet", "sqlalchemy"}}
 
 # Written in two parts, so that this file does not contain what it looks for.
 PLACEHOLDERS = ("TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error")
@@ -124,8 +125,11 @@ def test_every_module_can_be_imported_and_none_of_them_by_a_bare_name(tmp_path: 
     assert run.returncode == 0
 
 
-def test_an_application_loads_only_the_standard_library_and_the_driver_it_wraps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("framework", ["", *FRAMEWORKS])
+def test_an_application_loads_only_the_standard_library_and_what_it_uses(tmp_path: Path, framework: str) -> None:
+    others = tuple(f"commitlog.drivers.{name}" for name in FRAMEWORKS if name != framework)
     names = [name for name in module_names() if name.startswith(("commitlog.drivers", "commitlog.schemas"))]
+    names = [name for name in names if not name.startswith(others)]
     program = (
         "import importlib, sys\n"
         "before = set(sys.modules)\n"
@@ -138,7 +142,7 @@ def test_an_application_loads_only_the_standard_library_and_the_driver_it_wraps(
         [sys.executable, "-c", program, *names], cwd=tmp_path, capture_output=True, text=True, check=True
     )
 
-    assert set(run.stdout.split()) <= WRAPPED
+    assert set(run.stdout.split()) <= WRAPPED | FRAMEWORKS.get(framework, set())
 
 
 @pytest.mark.parametrize("folder", CODE)

@@ -1,0 +1,1 @@
+"""Django over the wrapped drivers: a database backend each."""

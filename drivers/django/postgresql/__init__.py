@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend over the wrapped psycopg: `"ENGINE": "commitlog.drivers.django.postgresql"`."""
