@@ -80,7 +80,7 @@ class Committer:
         self._visibility = config.log.visibility
         self._part_bytes = config.limits.part_bytes
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
-        self._id_prefix = f"pg:{state.genesis['system']}:{state.genesis['timeline']}:"
+        self.follow_source()
         self._projected: dict[str, AppSchema] = {}
         self._joined: dict[tuple[bytes, int], Provenance] = {}
         self._plans: dict[str, dict[Relation, Projection | None]] = {}
@@ -203,6 +203,11 @@ class Committer:
             return {}
         time = Clock().text(last.time_us + PG_EPOCH_OFFSET_US)
         return {"position": format_lsn(last.end), "xid": last.xid, "time": time}
+
+    def follow_source(self) -> None:
+        """Take over which server, and which timeline of it, what comes next was written on."""
+        genesis = self._state.genesis
+        self._id_prefix = f"pg:{genesis['system']}:{genesis['timeline']}:"
 
     def refresh(self) -> None:
         """Look sessions up again from here on: called a few times a second, when session records may have come."""

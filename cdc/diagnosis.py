@@ -6,8 +6,8 @@ from typing import Literal
 
 from ..transforms.registry import Registry
 from .config import Config
-from .source_check import mapped
-from .tail.catalog import Catalog, Slot, Table
+from .source_check import FIND_PRIMARY, lost_because, mapped
+from .tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
 
 Level = Literal["ok", "warning", "error"]
 
@@ -38,12 +38,15 @@ def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[F
     """
     identity = catalog.identity()
     yield Finding("ok", f"source {config.source.shown} answers: system {identity.system}, timeline {identity.timeline}")
+    if identity.standby:
+        yield Finding("error", "the source is a standby, which takes no writes and cannot be tailed", FIND_PRIMARY)
     yield from _version(identity.version)
     yield from _settings(catalog)
+    yield from _standbys(catalog)
     yield from _role(catalog)
     yield from _tables(config, catalog, registry)
     yield from _publication(config, catalog, registry)
-    yield from _slot(config, catalog.slot(config.source.slot))
+    yield from _slot(config, catalog.slot(config.source.slot), catalog)
     yield from _log(config)
 
 
@@ -86,12 +89,26 @@ def _settings(catalog: Catalog) -> Iterator[Finding]:
             "max_slot_wal_keep_size is unlimited: while no worker runs, WAL grows until the disk is full",
             "ALTER SYSTEM SET max_slot_wal_keep_size = '…' to lose history instead; watch commitlog status either way",
         )
-    if catalog.setting("synchronous_standby_names"):
-        yield Finding(
-            "warning",
-            "a synchronous standby is set: a commit may be read before the standby has confirmed it",
-            "PostgreSQL 17: synchronized_standby_slots",
-        )
+
+
+def _standbys(catalog: Catalog) -> Iterator[Finding]:
+    """A commit is shown to logical decoding before a standby has it, even before it is confirmed to who made it."""
+    waited_for = catalog.setting("synchronized_standby_slots")
+    rows = catalog.rows(
+        "SELECT slot_name::text FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary"
+        " AND restart_lsn IS NOT NULL ORDER BY 1"
+    )
+    standbys = [row[0] for row in rows if row[0] not in waited_for]
+    if not standbys and (waited_for or not catalog.setting("synchronous_standby_names")):
+        return
+    named = f"standbys that follow by slot {', '.join(standbys)}" if standbys else "synchronous standbys"
+    yield Finding(
+        "warning",
+        f"{named} are not waited for: the log may hold a commit that they lack, and a failover to one then stops the worker",
+        f"ALTER SYSTEM SET synchronized_standby_slots = '{', '.join(standbys) or 'their slots'}'"
+        if catalog.connection.info.server_version >= SYNCHRONISED_FROM
+        else "PostgreSQL 17 has synchronized_standby_slots",
+    )
 
 
 def _role(catalog: Catalog) -> Iterator[Finding]:
@@ -175,16 +192,25 @@ def _publication(config: Config, catalog: Catalog, registry: Registry) -> Iterat
         yield Finding("ok", f"publication {name} has every mapped table")
 
 
-def _slot(config: Config, slot: Slot | None) -> Iterator[Finding]:
+def _slot(config: Config, slot: Slot | None, catalog: Catalog) -> Iterator[Finding]:
     if slot is None:
         yield Finding("error", f"there is no slot {config.source.slot}", "commitlog setup")
-    elif slot.wal_status == "lost":
-        yield Finding(
-            "error", f"slot {slot.name} is lost: the server removed WAL it needed", "commitlog resume --accept-gap"
-        )
+        return
+    if slot.wal_status == "lost":
+        yield Finding("error", f"slot {slot.name} is lost: {lost_because(slot)}", "commitlog resume --accept-gap")
+        return
+    reader = f", read by process {slot.active_pid}" if slot.active_pid else ""
+    yield Finding("ok", f"slot {slot.name} retains {slot.retained_bytes:,} bytes of WAL{reader}")
+    if catalog.connection.info.server_version < SYNCHRONISED_FROM:
+        return
+    if slot.failover:
+        yield Finding("ok", f"slot {slot.name} may go over to a standby in a planned failover")
     else:
-        reader = f", read by process {slot.active_pid}" if slot.active_pid else ""
-        yield Finding("ok", f"slot {slot.name} retains {slot.retained_bytes:,} bytes of WAL{reader}")
+        yield Finding(
+            "warning",
+            f"slot {slot.name} is kept by no standby: after a failover history is missing",
+            "stop the worker, then commitlog setup",
+        )
 
 
 def _log(config: Config) -> Iterator[Finding]:

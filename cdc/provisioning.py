@@ -9,9 +9,14 @@ import psycopg
 
 from ..schemas.errors import Locked, Refused
 from ..transforms.registry import Registry
+from ..transforms.table_name import quoted
+from . import ddl_notices
 from .config import SourceConfig
-from .source_check import mapped
-from .tail.catalog import GENERATED_PUBLISHED_FROM, Catalog, Table, one_line, sql_name
+from .source_check import check_primary, mapped
+from .tail.catalog import GENERATED_PUBLISHED_FROM, SYNCHRONISED_FROM, Catalog, Table, sql_name
+from .tail.connection import one_line
+from .tail.incarnation import holders
+from .tail.postgres import connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +26,12 @@ class Step:
     Args:
         text: What it is for, one sentence.
         statement: The SQL that does it.
+        replication: It is a command of the replication protocol, and not for an ordinary connection.
     """
 
     text: str
     statement: str
+    replication: bool = False
 
 
 def mapped_tables(catalog: Catalog, registry: Registry) -> list[Table]:
@@ -47,17 +54,20 @@ def setup_steps(catalog: Catalog, source: SourceConfig, registry: Registry) -> l
 
     Raises:
         Refused: The server is not set up for logical replication at all.
+        Unreachable: It is a standby.
     """
     if catalog.setting("wal_level") != "logical":
         raise Refused(
             f"the source runs with wal_level={catalog.setting('wal_level')}",
             hint="ALTER SYSTEM SET wal_level = logical, then restart the server",
         )
+    check_primary(catalog.identity())
     tables = mapped_tables(catalog, registry)
     return [
         *_generated(catalog, source),
-        *_identities(tables),
+        *_identities(catalog, tables),
         *_publication(catalog, source, tables),
+        *_event_triggers(catalog, source),
         *_slot(catalog, source),
     ]
 
@@ -76,25 +86,29 @@ def _generated(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
         )
 
 
-def _identities(tables: list[Table]) -> Iterator[Step]:
+def _identities(catalog: Catalog, tables: list[Table]) -> Iterator[Step]:
+    """Of partitioned tables, too: their partitions decide what is logged, and they what it is taken for."""
     for table in tables:
         if table.virtual and not table.key:
             raise Refused(
                 f"{table.quoted} has a virtual generated column and no primary key: published, it would refuse UPDATE",
                 hint="give it a primary key, or take it out of the app schemas",
             )
-        if table.identity != "f" and not table.virtual:
-            yield Step(
-                f"{table.quoted}: log whole old rows, for blame, conflicts and merging",
-                f"ALTER TABLE {table.sql} REPLICA IDENTITY FULL",
-            )
+    able = {(table.namespace, table.name) for table in tables if not table.virtual}
+    roots = [(table.namespace, table.name) for table in tables if table.partitioned and table.identity != "f"]
+    weak = [holder.table for holder in holders(catalog, able) if holder.old_rows != "full"]
+    for name in [*(root for root in roots if root in able), *weak]:
+        yield Step(
+            f"{quoted(name)}: log whole old rows, for blame, conflicts and merging",
+            f"ALTER TABLE {sql_name(*name)} REPLICA IDENTITY FULL",
+        )
 
 
 def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) -> Iterator[Step]:
     name = sql_name(source.publication)
     published = catalog.published(source.publication)
     if published is None:
-        listed = ", ".join(table.sql for table in tables)
+        listed = ", ".join(table.only for table in tables)
         options = "publish_via_partition_root = true"
         if catalog.connection.info.server_version >= GENERATED_PUBLISHED_FROM:
             options += ", publish_generated_columns = stored"
@@ -107,16 +121,32 @@ def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) ->
         if (table.namespace, table.name) not in published:
             yield Step(
                 f"publication {source.publication}: add {table.quoted}",
-                f"ALTER PUBLICATION {name} ADD TABLE {table.sql}",
+                f"ALTER PUBLICATION {name} ADD TABLE {table.only}",
             )
 
 
+def _event_triggers(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
+    """Where this role may make them; what is unguarded without them is doctor's to say."""
+    if not ddl_notices.present(catalog, source) and ddl_notices.may_make(catalog):
+        statements = ddl_notices.make(catalog, source)
+        yield Step("event triggers: the stream tells of tables and publications that are altered", ";\n".join(statements))
+
+
 def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
-    if catalog.slot(source.slot) is None:
+    """The slot; where standbys can keep copies of it, one that a planned failover takes along."""
+    slot, synchronised = catalog.slot(source.slot), catalog.connection.info.server_version >= SYNCHRONISED_FROM
+    if slot is None:
         literal = source.slot.replace("'", "''")
         yield Step(
-            f"slot {source.slot}: the server keeps its WAL from here on until the log has it",
-            f"SELECT pg_create_logical_replication_slot('{literal}', 'pgoutput')",
+            f"slot {source.slot}: the server keeps its WAL from here on until the log has it"
+            + (", also over a planned failover" if synchronised else ""),
+            f"SELECT pg_create_logical_replication_slot('{literal}', 'pgoutput'{', failover => true' * synchronised})",
+        )
+    elif synchronised and not slot.failover and slot.active_pid is None:
+        yield Step(
+            f"slot {source.slot}: standbys may keep copies of it, for a planned failover",
+            f"ALTER_REPLICATION_SLOT {sql_name(source.slot)} (FAILOVER true)",
+            replication=True,
         )
 
 
@@ -128,6 +158,9 @@ def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool 
         steps.append(Step(f"slot {source.slot}", f"SELECT pg_drop_replication_slot('{literal}')"))
     if publication and catalog.published(source.publication) is not None:
         steps.append(Step(f"publication {source.publication}", f"DROP PUBLICATION {sql_name(source.publication)}"))
+    statements = list(ddl_notices.drop(catalog, source)) if publication else []
+    if statements:
+        steps.append(Step("the event triggers", ";\n".join(statements)))
     return steps
 
 
@@ -139,7 +172,11 @@ def execute(catalog: Catalog, step: Step) -> None:
         Refused: The server does not allow it.
     """
     try:
-        catalog.connection.execute(step.statement.encode())
+        if step.replication:
+            with connect(catalog.url) as connection:
+                connection.execute(step.statement.encode())
+        else:
+            catalog.connection.execute(step.statement.encode())
     except psycopg.errors.ObjectInUse as exc:
         raise Locked(f"{step.text}: {one_line(exc)}", hint="stop the worker first") from exc
     except psycopg.Error as exc:

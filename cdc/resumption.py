@@ -12,6 +12,7 @@ from ..schemas.errors import HistoryLost, Refused
 from ..schemas.position import format_lsn, parse_lsn
 from . import provisioning
 from .config import Config
+from .failover import Failover
 from .log.chain import ChainWriter, Extras
 from .log.embedded import Writer
 from .log.reader import Reader
@@ -53,8 +54,10 @@ def resume(config: Config, *, accept_gap: bool) -> Iterator[str]:
 
 def _lost(config: Config, catalog: Catalog, state: LogState) -> HistoryLost | None:
     try:
-        check_identity(catalog.identity(), state)
-        check_slot(catalog.slot(config.source.slot), config.source, state)
+        identity, slot = catalog.identity(), catalog.slot(config.source.slot)
+        check_identity(identity, state)
+        Failover.between(identity, slot, config.source, state)
+        check_slot(slot, config.source, state)
         check_published(catalog, config.source, load_registry(config.schemas.path), state=state)
     except HistoryLost as exc:
         return exc

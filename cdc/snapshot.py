@@ -24,7 +24,8 @@ from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.project import Projection
 from .config import Limits, SourceConfig
 from .log.state import Progress
-from .tail.catalog import Catalog, Table, one_line, sql_name
+from .tail.catalog import Catalog, Table, sql_name
+from .tail.connection import one_line
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
 from .tail.pgtypes import to_text
 from .tail.shapes import project

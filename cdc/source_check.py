@@ -6,7 +6,7 @@ a log cannot mend.
 
 from collections.abc import Callable
 
-from ..schemas.errors import HistoryLost, Refused
+from ..schemas.errors import HistoryLost, Refused, Unreachable
 from ..schemas.position import PG_EPOCH_OFFSET_US, format_lsn, parse_lsn
 from ..transforms.registry import Registry
 from .config import SourceConfig
@@ -16,7 +16,18 @@ from .tail.catalog import Catalog, Identity, Slot
 from .tail.pgoutput import Transaction
 
 ACCEPT_GAP = "commitlog resume --accept-gap"
+FIND_PRIMARY = (
+    "point [source] url at the primary; a url that lists all servers and says target_session_attrs=read-write finds it"
+)
 SERVER_VERSION_MIN = 140000
+
+_INVALIDATED = {
+    "wal_removed": "the server removed WAL that the log still needs (max_slot_wal_keep_size)",
+    "idle_timeout": "no worker read it for longer than idle_replication_slot_timeout allows",
+    "wal_level_insufficient": "the server ran with another wal_level than logical for a while",
+    "rows_removed": "the server removed catalog rows that decoding still needs",
+}
+"""What pg_replication_slots.invalidation_reason means for a log; before PostgreSQL 17 only the first can be."""
 
 
 def mapped(registry: Registry) -> set[tuple[str, str]]:
@@ -24,15 +35,27 @@ def mapped(registry: Registry) -> set[tuple[str, str]]:
     return {table for schema in registry.schemas for table in schema.by_table}
 
 
+def check_primary(identity: Identity) -> None:
+    """Does the source take writes?
+
+    Raises:
+        Unreachable: It is a standby: the primary is somewhere else, or this one is just being promoted.
+    """
+    if identity.standby:
+        raise Unreachable("the source is a standby, which takes no writes and cannot be tailed", hint=FIND_PRIMARY)
+
+
 def check_identity(identity: Identity, state: LogState) -> None:
     """Is this the database the log was made from?
 
     Raises:
-        HistoryLost: Another server, database or timeline, or one that stands before the log's position.
+        HistoryLost: Another server or database, or one that stands before the log's position.
         Refused: The server is too old.
+        Unreachable: It is a standby: the primary is somewhere else, or this one is just being promoted.
     """
     if identity.version < SERVER_VERSION_MIN:
         raise Refused("the source is older than PostgreSQL 14, which cannot log tags", hint="upgrade the server")
+    check_primary(identity)
     genesis = state.genesis
     if not genesis:
         return
@@ -42,18 +65,17 @@ def check_identity(identity: Identity, state: LogState) -> None:
             f" {genesis['system']} {genesis['database']!r}",
             hint=f"correct [source] url, or: {ACCEPT_GAP}",
         )
-    if identity.timeline != genesis["timeline"]:
-        raise HistoryLost(
-            f"the source is on timeline {identity.timeline}, the log was made on {genesis['timeline']}:"
-            " it was restored or failed over, and what was committed last may differ",
-            hint=ACCEPT_GAP,
-        )
     position = parse_lsn(state.position)
-    if identity.wal_end < position:
+    if identity.timeline == genesis["timeline"] and identity.wal_end < position:
         raise HistoryLost(
             f"the source ends at {format_lsn(identity.wal_end)}, before the log's position {state.position}: it was restored",
             hint=ACCEPT_GAP,
         )
+
+
+def lost_because(slot: Slot) -> str:
+    """Why the server gave a slot up that is lost."""
+    return _INVALIDATED.get(slot.invalidation, _INVALIDATED["wal_removed"])
 
 
 def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot:
@@ -74,7 +96,7 @@ def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot
         raise Refused(f"slot {slot.name!r} uses {slot.plugin}, not pgoutput", hint="choose another [source] slot")
     if slot.wal_status == "lost":
         raise HistoryLost(
-            f"slot {slot.name!r} is lost: the server removed WAL that the log still needs (max_slot_wal_keep_size)",
+            f"slot {slot.name!r} is lost: {lost_because(slot)}",
             hint=ACCEPT_GAP,
         )
     position = parse_lsn(state.position) if state.genesis else slot.confirmed

@@ -17,6 +17,7 @@ from ..schemas.record import FORMAT, Head
 from .commits import Committer, UnknownBuild
 from .config import Config
 from .duties import Duties, Parts
+from .failover import Failover
 from .failpoint import failpoint
 from .log.appender import Appender
 from .log.chain import ChainWriter, Extras, new_log_id
@@ -147,6 +148,7 @@ class Session:
         self._duties: Duties | None = None
         self._appender = Appender(self._writer, 0, bytes_max=APPEND_AHEAD * self._limits.flush_bytes)
         self._flushed_at = self._covered_at = time.monotonic()
+        self._failover = Failover()
 
     def __enter__(self) -> "Session":
         return self
@@ -193,9 +195,13 @@ class Session:
         state = self._state = state_of(Reader(self._worker.location), self._worker.state_path)
         identity = catalog.identity()
         check_identity(identity, state)
-        check_slot(catalog.slot(config.source.slot), config.source, state)
+        slot = catalog.slot(config.source.slot)
+        self._failover = Failover.between(identity, slot, config.source, state)
+        check_slot(slot, config.source, state)
         check_published(catalog, config.source, self._worker.registry, state=state)
         stream = self._stream = self._open_stream()
+        if (stream.system, stream.timeline) != (identity.system, identity.timeline):
+            raise Unreachable("another server answers than a moment ago: the source is failing over")
         # Asked again now that the slot is ours: until then another reader may have moved it.
         slot = check_slot(catalog.slot(config.source.slot), config.source, state)
         if not state.genesis:
@@ -275,6 +281,8 @@ class Session:
                 self._repeat.repeated(transaction)
                 return
             self._repeat.passed()
+            if transaction.end > self._failover.at:
+                self._pass_failover(transaction.end)
             rows = self._vitals.counts.rows
             while not self._committed(transaction):
                 self._wait_for_schema(stream, duties)
@@ -285,6 +293,13 @@ class Session:
             duties.observe(transaction)
         finally:
             transaction.close()
+
+    def _pass_failover(self, end: int) -> None:
+        """Say where the source went over to another server, now that what ends at `end` comes from there."""
+        while end > self._failover.at:
+            self._append(self._failover.record(self._state, self._chain), self._chain.head)
+        self._position = parse_lsn(self._chain.position)
+        self._committer.follow_source()
 
     def _committed(self, transaction: Transaction) -> bool:
         try:
@@ -352,6 +367,7 @@ class Session:
         ahead = self._readable_end(stream) - parse_lsn(self._chain.position)
         if ahead > 0 and (
             stream.reply_due
+            or self._readable_end(stream) > self._failover.at
             or ahead >= self._limits.coverage_bytes
             or time.monotonic() - self._covered_at >= self._limits.coverage_s
         ):
@@ -369,6 +385,8 @@ class Session:
         end = self._readable_end(stream)
         if end > parse_lsn(self._chain.position):
             self._repeat.passed()
+            if end > self._failover.at:
+                self._pass_failover(end)
             self._append(self._chain.record("coverage", position=format_lsn(end)), self._chain.head)
             self._position = end
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("fixtures.postgres", "fixtures.proxy", "fixtures.worker")
+pytest_plugins = ("fixtures.postgres", "fixtures.proxy", "fixtures.worker", "fixtures.pair")
 
 FULL = os.environ.get("COMMITLOG_TEST_FULL") == "1"
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from ...schemas.errors import Refused, Unreachable
 from ...schemas.shape import Shape
 from ...transforms.table_name import table_name
-from ..tail.catalog import connect, one_line
+from ..tail.connection import connect, one_line
 from . import state
 from .postgres import STATEMENT_TIMEOUT_MS, Target
 from .status import require
@@ -141,12 +141,14 @@ class _Found:
 
 def _query(shape: Shape) -> sql.Composed:
     """Key texts and row hashes in the order of the keys' bytes, which is that of Python's strings."""
-    key = [sql.SQL('({}::text COLLATE "C")').format(sql.Identifier(f)) for f in shape.key]
-    texts = [sql.SQL("{}::text").format(sql.Identifier(column.field)) for column in shape.columns]
+    # What records hold is what the types' output functions write, as concat() and a composite value have it. A cast to text is
+    # another thing: it strips character(n), and writes an inet's mask where there is none.
+    key = [sql.SQL('(concat({}) COLLATE "C")').format(sql.Identifier(f)) for f in shape.key]
+    fields = [sql.Identifier(column.field) for column in shape.columns]
     # The text of a composite value tells null from empty, and one column from the next.
     return sql.SQL("SELECT ARRAY[{}], sha256(convert_to(ROW({})::text, 'UTF8')) FROM {} ORDER BY {}").format(
         sql.SQL(", ").join(key),
-        sql.SQL(", ").join(texts),
+        sql.SQL(", ").join(fields),
         sql.Identifier(*table_name(shape.table)),
         sql.SQL(", ").join(key),
     )

@@ -16,7 +16,7 @@ from ...schemas.errors import HistoryLost, Locked, Refused, Unreachable, Verific
 from ...schemas.record import Head, Record
 from ..failpoint import failpoint
 from ..log.reader import Reader
-from ..tail.catalog import one_line
+from ..tail.connection import one_line
 from . import state, tables
 from .apply import Applier
 from .conflicts import Conflicts

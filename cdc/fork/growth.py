@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Shape
-from ..tail.catalog import one_line
+from ..tail.connection import one_line
 from . import state, tables
 from .model import EntityModel, check_tables
 from .plan import Plan

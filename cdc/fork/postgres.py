@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors, sql
 
 from ...schemas.errors import CommitLogError, Locked, Refused, Unreachable
-from ..tail.catalog import SESSION_SETTINGS, one_line
+from ..tail.connection import SESSION_SETTINGS, one_line
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 600_000

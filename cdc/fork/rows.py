@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from psycopg import errors, sql
 
-from ..tail.catalog import one_line
+from ..tail.connection import one_line
 from ..tail.pgtypes import converter
 from . import statements
 from .batch import Op, malformed

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
@@ -73,6 +73,7 @@ class PostgresServer(Server):
         settings: Mapping[str, str] | None = None,
         version: str | None = None,
         copy_of: "PostgresServer | None" = None,
+        standby_of: "PostgresServer | None" = None,
         outlive: bool = False,
     ) -> Self:
         """Make a new data folder and start a server on it.
@@ -84,6 +85,8 @@ class PostgresServer(Server):
                 on unless said otherwise.
             version: The major version, such as "17"; None takes the newest that is installed.
             copy_of: A stopped server of ours, to go on from a copy of its data as a restored backup would.
+            standby_of: A running server of ours, to be followed as its standby until `promote`. It says in `settings` what it
+                needs beyond a connection to it, such as primary_slot_name.
             outlive: Let it go on after this process ends, until somebody sends SIGINT to `pid`.
 
         Raises:
@@ -92,15 +95,19 @@ class PostgresServer(Server):
         account = Account.current()
         home = _home(folder, account)
         try:
-            version = version or (copy_of.version if copy_of else None)
-            programs = find_programs(account, version, copy_to=home if outlive else None)
-            password = copy_of._password if copy_of else secrets.token_hex(8)
+            origin = copy_of or standby_of
+            programs = find_programs(
+                account, version or (origin.version if origin else None), copy_to=home if outlive else None
+            )
+            password = origin._password if origin else secrets.token_hex(8)
             server = cls(home, programs, account, password)
             server._temporary = folder is None
             server._outlive = outlive
             if copy_of:
                 shutil.copytree(copy_of.folder, server.folder, symlinks=True)
                 account.take(server.folder)
+            elif standby_of:
+                server._base_backup(standby_of)
             else:
                 server._initdb()
             server._start_on_free_port({**_DEFAULTS, **(settings or {})})
@@ -165,6 +172,39 @@ class PostgresServer(Server):
             self.stop(mode)
         self._run()
 
+    def promote(self) -> None:
+        """Make a standby a primary of its own, on a new timeline, and wait until it takes writes.
+
+        Raises:
+            ServerFailed: It does not become one in time.
+        """
+        with self._connect() as connection:
+            row = connection.execute("SELECT pg_promote(true, %s)", [int(_START_TIMEOUT_S)]).fetchone()
+        if row != (True,):
+            raise ServerFailed("promote", f"not a primary within {_START_TIMEOUT_S:.0f} s: {self.log_tail()}")
+
+    def configure(self, **settings: str) -> None:
+        """Set settings, in force from the next `reload` or `restart` on."""
+        self._configure(settings)
+
+    def reload(self) -> None:
+        """Let the server read its settings again, and wait until it has.
+
+        Raises:
+            ServerFailed: It does not in time.
+        """
+        with self._connect() as connection:
+            before = connection.execute("SELECT pg_conf_load_time()").fetchone()
+            connection.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while True:
+            with self._connect() as connection:
+                if connection.execute("SELECT pg_conf_load_time()").fetchone() != before:
+                    return
+            if time.monotonic() > deadline:
+                raise ServerFailed("reload", f"not within {_STOP_TIMEOUT_S:.0f} s: {self.log_tail()}")
+            time.sleep(_POLL_S)
+
     def close(self) -> None:
         """End the server, kindly or not, and remove what was temporary; a second time does nothing."""
         if self.running:
@@ -196,6 +236,24 @@ class PostgresServer(Server):
         command += ["--auth", "scram-sha-256", "--pwfile", password_file]
         command += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
         try:
+            self._finish("initdb", command)
+        finally:
+            password_file.unlink()
+
+    def _base_backup(self, primary: "PostgresServer") -> None:
+        """Copy a running server, and follow it from there on."""
+        self.folder.mkdir(mode=0o700)
+        self._account.take(self.folder)
+        command: list[str | Path] = [self.programs.path("pg_basebackup"), "--pgdata", self.folder]
+        command += ["--dbname", primary.url, "--checkpoint", "fast", "--no-sync"]
+        self._finish("pg_basebackup", command)
+        (self.folder / "standby.signal").touch()
+        self._account.take(self.folder)
+        self._configure({"primary_conninfo": primary.url})
+
+    def _finish(self, step: str, command: Sequence[str | Path]) -> None:
+        """Run a program that makes the data folder to its end."""
+        try:
             subprocess.run(
                 command,
                 cwd=self._home,
@@ -207,11 +265,9 @@ class PostgresServer(Server):
                 **self._account.process_options(),
             )
         except subprocess.CalledProcessError as error:
-            raise ServerFailed("initdb", f"{error.stderr.strip() or error.stdout.strip()}") from error
+            raise ServerFailed(step, f"{error.stderr.strip() or error.stdout.strip()}") from error
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServerFailed("initdb", str(error)) from error
-        finally:
-            password_file.unlink()
+            raise ServerFailed(step, str(error)) from error
 
     def _start_on_free_port(self, settings: Mapping[str, str]) -> None:
         """Start, with another port each time somebody else was quicker to take ours."""

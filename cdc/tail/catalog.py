@@ -4,9 +4,8 @@ A Relation message describes a table as it was when the transaction ran, the cat
 message holds, and what only the catalogs know is left out.
 """
 
-import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -14,22 +13,17 @@ import psycopg
 from ...schemas.errors import Refused, Unreachable
 from ...schemas.position import format_lsn, parse_lsn
 from ...transforms.table_name import quoted
+from .connection import PATIENCE_S, connect, one_line
 from .pgtypes import CANONICAL
 
-SESSION_SETTINGS = (
-    "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
-    " -c search_path=pg_catalog -c lc_monetary=C"
-)
-"""Make every type's text the same on every server: it is what records hold. Applies to walsenders too."""
-
-CONNECT_TIMEOUT_S = 10
-STATEMENT_TIMEOUT_MS = 60_000
 GENERATED_PUBLISHED_FROM = 180_000
 """From this server version on a publication can send stored generated columns, and must where old rows are logged whole."""
 
+SYNCHRONISED_FROM = 170_000
+"""From this server version on standbys can keep copies of a logical slot."""
+
 END_TIMEOUT_MS = 5_000
-PATIENCE_S = 70.0
-"""How long to wait for an answer: a little longer than the server lets a statement run."""
+
 
 _SERIAL = r"^\{FUNCEXPR :funcid (1574 |(480|714) [^{]*\{FUNCEXPR :funcid 1574 )"
 """A default of `nextval(…)`, also cast to a smaller integer, as the catalogs keep it: to print it the server would lock the
@@ -58,18 +52,28 @@ _SCHEMAS = " UNION SELECT t.oid FROM t JOIN pg_publication_namespace s ON s.pnns
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which database of which server: system identifier, timeline and database, and the WAL's end just now."""
+    """Which database of which server: system identifier, timeline and database, and the WAL's end just now.
+
+    `standby`: it follows another server and takes no writes.
+    """
 
     system: str
     timeline: int
     database: str
     wal_end: int
     version: int
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A logical replication slot, its positions as LSNs (0 for none)."""
+    """A logical replication slot, its positions as LSNs (0 for none).
+
+    Args:
+        invalidation: Why the server gave the slot up, as pg_replication_slots has it since PostgreSQL 17; else empty.
+        failover: Standbys are to keep a copy of it; since PostgreSQL 17.
+        synced: It is such a copy, or was one before its server became the primary.
+    """
 
     name: str
     plugin: str
@@ -81,6 +85,9 @@ class Slot:
     retained_bytes: int
     safe_bytes: int | None
     """WAL that may still be written before the slot is in danger; None where there is no limit."""
+    invalidation: str = ""
+    failover: bool = False
+    synced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class Table:
     identity: str
     key: tuple[str, ...]
     columns: tuple[CatalogColumn, ...]
+    partitioned: bool = False
 
     @property
     def virtual(self) -> bool:
@@ -121,6 +129,11 @@ class Table:
         return sql_name(self.namespace, self.name)
 
     @property
+    def only(self) -> str:
+        """The table in SQL text without those that inherit from it: their changes come under their own names."""
+        return self.sql if self.partitioned else f"ONLY {self.sql}"
+
+    @property
     def quoted(self) -> str:
         """`schema.table` as app schemas and messages write it."""
         return quoted((self.namespace, self.name))
@@ -129,6 +142,20 @@ class Table:
 def sql_name(*parts: str) -> str:
     """An identifier in SQL text, every part in quotes: a table may be called `order`."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How values of a type are compared: as which type, and by which operators, as they stand in a statement."""
+
+    type: str
+    greater: str = ">"
+    equal: str = "="
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the operators are the system's."""
+        return self.greater == ">"
 
 
 class Catalog:
@@ -143,14 +170,14 @@ class Catalog:
     """
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._url, self._patience_s = url, patience_s
+        self.url, self._patience_s = url, patience_s
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     @property
     def connection(self) -> "psycopg.Connection[tuple[Any, ...]]":
         """The connection, opened when first needed or when the last one was lost; in autocommit."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url, patience_s=self._patience_s)
+            self._connection = connect(self.url, patience_s=self._patience_s)
         return self._connection
 
     def close(self) -> None:
@@ -161,26 +188,32 @@ class Catalog:
 
     def identity(self) -> Identity:
         """Who the server is."""
+        # The control file says the timeline of the last checkpoint, which after a promotion is the old one for minutes.
         row = self._row(
-            "SELECT s.system_identifier::text, c.timeline_id, current_database(),"
+            "SELECT s.system_identifier::text, CASE WHEN pg_is_in_recovery() THEN c.timeline_id"
+            " ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END, current_database(),"
             " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,"
-            " current_setting('server_version_num')::int FROM pg_control_system() s, pg_control_checkpoint() c"
+            " current_setting('server_version_num')::int, pg_is_in_recovery()"
+            " FROM pg_control_system() s, pg_control_checkpoint() c"
         )
         assert row is not None
-        return Identity(row[0], row[1], row[2], parse_lsn(row[3]), row[4])
+        return Identity(row[0], row[1], row[2], parse_lsn(row[3]), row[4], row[5])
 
     def slot(self, name: str) -> Slot | None:
         """The slot of that name, or None."""
         row = self._row(
             "SELECT plugin, database, active_pid, coalesce(restart_lsn, '0/0')::text, coalesce(confirmed_flush_lsn, '0/0')::text,"
             " coalesce(wal_status, ''), coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
-            " ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint, safe_wal_size"
-            " FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'logical'",
+            " ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint, safe_wal_size,"
+            # Columns that only later servers have.
+            " coalesce(to_jsonb(s)->>'invalidation_reason', ''), coalesce((to_jsonb(s)->>'failover')::bool, false),"
+            " coalesce((to_jsonb(s)->>'synced')::bool, false)"
+            " FROM pg_replication_slots s WHERE slot_name = %s AND slot_type = 'logical'",
             (name,),
         )
         if row is None:
             return None
-        return Slot(name, row[0], row[1], row[2], parse_lsn(row[3]), parse_lsn(row[4]), row[5], row[6], row[7])
+        return Slot(name, row[0], row[1], row[2], parse_lsn(row[3]), parse_lsn(row[4]), *row[5:])
 
     def published(self, publication: str) -> set[tuple[str, str]] | None:
         """The tables under whose name a publication publishes changes, or None when there is no such publication."""
@@ -190,7 +223,7 @@ class Catalog:
         )
         if found is None:
             return None
-        rows = self._rows(_PUBLISHED.format(_SCHEMAS if found[0] else ""), (publication,))
+        rows = self.rows(_PUBLISHED.format(_SCHEMAS if found[0] else ""), (publication,))
         return {(row[0], row[1]) for row in rows}
 
     def left_out(self, publication: str) -> str:
@@ -203,7 +236,7 @@ class Catalog:
         )
         if row is None or row[0] or not row[1]:
             return row[0] if row else ""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT n.nspname::text, c.relname::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
             " JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE p.pubname = %s AND r.prqual IS NOT NULL ORDER BY 1, 2",
@@ -213,7 +246,7 @@ class Catalog:
 
     def tables(self) -> list[Table]:
         """All ordinary and partitioned tables outside the system's schemas, by name."""
-        names = self._rows(
+        names = self.rows(
             "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'"
             " AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'commitlog', '_commitlog') AND n.nspname NOT LIKE 'pg\\_toast%'"
@@ -225,19 +258,19 @@ class Catalog:
     def table(self, namespace: str, name: str) -> Table | None:
         """One table, or None where it is not (or no longer)."""
         row = self._row(
-            "SELECT c.oid, c.relreplident::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            "SELECT c.oid, c.relreplident::text, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')",
             (namespace, name),
         )
         if row is None:
             return None
-        key = self._rows(
+        key = self.rows(
             "SELECT a.attname::text FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, n)"
             " JOIN pg_attribute a ON a.attnum = k.attnum"
             " WHERE i.indrelid = %s AND i.indisprimary AND a.attrelid = i.indrelid ORDER BY k.n",
             (row[0],),
         )
-        columns = self._rows(
+        columns = self.rows(
             "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
             " a.attgenerated::text, a.attidentity <> '' OR d.adbin::text ~ %s,"
             " coalesce(nullif(l.collname, 'default'), '')::text"
@@ -246,7 +279,7 @@ class Catalog:
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             (_SERIAL, row[0]),
         )
-        return Table(namespace, name, row[1], tuple(k[0] for k in key), tuple(self._column(c) for c in columns))
+        return Table(namespace, name, row[1], tuple(k[0] for k in key), tuple(map(self._column, columns)), row[2])
 
     def _column(self, row: "tuple[Any, ...]") -> CatalogColumn:
         name, oid, modifier, engine_type, not_null, generated, identity, collation = row
@@ -279,7 +312,7 @@ class Catalog:
             )
             sent = set(row[0]) if row is not None else sent
         columns = tuple(column for column in table.columns if column.name in sent)
-        return Table(table.namespace, table.name, table.identity, table.key, columns)
+        return replace(table, columns=columns)
 
     def publishes_generated(self, publication: str) -> bool:
         """Whether a publication sends stored generated columns; false where the server cannot."""
@@ -298,11 +331,28 @@ class Catalog:
         if row is not None and row[0] == "d":
             return self.type(row[1])
         if row is not None and row[0] == "e":
-            labels = self._rows(
+            labels = self.rows(
                 "SELECT enumlabel::text FROM pg_enum WHERE enumtypid = %s ORDER BY enumsortorder", (oid,)
             )
             return "enum", tuple(label[0] for label in labels)
         return "exact", ()
+
+    def compared(self, oid: int) -> Compared:
+        """How values of a type are compared by its default operators; a domain as what it is at bottom."""
+        rows = self.rows(
+            "WITH RECURSIVE b AS (SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = %s"
+            " UNION ALL SELECT t.oid, t.typtype, t.typbasetype FROM b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')"
+            " SELECT format_type(b.oid, -1), n.nspname::text, p.oprname::text FROM b"
+            " LEFT JOIN (pg_opclass c JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype"
+            " AND o.amoprighttype = c.opcintype AND o.amopstrategy IN (3, 5) JOIN pg_operator p ON p.oid = o.amopopr"
+            " JOIN pg_namespace n ON n.oid = p.oprnamespace) ON c.opcintype = b.oid AND c.opcdefault AND c.opcmethod = 403"
+            " AND n.nspname <> 'pg_catalog' WHERE b.typtype <> 'd' ORDER BY o.amopstrategy",
+            (oid,),
+        )
+        if len(rows) == 2:
+            equal, greater = (f"OPERATOR({sql_name(row[1])}.{row[2]})" for row in rows)
+            return Compared(str(rows[0][0]), greater, equal)
+        return Compared(str(rows[0][0]))
 
     def type_name(self, oid: int, modifier: int) -> str:
         """The server's name of a type, such as `numeric(10,2)`."""
@@ -326,65 +376,14 @@ class Catalog:
         return "" if row is None else str(row[0])
 
     def _row(self, query: str, parameters: tuple[object, ...] = ()) -> "tuple[Any, ...] | None":
-        rows = self._rows(query, parameters)
+        rows = self.rows(query, parameters)
         return rows[0] if rows else None
 
-    def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> "list[tuple[Any, ...]]":
+    def rows(self, query: str, parameters: tuple[object, ...] | Mapping[str, object] = ()) -> "list[tuple[Any, ...]]":
+        """What a query of the catalogs gives."""
         try:
             return self.connection.execute(query.encode(), parameters or None).fetchall()
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the source's catalogs cannot be read: {one_line(exc)}") from exc
         except psycopg.errors.InsufficientPrivilege as exc:
             raise Refused(f"the source's catalogs cannot be read: {one_line(exc)}", hint="commitlog doctor") from exc
-
-
-class _Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that is given up when an answer does not come in time: of a network that fell silent nobody is told."""
-
-    patience_s = PATIENCE_S
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """Run one exchange with the server; psycopg looks in ten times a second."""
-        return super().wait(self._limited(gen), *args, **kwargs)
-
-    def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + self.patience_s
-        try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                if not ready and time.monotonic() > deadline:
-                    self.pgconn.finish()
-                    raise psycopg.OperationalError(f"no answer within {self.patience_s:g} s")
-                wanted = gen.send(ready)
-        except StopIteration as done:
-            return done.value
-
-
-def connect(url: str, *, patience_s: float = PATIENCE_S) -> "psycopg.Connection[tuple[Any, ...]]":
-    """A connection in autocommit with the session settings that records need, on which no answer is waited for longer than
-    `patience_s`.
-
-    Raises:
-        Unreachable: The server does not answer or refuses the login.
-    """
-    try:
-        connection = _Connection.connect(
-            url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="commitlog",
-            # Not even what is written here waits for a standby.
-            options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=local",
-        )
-    except psycopg.OperationalError as exc:
-        raise Unreachable(
-            f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
-        ) from exc
-    connection.patience_s = patience_s
-    return connection
-
-
-def one_line(exc: BaseException) -> str:
-    """An error's text on one line, without a trailing stop."""
-    return " ".join(str(exc).split()).rstrip(".")

@@ -17,7 +17,8 @@ from psycopg import pq
 from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
-from .catalog import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line, sql_name
+from .catalog import sql_name
+from .connection import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line
 from .pgoutput import Assembler, Transaction
 
 _keepalive = Struct(">QQB").unpack_from
@@ -36,6 +37,31 @@ class SlotTaken(Locked):
     """Another connection reads the slot: another worker, or one that died and that the server has not noticed yet."""
 
 
+def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
+    """A replication connection, on which nothing streams yet.
+
+    Raises:
+        Unreachable: The server does not answer, refuses the login, or is a standby.
+    """
+    try:
+        connection = psycopg.Connection.connect(
+            url,
+            autocommit=True,
+            replication="database",
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="commitlog",
+            options=SESSION_SETTINGS,
+        )
+    except psycopg.OperationalError as exc:
+        raise Unreachable(
+            f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
+        ) from exc
+    if connection.info.parameter_status("in_hot_standby") == "on":
+        connection.close()
+        raise Unreachable("the source is a standby, which takes no writes and cannot be tailed")
+    return connection
+
+
 class Stream:
     """A running replication connection.
 
@@ -49,8 +75,9 @@ class Stream:
     def __init__(self, url: str, *, slot: str, publication: str, limits: Limits) -> None:
         self._assembler = Assembler(limits.spill_bytes)
         self._silence_s = limits.silence_s
-        self._connection = self._connect(url)
+        self._connection = connect(url)
         self._pgconn = self._connection.pgconn
+        self.system, self.timeline = self._identify()
         self._start(slot, publication)
         self._readable = select.poll()
         self._readable.register(self._pgconn.socket, select.POLLIN)
@@ -185,21 +212,14 @@ class Stream:
             raise Unreachable("the server ended the replication stream: it shuts down")
         raise Unreachable(f"the replication connection was cut: {self._pgconn.get_error_message()}")
 
-    @staticmethod
-    def _connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
-        try:
-            return psycopg.Connection.connect(
-                url,
-                autocommit=True,
-                replication="database",
-                connect_timeout=CONNECT_TIMEOUT_S,
-                application_name="commitlog",
-                options=SESSION_SETTINGS,
-            )
-        except psycopg.OperationalError as exc:
-            raise Unreachable(
-                f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
-            ) from exc
+    def _identify(self) -> tuple[str, int]:
+        """System identifier and timeline of the server at the other end."""
+        result = self._pgconn.exec_(b"IDENTIFY_SYSTEM")
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            error = self._server_error(result)
+            self._connection.close()
+            raise error
+        return (result.get_value(0, 0) or b"").decode(), int(result.get_value(0, 1) or b"0")
 
     def _start(self, slot: str, publication: str) -> None:
         names = sql_name(publication).replace("'", "''")

@@ -1,0 +1,72 @@
+"""An ordinary connection to a source: settings that make its texts the same everywhere, and a limit on every wait."""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+
+from ...schemas.errors import Unreachable
+
+SESSION_SETTINGS = (
+    "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
+    " -c search_path=pg_catalog -c lc_monetary=C"
+)
+"""Make every type's text the same on every server: it is what records hold. Applies to walsenders too."""
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_MS = 60_000
+PATIENCE_S = 70.0
+"""How long to wait for an answer: a little longer than the server lets a statement run."""
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is given up when an answer does not come in time: of a network that fell silent nobody is told."""
+
+    patience_s = PATIENCE_S
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one exchange with the server; psycopg looks in ten times a second."""
+        return super().wait(self._limited(gen), *args, **kwargs)
+
+    def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.patience_s
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer within {self.patience_s:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+
+
+def connect(url: str, *, patience_s: float = PATIENCE_S) -> "psycopg.Connection[tuple[Any, ...]]":
+    """A connection in autocommit with the session settings that records need, on which no answer is waited for longer than
+    `patience_s`.
+
+    Raises:
+        Unreachable: The server does not answer or refuses the login.
+    """
+    try:
+        connection = _Connection.connect(
+            url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="commitlog",
+            # Not even what is written here waits for a standby.
+            options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=local",
+        )
+    except psycopg.OperationalError as exc:
+        raise Unreachable(
+            f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
+        ) from exc
+    connection.patience_s = patience_s
+    return connection
+
+
+def one_line(exc: BaseException) -> str:
+    """An error's text on one line, without a trailing stop."""
+    return " ".join(str(exc).split()).rstrip(".")

@@ -1,0 +1,237 @@
+"""A primary fails over to its standby. With a synchronised slot (PostgreSQL 17 and later), and nothing lost, the worker goes on by
+itself and says so in a `source` record; anything else stops it by name, and what its `try:` says leads on.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from fixtures.load import load, open_shop
+from fixtures.pair import PHYSICAL, Pair
+from fixtures.worker import Source
+
+NewSource = Callable[[str], Source]
+NewPair = Callable[..., Pair]
+RESUME = "commitlog resume --accept-gap"
+
+SYNCHRONISING = [pytest.param("18"), pytest.param("17", marks=pytest.mark.full)]
+
+
+def go_on(source: Source, hint: str) -> None:
+    """Do what the `try:` says, and see that the log goes on with a gap and is the source again."""
+    assert RESUME in hint
+    source.commitlog("resume", code=3)
+    source.commitlog("resume", "--accept-gap")
+    (gap, _) = source.history().records[-1]
+    assert (gap["kind"], gap["epoch"]) == ("gap", 2)
+    run = source.run()
+    source.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1, 'after', 0 FROM orders")
+    run.until_caught_up()
+    run.terminate()
+    source.verify()
+    source.check_tables(source.history(), epoch=2)
+
+
+def timelines(source: Source) -> list[int]:
+    """The timeline in each commit's id, in the log's order."""
+    return [int(commit.id.split(":")[2]) for commit in source.history().commits]
+
+
+@pytest.mark.parametrize("version", SYNCHRONISING)
+def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
+    new_source: NewSource, new_pair: NewPair, version: str
+) -> None:
+    pair = new_pair(version)
+    source = open_shop(new_source(pair.url))
+    pair.synchronise(source)
+    pair.primary.configure(synchronized_standby_slots=PHYSICAL)
+    pair.primary.reload()
+    run = source.run().streaming()
+
+    with load(source) as writers:
+        run.until(lambda: writers.done >= 100, "transactions before")
+        pair.fail_over()
+        goal = writers.done + 100
+        run.until(lambda: writers.done >= goal, "transactions after")
+
+    run.until_caught_up()
+    run.terminate()
+    history = source.check()
+    [(header, items)] = history.of_kind("source")
+    assert header["epoch"] == 1
+    assert items[2] == {"engine": "postgresql", "system": items[2]["system"], "timeline": 2, "database": "postgres"}
+    places = [commit.seqs[0] < header["seq"] for commit in history.commits]
+    assert timelines(source) == [1 if before else 2 for before in places]
+    assert any(places)
+    assert not all(places)
+    assert history.of_kind("gap") == []
+
+
+def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_was_written_on(
+    new_source: NewSource, new_pair: NewPair
+) -> None:
+    pair = new_pair("18")
+    source = open_shop(new_source(pair.url))
+    pair.synchronise(source)
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    source.execute("INSERT INTO orders VALUES (1, 'on the first', 0)")
+    pair.fail_over()
+    source.execute("INSERT INTO orders VALUES (2, 'on the second', 0)")
+    # Killed on the way over, it begins again from what the log holds.
+    source.run("after_read:kill:2").until_killed()
+    run = source.run()
+    run.until_marked()
+    run.terminate()
+
+    source.check()
+    assert timelines(source)[-3:] == [1, 2, 2]
+    assert len(source.history().of_kind("source")) == 1
+    source.execute("SELECT pg_switch_wal()")
+    run = source.run()
+    run.until_marked()
+    run.terminate()
+    assert len(source.history().of_kind("source")) == 1
+
+
+def test_a_standby_is_waited_for_until_it_is_promoted(new_source: NewSource, new_pair: NewPair) -> None:
+    pair = new_pair("18")
+    source = open_shop(new_source(pair.url))
+    pair.synchronise(source)
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    source.configure(pair.standby.url)
+
+    run = source.run()
+    run.until(lambda: "is a standby" in run.output, "being told that it is a standby")
+    hint = source.commitlog("doctor", code=4).stdout
+    assert "is a standby" in hint
+    assert "standby" in source.commitlog("setup", code=5).stderr
+    pair.fail_over()
+    run.until_marked()
+    run.terminate()
+
+    source.check()
+
+
+def test_a_slot_that_was_not_synchronised_is_named(new_source: NewSource, new_pair: NewPair) -> None:
+    pair = new_pair("18", synchronised=False)
+    source = open_shop(new_source(pair.url))
+    run = source.run()
+    run.until_caught_up()
+    pair.fail_over()
+
+    hint = run.refused(3, "timeline 2", f"slot '{source.name}' was not synchronised")
+
+    go_on(source, hint)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("version", ["15"])
+def test_before_postgresql_17_every_failover_is_named(new_source: NewSource, new_pair: NewPair, version: str) -> None:
+    pair = new_pair(version, synchronised=False)
+    source = open_shop(new_source(pair.url))
+    run = source.run()
+    run.until_caught_up()
+    pair.fail_over()
+
+    hint = run.refused(3, "timeline 2", "before PostgreSQL 17")
+
+    go_on(source, hint)
+
+
+@pytest.mark.full
+def test_a_slot_that_was_made_anew_on_the_new_primary_is_named(new_source: NewSource, new_pair: NewPair) -> None:
+    pair = new_pair("18", synchronised=False)
+    source = open_shop(new_source(pair.url))
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    pair.fail_over()
+    source.value("SELECT lsn FROM pg_create_logical_replication_slot(%s, 'pgoutput', failover => true)", source.name)
+
+    hint = source.run().refused(3, "timeline 2", "was not synchronised")
+
+    go_on(source, hint)
+
+
+def test_a_commit_that_the_new_primary_never_got_is_named(new_source: NewSource, new_pair: NewPair) -> None:
+    """Without synchronized_standby_slots the server shows a commit to logical decoding before any standby has it, even while the
+    commit itself still waits for a synchronous standby."""
+    pair = new_pair("18")
+    source = open_shop(new_source(pair.url))
+    pair.synchronise(source)
+    run = source.run()
+    run.until_caught_up()
+    pair.primary.configure(synchronous_standby_names="*")
+    pair.primary.reload()
+    pair.standby.stop("immediate")
+    with closing(psycopg.connect(pair.primary.url, autocommit=True)) as waiting:
+        waiting.pgconn.send_query(b"INSERT INTO orders VALUES (7, 'never confirmed', 0)")
+        waiting.pgconn.flush()
+        run.until(
+            lambda: any(c.changes[0].get("key") == {"id": 7} for c in source.history().commits), "it to be in the log"
+        )
+        assert waiting.pgconn.is_busy(), "it was confirmed without a standby"
+        pair.primary.stop("kill")
+    pair.standby.restart()
+    pair.standby.promote()
+
+    hint = run.refused(3, "timeline 1 ended at", "never got")
+
+    assert source.value("SELECT count(*) FROM orders WHERE id = 7") == 0
+    go_on(source, hint)
+
+
+def test_with_synchronized_standby_slots_a_commit_is_logged_only_once_the_standby_has_it(
+    new_source: NewSource, new_pair: NewPair
+) -> None:
+    pair = new_pair("18")
+    source = open_shop(new_source(pair.url))
+    pair.synchronise(source)
+    pair.primary.configure(synchronized_standby_slots=PHYSICAL)
+    pair.primary.reload()
+    run = source.run()
+    run.until_caught_up()
+    pair.standby.stop("immediate")
+    mark = source.mark()
+
+    # The server says so in its own log once its sender waits; the log must not have the commit by then.
+    run.until(lambda: f'replication slot "{PHYSICAL}"' in pair.primary.log_tail(200), "the server to wait")
+    assert not source.marked(mark)
+    assert run.running
+
+    pair.standby.restart()
+    run.until_marked(mark)
+    run.terminate()
+    source.check()
+
+
+@pytest.mark.full
+def test_a_server_from_before_the_failover_is_named_and_the_right_one_is_followed_on(
+    new_source: NewSource, new_pair: NewPair
+) -> None:
+    pair = new_pair("18")
+    source = open_shop(new_source(pair.url))
+    pair.synchronise(source)
+    run = source.run()
+    run.until_caught_up()
+    pair.fail_over()
+    run.until_marked()
+    run.terminate()
+    pair.primary.restart()
+    source.configure(pair.primary.url)
+
+    hint = source.run().refused(3, "timeline 1", "the log on 2", "before a failover")
+
+    assert hint.startswith("point [source] url at the primary")
+    source.configure(pair.standby.url)
+    source.url = pair.standby.url
+    run = source.run()
+    run.until_marked()
+    run.terminate()
+    source.check()
