@@ -70,7 +70,7 @@ needs:
 
 # The package is installed in place. The link under .cache/src gives the checkout the name `commitlog` for mypy,
 # whatever the folder of the clone is called.
-.venv/demo.installed: requirements.lock pyproject.toml | .venv/bin/python
+.venv/demo.installed: requirements.lock pyproject.toml $(wildcard cdc/native/*.[ch]) | .venv/bin/python
 	$(PIP) install --require-hashes --requirement requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	mkdir -p .cache/src && ln -sfn ../.. .cache/src/commitlog

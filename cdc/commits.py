@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ..schemas.change import INSERT
 from ..schemas.errors import CommitLogError, DecodeError
 from ..schemas.position import PG_EPOCH_OFFSET_US, format_lsn
 from ..schemas.record import Head
@@ -16,13 +15,16 @@ from ..transforms.app_schema import AppSchema
 from ..transforms.join import UNTAGGED, Lookup, Provenance, join
 from ..transforms.project import Projection, truncate_item
 from ..transforms.registry import Registry
+from . import native
 from .config import Config
 from .failpoint import failpoint
 from .keys import pseudonyms_of
 from .log.chain import ChainWriter, Clock, Extras
 from .log.state import LogState
 from .tail.catalog import Catalog
-from .tail.pgoutput import Relation, Transaction, parse_change, parse_truncate, read_insert
+from .tail.items import ShapeItem, shape_item
+from .tail.partitions import identity_columns, partition_item
+from .tail.pgoutput import Notice, Relation, Transaction, parse_truncate
 from .tail.shapes import project
 
 Append = Callable[[bytes, Head], None]
@@ -73,6 +75,10 @@ class Committer:
     ) -> None:
         self.registry = Registry()
         self.lookup: Lookup = lambda request, time_us: None
+        self.met: Callable[[Relation], None] = lambda relation: None
+        """Told of each table that the stream describes, before the first commit with it."""
+        self.noticed: Callable[[list[Notice]], None] = lambda notices: None
+        """Told what event triggers say of a transaction, before its commit."""
         self.pseudonyms = pseudonyms_of(config)
         self.counts = counts
         self._last: Transaction | None = None
@@ -82,8 +88,9 @@ class Committer:
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
         self.follow_source()
         self._projected: dict[str, AppSchema] = {}
+        self._tails: dict[tuple[str, tuple[str, ...]], str] = {}
         self._joined: dict[tuple[bytes, int], Provenance] = {}
-        self._plans: dict[str, dict[Relation, Projection | None]] = {}
+        self._plans: dict[str, dict[Relation, _Plan | None]] = {}
 
     def commit(self, transaction: Transaction) -> None:
         """Append the commit of one transaction, if it has anything to publish.
@@ -92,6 +99,9 @@ class Committer:
             UnknownBuild: Its build has no schema yet; nothing was appended.
             DecodeError: A change cannot be read.
         """
+        tags = transaction.tags
+        if tags and (len(tags) > 1 or type(tags[0]) is Notice):
+            self._take_notices(tags)
         provenance = self._provenance(transaction)
         resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
         if resolved is None:
@@ -108,7 +118,7 @@ class Committer:
                 f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type: {exc}"
             ) from exc
 
-    def _project(self, commit: "_Commit", plans: Mapping[Relation, Projection | None]) -> None:
+    def _project(self, commit: "_Commit", plans: Mapping[Relation, "_Plan | None"]) -> None:
         """Project the changes one after the other. Flat, because every row of the source passes here."""
         items: list[bytes] = [b"", b""]
         shapes: dict[str, int] = {}
@@ -125,10 +135,7 @@ class Committer:
                 index = shapes.get(plan.shape_id)
                 if index is None:
                     index = shapes[plan.shape_id] = len(shapes)
-                if data[25] == INSERT:
-                    item = plan.insert(read_insert(data, plan.readers), index)
-                else:
-                    item = plan.item(parse_change(data), index)
+                item = plan.shape_item(data, index)
             if item is None:
                 skipped += 1
                 continue
@@ -165,7 +172,9 @@ class Committer:
             transaction.time_us + PG_EPOCH_OFFSET_US,
             position=format_lsn(end) if last else chain.position,
             items=items,
-            extras=Extras(commit.schema, tuple(shapes), None if last and not number else part),
+            tail=self._tail(commit.schema, tuple(shapes))
+            if last and not number
+            else Extras(commit.schema, tuple(shapes), part).text(),
         )
         self._append(line, chain.head)
         self.counts.rows += len(items) - 2
@@ -174,6 +183,27 @@ class Committer:
             self._last = transaction
         else:
             failpoint("between_parts")
+
+    def _take_notices(self, tags: list[bytes]) -> None:
+        """Take out of a transaction's tags what is none, and hand it on."""
+        notices = [tag for tag in tags if isinstance(tag, Notice)]
+        if notices:
+            self.noticed(notices)
+            tags[:] = [tag for tag in tags if not isinstance(tag, Notice)]
+
+    def renew(self, entity: str) -> None:
+        """The rows of an entity are going to be told anew: until then whole rows are recorded where a key changes."""
+        for plans in self._plans.values():
+            for plan in plans.values():
+                if plan is not None and plan.projection.entity == entity:
+                    plan.projection.whole_rekeys = True
+
+    def _tail(self, schema: str, shapes: tuple[str, ...]) -> str:
+        """What the header of a commit in one record says of schema and shapes; few are all that a source has."""
+        tail = self._tails.get((schema, shapes))
+        if tail is None:
+            tail = self._tails[schema, shapes] = Extras(schema, shapes).text()
+        return tail
 
     def publishes(self, transaction: Transaction) -> bool:
         """Whether `commit` would append a commit of it; appends nothing.
@@ -191,7 +221,7 @@ class Committer:
             if isinstance(relation, tuple):
                 if any(plans[r] for r in relation):
                     return True
-            elif (plan := plans[relation]) is not None and plan.item(parse_change(data), 0) is not None:
+            elif (plan := plans[relation]) is not None and plan.shape_item(data, 0) is not None:
                 return True
         return False
 
@@ -226,14 +256,24 @@ class Committer:
         remembered = tag, time_us // 1_000_000
         provenance = self._joined.get(remembered)
         if provenance is None:
-            provenance = join(
-                tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup, pseudonyms=self.pseudonyms
-            )
+            provenance = self._join(tag, time_us)
             if len(self._joined) < JOINED_MAX:
                 self._joined[remembered] = provenance
         return provenance
 
-    def _resolve(self, transaction: Transaction, schema: AppSchema) -> dict[Relation, Projection | None] | None:
+    def _join(self, tag: bytes, time_us: int) -> Provenance:
+        """As `join`; the compiled part reads the tags that our drivers write, of requests that the mesh has told nothing of."""
+        if native.COMPILED and self.pseudonyms is None and len(tag) <= self._tag_bytes_max:
+            plain = native.plain_tag(tag)
+            if plain is not None:
+                by, build, version, app, request = plain
+                if not request or self.lookup(request, time_us) is None:
+                    return Provenance(by, build, version, app, "", 1)
+        return join(
+            tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup, pseudonyms=self.pseudonyms
+        )
+
+    def _resolve(self, transaction: Transaction, schema: AppSchema) -> "dict[Relation, _Plan | None] | None":
         """The projections of all relations of a transaction, or None where it touches no published table.
 
         Schemas and shapes the log does not hold yet are appended here, before the first part of the commit.
@@ -244,11 +284,12 @@ class Committer:
         found = False
         for relation in transaction.relations():
             if relation not in plans:
+                self.met(relation)
                 plans[relation] = self._plan(relation, schema)
             plan = plans[relation]
             if plan is not None:
                 found = True
-                self.announce(plan, schema)
+                self.announce(plan.projection, schema)
         return plans if found else None
 
     def recorded(self, schema: AppSchema) -> AppSchema:
@@ -258,25 +299,41 @@ class Committer:
             recorded = self._projected[schema.id] = schema.projected(self._visibility)
         return recorded
 
-    def _plan(self, relation: Relation, schema: AppSchema) -> Projection | None:
+    def _plan(self, relation: Relation, schema: AppSchema) -> "_Plan | None":
         entity = schema.by_table.get(relation.table)
         fields = entity.published(self._visibility) if entity else {}
         if entity is None or not fields:
             return None
-        plan = project(relation, entity, published=fields, catalog=self._catalog)
+        projection = project(relation, entity, published=fields, catalog=self._catalog)
         progress = self._state.snapshots.get(entity.name)
-        plan.whole_rekeys = progress is None or not progress.last
-        return plan
+        projection.whole_rekeys = progress is None or not progress.last
+        item, identities = shape_item(projection), identity_columns(self._catalog, relation.table)
+        if identities is not None:
+            item = partition_item(item, relation, identities)
+        return _Plan(projection, projection.shape_id, item)
 
     def announce(self, plan: Projection, schema: AppSchema) -> None:
         """Append the schema and shape records that a record with this projection needs, unless the log has them."""
         state, chain = self._state, self._chain
-        if schema.id not in state.schemas:
-            self._append(chain.record("schema", [schema.data], extras=Extras(schema=schema.id)), chain.head)
-            state.schemas[schema.id] = chain.head.seq
+        self.announce_schema(schema)
         if plan.shape_id not in state.shapes:
             self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
             state.shapes.add(plan.shape_id)
+
+    def announce_schema(self, schema: AppSchema) -> None:
+        """Append the schema record that a record under this schema needs, unless the log has it."""
+        state, chain = self._state, self._chain
+        if schema.id not in state.schemas:
+            self._append(chain.record("schema", [schema.data], extras=Extras(schema=schema.id)), chain.head)
+            state.schemas[schema.id] = chain.head.seq
+
+
+class _Plan(NamedTuple):
+    """What becomes of the rows of one relation under one app schema."""
+
+    projection: Projection
+    shape_id: str
+    shape_item: ShapeItem
 
 
 class _Commit(NamedTuple):
@@ -302,8 +359,8 @@ class _Commit(NamedTuple):
         return (meta + "}").encode()
 
 
-def _truncate(data: bytes, plans: list[Projection | None]) -> bytes | None:
-    entities = [plan.entity for plan in plans if plan is not None]
+def _truncate(data: bytes, plans: "list[_Plan | None]") -> bytes | None:
+    entities = [plan.projection.entity for plan in plans if plan is not None]
     if not entities:
         return None
     statement = parse_truncate(data)

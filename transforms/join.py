@@ -5,8 +5,7 @@ it contradicts the tag. What is malformed is named in `meta` and never guessed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import orjson
 
@@ -41,8 +40,7 @@ Lookup = Callable[[str, int], Session | None]
 """Request id, as the tag has it, and the commit's time in microseconds since 1970 UTC, to the mesh's record of the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """Who made a commit.
 
     Args:

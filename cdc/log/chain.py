@@ -7,7 +7,7 @@ append fails the ChainWriter is thrown away with what it made, and a new one goe
 import base64
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import orjson
 from ...schemas.errors import Refused
 from ...schemas.record import EMPTY, FORMAT, LINE_BYTES_MAX, Head
 from ...schemas.tree import SALT_BYTES, tree_root
+from .. import native
 
 _SALT_POOL_RECORDS = 128
 _b64 = base64.b64encode
@@ -75,6 +76,29 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 
 
+def seal(begin: str, items: list[bytes], salt: bytes, recorded: bytes) -> tuple[bytes, str]:
+    """The line of a record and its hash.
+
+    Args:
+        begin: The header up to its `tree`.
+        items: The body's items.
+        salt: 32 random bytes.
+        recorded: The time of writing.
+    """
+    root = tree_root(salt, items)
+    header = f'{begin}"tree":{{"count":{len(items)},"bytes":{sum(map(len, items))},"root":"{root}"}}}}'.encode()
+    line = b'{"header":%b,"body":{"salt":"%b","items":[%b]},"recorded":"%b"}\n' % (
+        header,
+        _b64(salt),
+        b",".join(items),
+        recorded,
+    )
+    return line, sha256(header).hexdigest()
+
+
+_seal = native.seal if native.COMPILED else seal
+
+
 class ChainWriter:
     """Makes the records that follow a head.
 
@@ -99,9 +123,7 @@ class ChainWriter:
         """Let the present be what the next records say under `recorded`: once per batch, not per record."""
         self._recorded = self._clock.now().encode()
 
-    def commit(
-        self, id_: str, time_us: int, *, position: str, items: Sequence[bytes], extras: Extras = NO_EXTRAS
-    ) -> bytes:
+    def commit(self, id_: str, time_us: int, *, position: str, items: list[bytes], tail: str = "") -> bytes:
         """The line of a record with an id and a time of its own.
 
         Args:
@@ -109,47 +131,40 @@ class ChainWriter:
             time_us: The source's commit time, microseconds since 1970 UTC.
             position: The source's position with this record; the present one where it does not move.
             items: The body's items, `by` and `meta` first.
-            extras: The optional keys of the header.
+            tail: The optional keys of the header, as `Extras.text` writes them.
 
         Raises:
             Refused: The line is above the format's limit, as every method may find.
         """
-        return self._line("commit", id_, self._times.text(time_us), position, items, extras)
+        return self._line("commit", id_, self._times.text(time_us), position, items, tail)
 
     def record(
         self,
         kind: str,
-        items: Sequence[bytes] = (),
+        items: Iterable[bytes] = (),
         *,
         position: str = "",
         extras: Extras = NO_EXTRAS,
         meta: object = None,
     ) -> bytes:
         """The line of a record of another kind: by is null, its id and time are the log's own."""
-        items = [b"null", orjson.dumps(meta if meta is not None else {}), *items]
-        return self.raw(kind, items, position=position, extras=extras)
+        whole = [b"null", orjson.dumps(meta if meta is not None else {}), *items]
+        return self.raw(kind, whole, position=position, extras=extras)
 
-    def raw(self, kind: str, items: Sequence[bytes], *, position: str = "", extras: Extras = NO_EXTRAS) -> bytes:
+    def raw(self, kind: str, items: list[bytes], *, position: str = "", extras: Extras = NO_EXTRAS) -> bytes:
         """As `record`, with items 0 and 1 given."""
         self.tick()
         id_ = f"{self.log}:{self.epoch}:{self.head.seq + 1}"
-        return self._line(kind, id_, self._clock.now(), position or self.position, items, extras)
+        return self._line(kind, id_, self._clock.now(), position or self.position, items, extras.text())
 
-    def _line(
-        self, kind: str, id_: str, time_text: str, position: str, items: Sequence[bytes], extras: Extras
-    ) -> bytes:
+    def _line(self, kind: str, id_: str, time_text: str, position: str, items: list[bytes], tail: str) -> bytes:
         salt = self._salt()
         seq = self.head.seq + 1
-        tail = "" if extras is NO_EXTRAS else extras.text()
-        header = (
+        line, digest = _seal(
             f'{self._open}{seq},"prev":"{self.head.hash}","kind":"{kind}","id":"{id_}","time":"{time_text}'
-            f'{self._engine}{position}","after":"{self.position}"}},{tail}"tree":{{"count":{len(items)},'
-            f'"bytes":{sum(map(len, items))},"root":"{tree_root(salt, items)}"}}}}'
-        ).encode()
-        line = b'{"header":%b,"body":{"salt":"%b","items":[%b]},"recorded":"%b"}\n' % (
-            header,
-            _b64(salt),
-            b",".join(items),
+            f'{self._engine}{position}","after":"{self.position}"}},{tail}',
+            items,
+            salt,
             self._recorded,
         )
         if len(line) > LINE_BYTES_MAX:
@@ -157,7 +172,7 @@ class ChainWriter:
                 f"the {kind} record {id_} has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
                 hint="leave the field that holds such large values out of the app schema",
             )
-        self.head = Head(seq, sha256(header).hexdigest())
+        self.head = Head(seq, digest)
         self.position = position
         return line
 

@@ -15,17 +15,20 @@ from typing import Any, Final
 from ...schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
 from ...schemas.errors import DecodeError
 from ...schemas.position import format_lsn
+from .. import native
 from .spill import Spill
 
 HEADER_BYTES: Final = 25
 """What stands before a message in XLogData: `w`, and three 64-bit numbers."""
 
 TAG_PREFIX: Final = b"commitlog"
+NOTICE_PREFIX: Final = b"commitlog.ddl"
 
 _u16 = Struct(">H").unpack_from
 _u32 = Struct(">I").unpack_from
 _u64 = Struct(">Q").unpack_from
 _begin = Struct(">QqI").unpack_from
+_oid = Struct(">I").pack
 _type = Struct(">Ii").unpack_from
 _commit = Struct(">BQQq").unpack_from
 
@@ -35,6 +38,10 @@ MALFORMED: Final = (IndexError, struct_error, ValueError)
 
 Reader = tuple[str | None, Callable[[bytes], object]]
 """What becomes of a column: its field, or None where it is not published, and how its text becomes the record's value."""
+
+
+class Notice(bytes):
+    """Among a transaction's tags: what the event triggers of `setup` say of it (notices.py), which is no tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ class Transaction:
         end: The commit's end LSN: where a reader that has it goes on.
         time_us: Commit time, microseconds since 2000-01-01 UTC.
         changes: The entries in order.
-        tags: The contents of all messages under the prefix `commitlog`.
+        tags: The contents of all messages under the prefix `commitlog`, and the Notices.
     """
 
     xid: int
@@ -99,29 +106,24 @@ class Transaction:
             self.changes.close()
 
 
-class Assembler:
-    """Collects messages into transactions, in commit order as the server sends them.
+class _Assembling:
+    """Any message, on what a transaction in hand has so far. Where that is kept is the subclasses' affair."""
 
-    Args:
-        spill_bytes: A transaction with more raw bytes than this goes to a temporary file.
-    """
-
-    def __init__(self, spill_bytes: int) -> None:
-        self._spill_bytes = spill_bytes
-        self._relations: dict[int, Relation] = {}
-        self._changes: list[Entry] = []
-        self._spill: Spill[Relation | tuple[Relation, ...]] | None = None
-        self._bytes = 0
-        self._tags: list[bytes] = []
-        self._begin: tuple[int, int, int] | None = None
+    _spill_bytes: int
+    _relations: dict[bytes, Relation]
+    _changes: list[Entry]
+    _spill: Spill[Relation | tuple[Relation, ...]] | None
+    _bytes: int
+    _tags: list[bytes]
+    _xid: int | None
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction has begun and not yet ended."""
-        return self._begin is not None
+        return self._xid is not None
 
-    def feed(self, data: bytes) -> Transaction | None:
-        """Take one XLogData; return the transaction when this message ends it.
+    def feed_any(self, data: bytes) -> Transaction | None:
+        """Take one XLogData, of whatever kind; return the transaction when this message ends it.
 
         Raises:
             DecodeError: The bytes are not a message of this protocol, or stand where none may.
@@ -129,24 +131,25 @@ class Assembler:
         try:
             kind = data[25]
             if kind in b"IUD":
-                self._keep(self._relations[_u32(data, 26)[0]], data)
+                self._keep(self._relations[data[26:30]], data)
             elif kind == 0x42:  # B
-                if self._begin is not None:
+                if self._xid is not None:
                     raise DecodeError("a transaction begins inside another")
-                self._begin = _begin(data, 26)
+                self._xid = _begin(data, 26)[2]
             elif kind == 0x43:  # C
                 return self._end(data)
             elif kind == 0x4D:  # M
                 self._message(data)
             elif kind == 0x52:  # R
-                relation = parse_relation(data)
-                self._relations[relation.oid] = relation
+                self._relations[data[26:30]] = parse_relation(data)
             elif kind == 0x54:  # T
-                self._keep(tuple(self._relations[oid] for oid in parse_truncate(data).oids), data)
+                self._keep(tuple(self._relations[_oid(oid)] for oid in parse_truncate(data).oids), data)
             elif kind not in b"YO":  # types and origins carry nothing a record needs
                 raise DecodeError(f"unknown pgoutput message {bytes([kind])!r}")
         except KeyError as exc:
-            raise DecodeError(f"a change of a table that was never described (oid {exc.args[0]})") from None
+            raise DecodeError(
+                f"a change of a table that was never described (oid {int.from_bytes(exc.args[0])})"
+            ) from None
         except MALFORMED as exc:
             raise DecodeError(f"malformed pgoutput message at {_lsn_of(data)}: {exc}") from exc
         return None
@@ -155,10 +158,10 @@ class Assembler:
         """Drop what is in hand, and its temporary file."""
         if self._spill is not None:
             self._spill.close()
-        self._changes, self._spill, self._bytes, self._tags, self._begin = [], None, 0, [], None
+        self._changes, self._spill, self._bytes, self._tags, self._xid = [], None, 0, [], None
 
     def _keep(self, relation: Relation | tuple[Relation, ...], data: bytes) -> None:
-        if self._begin is None:
+        if self._xid is None:
             raise DecodeError("a change outside a transaction")
         if self._spill is not None:
             self._spill.append((relation, data))
@@ -172,28 +175,59 @@ class Assembler:
     def _message(self, data: bytes) -> None:
         transactional = data[26]
         end = data.index(b"\0", 35)
-        if data[35:end] != TAG_PREFIX or not transactional:
+        prefix = data[35:end]
+        if prefix not in (TAG_PREFIX, NOTICE_PREFIX) or not transactional:
             return
         length = _u32(data, end + 1)[0]
         if end + 5 + length != len(data):
             raise DecodeError("a logical message whose length is not its own")
-        if self._begin is None:
+        if self._xid is None:
             raise DecodeError("a tag outside a transaction")
-        self._tags.append(data[end + 5 :])
+        content = data[end + 5 :]
+        self._tags.append(content if prefix == TAG_PREFIX else Notice(content))
 
     def _end(self, data: bytes) -> Transaction:
-        if self._begin is None:
+        if self._xid is None:
             raise DecodeError("a commit outside a transaction")
         _, _, end, time_us = _commit(data, 26)
         transaction = Transaction(
-            xid=self._begin[2],
+            xid=self._xid,
             end=end,
             time_us=time_us,
             changes=self._changes if self._spill is None else self._spill,
             tags=self._tags,
         )
-        self._changes, self._spill, self._bytes, self._tags, self._begin = [], None, 0, [], None
+        self._changes, self._spill, self._bytes, self._tags, self._xid = [], None, 0, [], None
         return transaction
+
+
+class PythonAssembler(_Assembling):
+    """Collects messages into transactions, in commit order as the server sends them.
+
+    Args:
+        spill_bytes: A transaction with more raw bytes than this goes to a temporary file.
+    """
+
+    def __init__(self, spill_bytes: int) -> None:
+        self._spill_bytes = spill_bytes
+        self._relations = {}
+        self._changes, self._spill, self._bytes, self._tags, self._xid = [], None, 0, [], None
+
+    def feed(self, data: bytes) -> Transaction | None:
+        """As `feed_any`."""
+        return self.feed_any(data)
+
+
+if native.COMPILED:
+
+    class CompiledAssembler(_Assembling, native.Collector[Transaction]):
+        """The same, with the plain messages taken by native/collector.c."""
+
+        def __init__(self, spill_bytes: int) -> None:
+            super().__init__(spill_bytes, Transaction)
+
+
+Assembler: "type[PythonAssembler | CompiledAssembler]" = CompiledAssembler if native.COMPILED else PythonAssembler
 
 
 def _lsn_of(data: bytes) -> str:

@@ -62,7 +62,9 @@ def checked(line: bytes) -> Record:
 def test_every_record_is_accepted_after_the_one_before(records: list[tuple[list[bytes], Extras]]) -> None:
     chain, reader = writer(), Chain()
     for number, (body, more) in enumerate(records):
-        made = checked(chain.commit(f"pg:1:1:{number:016X}", number, position=f"0/{number}", items=body, extras=more))
+        made = checked(
+            chain.commit(f"pg:1:1:{number:016X}", number, position=f"0/{number}", items=body, tail=more.text())
+        )
         assert reader.accept(made) == "new"
         assert reader.head == chain.head == made.head
         assert [orjson.dumps(item) for item in made.items()] == body
@@ -111,7 +113,7 @@ def test_the_parts_of_a_commit_move_the_position_with_the_last() -> None:
             5,
             position=chain.position if number < 2 else "0/FF",
             items=[b"null", b"{}"],
-            extras=Extras("a" * 64, (), (number, number == 2)),
+            tail=Extras("a" * 64, (), (number, number == 2)).text(),
         )
         for number in range(3)
     ]

@@ -35,7 +35,7 @@ class Lines:
         items = [b"null", b'{"xid":%d}' % xid]
         position = position if part is None or part[1] else self._chain.position
         self.lines.append(
-            self._chain.commit(f"pg:1:1:{xid:016X}", xid, position=position, items=items, extras=Extras(part=part))
+            self._chain.commit(f"pg:1:1:{xid:016X}", xid, position=position, items=items, tail=Extras(part=part).text())
         )
         return self
 

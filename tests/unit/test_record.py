@@ -368,7 +368,7 @@ def header_again(golden: Record, items: list[Any], head: Head, position: str) ->
     data = [spelled(item) for item in items]
     at = wanted["source"]["position"]
     if golden.kind == "commit":
-        line = chain.commit(wanted["id"], 0, position=at, items=data, extras=extras)
+        line = chain.commit(wanted["id"], 0, position=at, items=data, tail=extras.text())
     else:
         line = chain.raw(golden.kind, data, position=at, extras=extras)
     made = Record.parse(line)

@@ -1,0 +1,22 @@
+"""The worker's inner loops, compiled. Where there was no C compiler, and for whatever is not plain, Python's own do the same.
+
+What stands here twice gives the same bytes, and tests/unit/test_native.py compares them: `Collector` with `tail/pgoutput.py`,
+`Shaper` with `transforms/project.py`, `plain_tag` with `transforms/join.py`, `seal` with `log/chain.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
+"""
+
+import os
+from typing import Final
+
+missing = ""
+"""Why there is no compiled part; empty where there is."""
+
+try:
+    if os.environ.get("COMMITLOG_PURE"):
+        raise ImportError("COMMITLOG_PURE is set")
+    from ._native import Collector, Shaper, choose, plain_tag, seal, sha256, tree_root
+except ImportError as exc:
+    missing = str(exc)
+
+COMPILED: Final = not missing
+
+__all__ = ["COMPILED", "Collector", "Shaper", "choose", "missing", "plain_tag", "seal", "sha256", "tree_root"]

@@ -1,0 +1,207 @@
+/* Collector: messages of pgoutput into whole transactions; the base of tail/pgoutput.py's Assembler.
+ *
+ * It takes the plain messages of a transaction that fits in memory. Every other (a table's description, TRUNCATE, a
+ * transaction that spills, malformed bytes) goes to the subclass's `feed_any`, which works on the same attributes and raises
+ * what is to be raised.
+ */
+
+#include "native.h"
+
+#include <structmember.h>
+#include <string.h>
+
+enum { KIND_AT = 25, OID_AT = 26, BEGIN_BYTES = 46, COMMIT_BYTES = 51, TAG_LENGTH_AT = 45, TAG_AT = 49 };
+
+static const char TAG_HEAD[] = "commitlog"; /* with its NUL, as the message has it */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *relations, *changes, *tags, *spill, *xid; /* xid: of the transaction in hand, or None */
+    PyObject *transaction;                              /* makes a Transaction of its five values */
+    Py_ssize_t bytes, spill_bytes;
+    uint32_t oid;       /* of the table that the last change was of, */
+    PyObject *relation; /* borrowed from `relations`; NULL where that may have changed since */
+} Collector;
+
+static uint32_t u32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+
+static uint64_t u64(const uint8_t *p) { return (uint64_t)u32(p) << 32 | u32(p + 4); }
+
+/* The functions below return 1 where a message is not plain, -1 with an exception set, 0 where it was taken. */
+
+static int take_change(Collector *self, const uint8_t *data, PyObject *message, Py_ssize_t size) {
+    if (self->xid == Py_None || self->spill != Py_None || size < OID_AT + 4 ||
+        size > self->spill_bytes - self->bytes)
+        return 1;
+    uint32_t oid = u32(data + OID_AT);
+    if (!self->relation || oid != self->oid) {
+        PyObject *key = PyBytes_FromStringAndSize((const char *)data + OID_AT, 4);
+        if (!key) return -1;
+        self->relation = PyDict_GetItemWithError(self->relations, key);
+        self->oid = oid;
+        Py_DECREF(key);
+        if (!self->relation) return PyErr_Occurred() ? -1 : 1;
+    }
+    PyObject *entry = PyTuple_Pack(2, self->relation, message);
+    if (!entry) return -1;
+    int failed = PyList_Append(self->changes, entry);
+    Py_DECREF(entry);
+    self->bytes += size;
+    return failed;
+}
+
+static int take_begin(Collector *self, const uint8_t *data, Py_ssize_t size) {
+    if (self->xid != Py_None || size != BEGIN_BYTES) return 1;
+    PyObject *xid = PyLong_FromUnsignedLong(u32(data + 42));
+    if (!xid) return -1;
+    Py_SETREF(self->xid, xid);
+    return 0;
+}
+
+static int take_tag(Collector *self, const uint8_t *data, Py_ssize_t size) {
+    if (self->xid == Py_None || size < TAG_AT || data[26] != 1 || memcmp(data + 35, TAG_HEAD, sizeof TAG_HEAD) ||
+        u32(data + TAG_LENGTH_AT) != (size_t)(size - TAG_AT))
+        return 1;
+    PyObject *tag = PyBytes_FromStringAndSize((const char *)data + TAG_AT, size - TAG_AT);
+    if (!tag) return -1;
+    int failed = PyList_Append(self->tags, tag);
+    Py_DECREF(tag);
+    return failed;
+}
+
+static int take_commit(Collector *self, const uint8_t *data, Py_ssize_t size, PyObject **transaction) {
+    if (self->xid == Py_None || self->spill != Py_None || size != COMMIT_BYTES) return 1;
+    PyObject *end = PyLong_FromUnsignedLongLong(u64(data + 35));
+    PyObject *time = PyLong_FromLongLong((int64_t)u64(data + 43));
+    PyObject *changes = PyList_New(0), *tags = PyList_New(0);
+    if (end && time && changes && tags) {
+        PyObject *arguments[] = {self->xid, end, time, self->changes, self->tags};
+        *transaction = PyObject_Vectorcall(self->transaction, arguments, 5, NULL);
+    }
+    Py_XDECREF(end);
+    Py_XDECREF(time);
+    if (!*transaction) {
+        Py_XDECREF(changes);
+        Py_XDECREF(tags);
+        return -1;
+    }
+    Py_SETREF(self->changes, changes);
+    Py_SETREF(self->tags, tags);
+    Py_SETREF(self->xid, Py_NewRef(Py_None));
+    self->bytes = 0;
+    return 0;
+}
+
+/* feed(message) -> the transaction that this message ends, or None */
+static PyObject *collector_feed(PyObject *object, PyObject *message) {
+    Collector *self = (Collector *)object;
+    PyObject *transaction = NULL;
+    int state = 1;
+    if (PyBytes_CheckExact(message) && PyBytes_GET_SIZE(message) > KIND_AT) {
+        const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(message);
+        Py_ssize_t size = PyBytes_GET_SIZE(message);
+        switch (data[KIND_AT]) {
+            case 'I':
+            case 'U':
+            case 'D': state = take_change(self, data, message, size); break;
+            case 'B': state = take_begin(self, data, size); break;
+            case 'M': state = take_tag(self, data, size); break;
+            case 'C': state = take_commit(self, data, size, &transaction); break;
+        }
+    }
+    if (state == 0) return transaction ? transaction : Py_NewRef(Py_None);
+    if (state < 0) return NULL;
+    self->relation = NULL;
+    return PyObject_CallMethod(object, "feed_any", "O", message);
+}
+
+static int collector_init(PyObject *object, PyObject *arguments, PyObject *names) {
+    Collector *self = (Collector *)object;
+    static char *known[] = {"spill_bytes", "transaction", NULL};
+    PyObject *transaction;
+    if (!PyArg_ParseTupleAndKeywords(arguments, names, "nO", known, &self->spill_bytes, &transaction)) return -1;
+    PyObject *relations = PyDict_New(), *changes = PyList_New(0), *tags = PyList_New(0);
+    if (!relations || !changes || !tags) {
+        Py_XDECREF(relations);
+        Py_XDECREF(changes);
+        Py_XDECREF(tags);
+        return -1;
+    }
+    self->relation = NULL;
+    Py_XSETREF(self->relations, relations);
+    Py_XSETREF(self->changes, changes);
+    Py_XSETREF(self->tags, tags);
+    Py_XSETREF(self->transaction, Py_NewRef(transaction));
+    Py_XSETREF(self->spill, Py_NewRef(Py_None));
+    Py_XSETREF(self->xid, Py_NewRef(Py_None));
+    self->bytes = 0;
+    return 0;
+}
+
+static int collector_traverse(PyObject *object, visitproc visit, void *arg) {
+    Collector *self = (Collector *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->relations);
+    Py_VISIT(self->changes);
+    Py_VISIT(self->tags);
+    Py_VISIT(self->spill);
+    Py_VISIT(self->xid);
+    Py_VISIT(self->transaction);
+    return 0;
+}
+
+static int collector_clear(PyObject *object) {
+    Collector *self = (Collector *)object;
+    self->relation = NULL;
+    Py_CLEAR(self->relations);
+    Py_CLEAR(self->changes);
+    Py_CLEAR(self->tags);
+    Py_CLEAR(self->spill);
+    Py_CLEAR(self->xid);
+    Py_CLEAR(self->transaction);
+    return 0;
+}
+
+static void collector_free(PyObject *object) {
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    collector_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef collector_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
+    {"feed", collector_feed, METH_O, "feed(message) -> the transaction that this message ends, or None"},
+    {0},
+};
+
+static PyMemberDef collector_members[] = {
+    {"_relations", T_OBJECT_EX, offsetof(Collector, relations), READONLY, NULL},
+    {"_changes", T_OBJECT_EX, offsetof(Collector, changes), 0, NULL},
+    {"_tags", T_OBJECT_EX, offsetof(Collector, tags), 0, NULL},
+    {"_spill", T_OBJECT_EX, offsetof(Collector, spill), 0, NULL},
+    {"_xid", T_OBJECT_EX, offsetof(Collector, xid), 0, NULL},
+    {"_bytes", T_PYSSIZET, offsetof(Collector, bytes), 0, NULL},
+    {"_spill_bytes", T_PYSSIZET, offsetof(Collector, spill_bytes), READONLY, NULL},
+    {0},
+};
+
+static PyType_Slot collector_slots[] = {
+    {Py_tp_doc, "Collects plain messages into transactions; a subclass's feed_any takes the others."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, collector_init},
+    {Py_tp_dealloc, collector_free},
+    {Py_tp_traverse, collector_traverse},
+    {Py_tp_clear, collector_clear},
+    {Py_tp_methods, collector_methods},
+    {Py_tp_members, collector_members},
+    {0},
+};
+
+PyType_Spec collector_spec = {
+    .name = "commitlog.cdc.native._native.Collector",
+    .basicsize = sizeof(Collector),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = collector_slots,
+};

@@ -1,0 +1,53 @@
+/* commitlog.cdc.native._native: the worker's inner loops, compiled. Optional: native/__init__.py says what stands in for it. */
+
+#include "native.h"
+#include "sha256.h"
+
+static PyObject *native_sha256(PyObject *module, PyObject *data) {
+    (void)module;
+    char *bytes;
+    Py_ssize_t size;
+    uint8_t digest[SHA256_BYTES];
+    sha256 hash;
+    if (PyBytes_AsStringAndSize(data, &bytes, &size)) return NULL;
+    sha256_begin(&hash);
+    sha256_take(&hash, bytes, (size_t)size);
+    sha256_end(&hash, digest);
+    return PyBytes_FromStringAndSize((const char *)digest, SHA256_BYTES);
+}
+
+static PyObject *native_choose(PyObject *module, PyObject *portable) {
+    (void)module;
+    int truth = PyObject_IsTrue(portable);
+    return truth < 0 ? NULL : PyUnicode_FromString(sha256_choose(truth));
+}
+
+static PyMethodDef methods[] = {
+    {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "seal(begin, items, salt, recorded) -> (line, hash)"},
+    {"tree_root", (PyCFunction)(void (*)(void))native_tree_root, METH_FASTCALL, "tree_root(salt, items) -> root"},
+    {"plain_tag", native_plain_tag, METH_O, "plain_tag(tag) -> (by, build, version, app, request), or None"},
+    {"sha256", native_sha256, METH_O, "sha256(data) -> digest"},
+    {"choose", native_choose, METH_O, "choose(portable) -> which SHA-256 is used from now on"},
+    {0},
+};
+
+static int add_type(PyObject *module, PyType_Spec *spec) {
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (!type) return -1;
+    int failed = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return failed;
+}
+
+static int fill(PyObject *module) {
+    sha256_choose(0);
+    return add_type(module, &shaper_spec) || add_type(module, &collector_spec) ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0}};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "_native", .m_methods = methods, .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,14 @@
+/* What the compiled part of the worker is made of. */
+#ifndef COMMITLOG_NATIVE_H
+#define COMMITLOG_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+extern PyType_Spec collector_spec, shaper_spec;
+
+PyObject *native_plain_tag(PyObject *module, PyObject *tag);
+PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *native_tree_root(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+
+#endif

@@ -1,0 +1,24 @@
+/* SHA-256 (FIPS 180-4) of a message given in pieces. */
+#ifndef COMMITLOG_SHA256_H
+#define COMMITLOG_SHA256_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SHA256_BYTES = 32 };
+
+typedef struct {
+    uint32_t state[8];
+    uint8_t block[64];
+    size_t filled;  /* bytes that wait in `block` */
+    uint64_t total; /* bytes taken so far */
+} sha256;
+
+void sha256_begin(sha256 *hash);
+void sha256_take(sha256 *hash, const void *data, size_t size);
+void sha256_end(sha256 *hash, uint8_t digest[SHA256_BYTES]);
+
+/* Choose between the processor's own instructions and portable C, once. Returns the name of the choice. */
+const char *sha256_choose(int portable);
+
+#endif

@@ -1,0 +1,52 @@
+"""From a row change's bytes to the bytes of its item in a commit: compiled where that is plain, Python's own elsewhere."""
+
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from ...schemas.change import INSERT
+from ...transforms.project import Projection
+from .. import native
+from . import pgtypes
+from .pgoutput import parse_change, read_insert
+
+ShapeItem = Callable[[bytes, int], bytes | None]
+"""XLogData of a row change and the index of its shape, to the item; None where nothing that is published changed."""
+
+_KINDS: Final[dict[Callable[[bytes], object], int]] = {
+    pgtypes.text: 0,
+    pgtypes.number: 1,
+    pgtypes.boolean: 2,
+    pgtypes.timestamp: 3,
+    pgtypes.instant: 4,
+    pgtypes.octets: 5,
+}
+"""Converter to its number in native/text.h."""
+
+
+def shape_item(plan: Projection, *, compiled: bool = native.COMPILED) -> ShapeItem:
+    """How changes of one table become items.
+
+    The compiled form hands over to Python's whatever is not plain, so both raise what `Projection.item` raises.
+
+    Args:
+        plan: The table's projection.
+        compiled: Use the compiled form, where every published column is of a kind that it knows.
+    """
+
+    def python(data: bytes, shape_index: int) -> bytes | None:
+        if data[25] == INSERT:
+            return plan.insert(read_insert(data, plan.readers), shape_index)
+        return plan.item(parse_change(data), shape_index)
+
+    kinds = [_KINDS.get(convert) for field, convert in plan.readers if field is not None]
+    if not compiled or None in kinds:
+        return python
+    places = {field: index for index, (field, _) in enumerate(plan.readers)}
+    return native.Shaper(
+        b',"entity":' + orjson.dumps(plan.entity) + b',"shape":',
+        tuple((None, 0) if f is None else (orjson.dumps(f) + b":", _KINDS[convert]) for f, convert in plan.readers),
+        tuple(places[field] for field in plan.shape.key),
+        python,
+    )

@@ -1,0 +1,194 @@
+"""The compiled part of the worker gives what Python's own gives, byte for byte and error for error."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commitlog.cdc import native
+from commitlog.cdc.log.chain import seal
+from commitlog.cdc.tail import pgtypes
+from commitlog.cdc.tail.items import ShapeItem, shape_item
+from commitlog.cdc.tail.pgoutput import PythonAssembler
+from commitlog.drivers import tag
+from commitlog.schemas.change import UNSENT, RawRow
+from commitlog.schemas.errors import CommitLogError
+from commitlog.schemas.shape import Column, Shape
+from commitlog.schemas.tree import tree_root
+from commitlog.transforms.join import join
+from commitlog.transforms.project import Projection, PublishedColumn
+from fixtures import messages
+
+pytestmark = pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
+
+TYPES = ["int32", "text", "bytes", "bool", "timestamp", "instant", "decimal"]
+COLUMNS = [(f"c{index}", kind) for index, kind in enumerate([*TYPES, "text"])]
+ODD = [b"", b"0", b"-0", b"-1", b"01", b"2147483647", b"-2147483648", b"99999999999", b"1 ", b"\x00", b"t", b"f", b"true",
+       b'"\\\b\t\n\f\r\x01\x1f\x7f', "ü€😀".encode(), b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\\x", b"\\x00ff",
+       b"\\x0", b"\\xFF", b"\\xzz", b"\\x" + b"00" * 49, b"2026-11-22 10:11:12.345678", b"2026-11-22 10:11:12+00", b"2026-11-22 10:11:12+02",
+       b"0044-03-15 00:00:00 BC", b"0044-03-15 00:00:00+00 BC", b"infinity", b"10000-01-01 00:00:00+00", b"2026-11-22 +00", b"NaN"]  # fmt: skip
+
+values: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from(ODD), st.text().map(str.encode), st.binary(max_size=20), st.none(), st.just(UNSENT)
+)
+good = st.tuples(
+    st.integers(-(2**31), 2**31 - 1).map(lambda n: str(n).encode()),
+    st.text().map(str.encode),
+    st.binary(max_size=100).map(lambda data: b"\\x" + data.hex().encode()),
+    st.sampled_from([b"t", b"f"]),
+    st.datetimes().map(lambda at: str(at).encode()),
+    st.datetimes().map(lambda at: str(at).encode() + b"+00"),
+    st.decimals().map(lambda number: str(number).encode()),
+    st.none() | st.text().map(str.encode),
+).map(list)
+rows = good | st.lists(values, min_size=len(COLUMNS) - 1, max_size=len(COLUMNS) + 1)
+
+
+def projection(published: list[int], key: list[int]) -> Projection:
+    columns = [COLUMNS[index] for index in published]
+    return Projection(
+        Shape.make(
+            'En"tity',
+            "public.item",
+            key=tuple(COLUMNS[index][0] for index in key),
+            columns=tuple(Column(name, kind, kind) for name, kind in columns),
+        ),
+        [PublishedColumn(index, COLUMNS[index][0], pgtypes.converter(COLUMNS[index][1])) for index in published],
+        width=len(COLUMNS),
+    )
+
+
+PLANS = [projection([*range(len(COLUMNS))], [0]), projection([0, 1, 7], [1, 0]), projection([2, 3], [2])]
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """What a call gives, or the error it raises."""
+    try:
+        return call()
+    except (CommitLogError, ValueError, TypeError) as exc:
+        return type(exc), str(exc)
+
+
+def both(plan: Projection) -> tuple[ShapeItem, ShapeItem]:
+    compiled, python = shape_item(plan), shape_item(plan, compiled=False)
+    assert isinstance(compiled, native.Shaper)
+    return compiled, python
+
+
+@given(st.binary(max_size=300))
+def test_sha256_is_hashlibs_whichever_way_it_is_computed(data: bytes) -> None:
+    try:
+        for portable in (True, False):
+            native.choose(portable)
+            assert native.sha256(data) == hashlib.sha256(data).digest()
+    finally:
+        native.choose(False)
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=40), st.binary(min_size=32, max_size=32))
+def test_a_record_is_sealed_alike(items: list[bytes], salt: bytes) -> None:
+    begin = '{"v":1,"log":"ü",'
+
+    assert native.seal(begin, items, salt, b"now") == seal(begin, items, salt, b"now")
+    assert native.tree_root(salt, items) == tree_root(salt, items)
+
+
+@given(rows, rows, st.sampled_from(PLANS), st.booleans(), st.sampled_from([b"O", b"K"]), st.integers(0, 2**40))
+def test_changes_become_items_alike(
+    old: RawRow, new: RawRow, plan: Projection, alike: bool, kind: bytes, shape: int
+) -> None:
+    if alike:  # an update that leaves most of the row, its key among it, as it was
+        new = [*old[:-1], *new[-1:]]
+    compiled, python = both(plan)
+    for data in (
+        messages.insert(new),
+        messages.update(new, old, kind=kind),
+        messages.update(new),
+        messages.delete(old, kind=kind),
+    ):
+        assert outcome(lambda data=data: compiled(data, shape)) == outcome(lambda data=data: python(data, shape))
+
+
+@given(good, good)
+def test_plain_changes_are_shaped_by_the_compiled_part_itself(old: RawRow, new: RawRow) -> None:
+    def never(data: bytes, shape_index: int) -> bytes | None:
+        raise AssertionError("handed over")
+
+    names = [name for name, _ in COLUMNS]
+    kinds = [0 if kind == "decimal" else ["text", "int32", "bool", "timestamp", "instant", "bytes"].index(kind) for _, kind in COLUMNS]  # fmt: skip
+    shaper = native.Shaper(
+        b"", tuple((f'"{name}":'.encode(), kind) for name, kind in zip(names, kinds, strict=True)), (0,), never
+    )
+
+    for data in (messages.insert(new), messages.update([old[0], *new[1:]], old), messages.delete(old)):
+        shaper(data, 0)
+
+
+@given(good, st.integers(0, 400), st.binary(min_size=1, max_size=4), st.booleans())
+def test_damaged_changes_fail_alike(row: RawRow, at: int, damage: bytes, cut: bool) -> None:
+    compiled, python = both(PLANS[0])
+    for whole in (messages.insert(row), messages.update(row, row), messages.delete(row)):
+        place = 25 + at % (len(whole) - 25)
+        data = whole[:place] if cut else whole[:place] + damage + whole[place + len(damage) :]
+        if len(data) > 25:
+            assert outcome(lambda data=data: compiled(data, 0)) == outcome(lambda data=data: python(data, 0))
+
+
+STREAM = [
+    messages.begin(), messages.begin(9, 0x2000), messages.commit(), messages.commit(0x2000, 5), messages.relation(),
+    messages.relation(7, identity="d"), messages.insert([b"1", None]), messages.insert([b"2"], 7), messages.delete([b"1"]),
+    messages.update([b"1"]), messages.truncate([7, messages.ITEM]), messages.message(b"tag"), messages.message(b""),
+    messages.message(b"x", prefix=b"other"), messages.message(b"x", prefix=b"commitlogs"), messages.message(b"x", transactional=False),
+    messages.insert([b"x" * 200]), b"", b"w", messages.begin()[:-1], messages.commit()[:-3], messages.message(b"tag")[:-1],
+    messages.message(b"tag") + b"x", messages.insert([])[:28],
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(STREAM), max_size=30))
+def test_messages_become_transactions_alike(stream: list[bytes]) -> None:
+    from commitlog.cdc.tail.pgoutput import CompiledAssembler
+
+    compiled, python = CompiledAssembler(500), PythonAssembler(500)
+
+    def fed(assembler: CompiledAssembler | PythonAssembler, message: bytes) -> object:
+        transaction = assembler.feed(message)
+        if transaction is None:
+            return assembler.in_transaction
+        changes = [
+            ([r.oid for r in place] if isinstance(place, tuple) else place.oid, data)
+            for place, data in transaction.changes
+        ]
+        spilled = type(transaction.changes)
+        transaction.close()
+        return transaction.xid, transaction.end, transaction.time_us, transaction.tags, spilled, changes
+
+    try:
+        for message in stream:
+            assert outcome(lambda m=message: fed(compiled, m)) == outcome(lambda m=message: fed(python, m))
+    finally:
+        compiled.close()
+        python.close()
+
+
+texts = st.one_of(st.just(""), st.text(max_size=12), st.text("abc-:.", max_size=200))
+
+
+@given(st.dictionaries(st.sampled_from(tag.KEYS), texts), st.binary(max_size=3))
+def test_tags_are_read_alike(values: dict[str, str], behind: bytes) -> None:
+    data = tag.encode(values)[0] + behind
+    plain = native.plain_tag(data)
+
+    if plain is not None:
+        by, build, version, app, _ = plain
+        assert (by, build, version, app, "", 1) == join(data, tag_bytes_max=4096, time_us=0, lookup=lambda *_: None)
+
+
+words = st.text("abc-:.@/ 0123456789", min_size=1, max_size=100)
+
+
+@given(st.dictionaries(st.sampled_from(tag.KEYS[:-1]), words, min_size=1))
+def test_the_tags_that_drivers_write_are_plain(values: dict[str, str]) -> None:
+    assert native.plain_tag(tag.encode(values)[0]) is not None
