@@ -1,7 +1,12 @@
 """ASGI middleware: every request's session is bound until the app returns.
 
-A streamed response is sent before the app returns, so it is covered. The binding belongs to the request's own task and
-to the tasks and threads that inherit its context; lifespan events pass through unbound.
+A streamed response is sent before the app returns, so it is covered, and so are background tasks. The binding belongs
+to the request's own task and to what inherits its context: tasks that it starts, `asyncio.to_thread`, the threads in
+which Starlette and Django run synchronous handlers. `loop.run_in_executor` and thread pools of one's own inherit
+nothing: `contextvars.copy_context().run` brings the session there. Lifespan events pass through unbound.
+
+A websocket is one session for as long as it is open; `session.bind(request=…)` around a message tells it apart. Where a
+framework nests middleware, this is the outermost: what stands around it is not covered.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping

@@ -3,6 +3,9 @@
 A streamed response runs the app's code while the server iterates it, so the session is bound again for each step and
 for `close()`. It is bound by nobody in between: a thread that a server uses again, or an iterator that it never closes,
 cannot carry a session into another request.
+
+A thread that the app starts, or takes from a pool of its own, has no session: have it run in the request's context, by
+`executor.submit(contextvars.copy_context().run, function)`.
 """
 
 from __future__ import annotations
@@ -37,9 +40,12 @@ class CommitLogMiddleware:
         session = request.read(self.headers, get)
         with sessions.resume(session):
             response = self.app(environ, start_response)
-        if isinstance(response, list | tuple) or _is_file(response, environ):
-            # No code of the app runs in these, and servers look at their type (length, sendfile).
+        if isinstance(response, list | tuple):
+            # No code of the app runs in these, and servers look at their length.
             return response  # pyright: ignore[reportUnknownVariableType] - a list of bytes by the WSGI contract
+        if _is_file(response, environ):
+            _bind_close(response, session)
+            return response
         return _Response(response, session)
 
 
@@ -65,6 +71,19 @@ class _Response:
         if close is not None:
             with sessions.resume(self._session):
                 close()
+
+
+def _bind_close(file: Any, session: sessions.Session) -> None:
+    """Bind the end of a file, where Django's requests end; servers look at its type (sendfile), so it stays itself."""
+    close = getattr(file, "close", None)
+    if close is None or not hasattr(file, "__dict__"):
+        return
+
+    def bound() -> None:
+        with sessions.resume(session):
+            close()
+
+    file.close = bound
 
 
 def _is_file(response: object, environ: dict[str, Any]) -> bool:

@@ -3,7 +3,10 @@
 import asyncio
 import io
 import json
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextvars import copy_context
 from typing import Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 
@@ -12,6 +15,7 @@ import pytest
 from commitlog.drivers import asgi, request, session, wsgi
 
 KEY = "k" * 20
+NOTHING = request.Headers("", "", "", "", "")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -98,8 +102,7 @@ def test_every_name_can_be_set_and_an_empty_one_reads_nothing(ask: Ask) -> None:
     names = request.Headers("X-Rid", "X-Trace", "sid", "X-S", "X-U", trust_user_header=True)
     tag = ask({"X-Rid": "r", "X-Trace": "t", "Cookie": "sid=c", "X-U": "u"}, names)
     assert tag == {"v": 1, "traceparent": "t", "request": "r", "session": hashed("c"), "user": "u", "app": "shop"}
-    nothing = request.Headers("", "", "", "", "")
-    assert ask({"X-Request-Id": "r", "Traceparent": "t", "Cookie": "session=c"}, nothing) == {"v": 1, "app": "shop"}
+    assert ask({"X-Request-Id": "r", "Traceparent": "t", "Cookie": "session=c"}, NOTHING) == {"v": 1, "app": "shop"}
 
 
 @pytest.mark.parametrize("value", ["x" * 201, "caf\xe9", "a\tb", "a\x7f"])
@@ -168,6 +171,20 @@ def test_lists_and_files_reach_the_server_as_they_are() -> None:
     assert wsgi_response(lambda environ, start_response: file, "r") is file
 
 
+def test_closing_a_file_is_bound_and_the_server_still_sees_its_own_file() -> None:
+    seen: list[str | None] = []
+
+    class File(io.BytesIO):
+        def close(self) -> None:
+            seen.append(bound().get("request"))
+
+    response = wsgi_response(lambda environ, start_response: environ["wsgi.file_wrapper"](File(b"x")), "r")
+    assert type(response) is FileWrapper
+    assert list(response) == [b"x"]
+    response.close()
+    assert seen == ["r"]
+
+
 def test_a_nested_wsgi_app_gives_back_the_outer_session() -> None:
     seen: list[str | None] = []
 
@@ -213,6 +230,41 @@ def test_cookies_in_several_asgi_headers_are_one() -> None:
     headers = [(b"cookie", b"a=1"), (b"cookie", b"session=c"), (b"x-request-id", b"r1"), (b"x-request-id", b"r2")]
     run(asgi.CommitLogMiddleware(app)({"type": "websocket", "headers": headers}, receive, send))
     assert seen == [{"v": 1, "request": "r1", "session": hashed("c"), "app": "shop"}]
+
+
+def test_a_session_goes_where_the_context_goes_and_into_no_other_thread() -> None:
+    seen: dict[str, Any] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        loop = asyncio.get_running_loop()
+        seen["task"] = await asyncio.create_task(coroutine())
+        seen["to_thread"] = await asyncio.to_thread(bound)
+        seen["executor"] = await loop.run_in_executor(None, bound)
+        seen["context"] = await loop.run_in_executor(None, copy_context().run, bound)
+        thread = threading.Thread(target=lambda: seen.update(thread=bound()))
+        thread.start()
+        thread.join(timeout=10)
+
+    async def coroutine() -> dict[str, Any]:
+        return bound()
+
+    run(asgi.CommitLogMiddleware(app, NOTHING)({"type": "http", "headers": []}, receive, send))
+    tag = {"v": 1, "app": "shop"}
+    inherited = tag if getattr(sys.flags, "thread_inherit_context", 0) else {}
+    assert seen == {"task": tag, "to_thread": tag, "executor": inherited, "context": tag, "thread": inherited}
+
+
+@pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError])
+def test_a_failing_or_cancelled_asgi_app_leaves_nothing_bound(error: type[BaseException]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    async def main() -> None:
+        with pytest.raises(error):
+            await asgi.CommitLogMiddleware(app)({"type": "http", "headers": []}, receive, send)
+        assert session.current() is None
+
+    run(main())
 
 
 def test_lifespan_passes_through_unbound() -> None:

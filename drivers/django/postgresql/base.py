@@ -1,7 +1,7 @@
 """Django's own PostgreSQL backend, whose connections, cursors and pool are the wrapped psycopg's.
 
-Everything else is Django's: options, features, schema editor, introspection. With `OPTIONS["pool"]` the pool belongs to
-no request, whichever of them opened it.
+Everything else is Django's: options, features, schema editor, introspection. `OPTIONS["pool"]` may name a
+`connection_class`, as in `psycopg_pool`; one of plain psycopg is made to tag.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUntypedBaseClass=false, reportUnknownArgumentType=false
@@ -13,7 +13,6 @@ from typing import Any
 from django.db.backends.postgresql import base as plain
 
 from ... import psycopg
-from ... import session as sessions
 from ...psycopg_cursors import StampedServerCursor
 from ...psycopg_pool import stamped_class
 
@@ -34,11 +33,6 @@ class DatabaseWrapper(plain.DatabaseWrapper):  # type: ignore[misc] # Django is 
             # Django makes the pool closed, and opens what this returns.
             pool.connection_class = stamped_class(pool.connection_class)
         return pool
-
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        # The first request opens the pool, and every connection is later used by others.
-        with sessions.resume(None):
-            return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: str | None = None) -> Any:
         cursor = super().create_cursor(name)
