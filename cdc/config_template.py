@@ -15,6 +15,7 @@ _TEMPLATE = """\
 # goes over this file, or from a flag, which goes over both. Relative paths go from the folder of this file.
 
 [source]
+# Unless it stays on this machine, the server must prove by its certificate that it is the one: ?sslrootcert=FILE names the CA.
 url = {url}
 {password}
 # `commitlog setup` creates both, `commitlog teardown` drops both.

@@ -7,6 +7,7 @@ from typing import Literal
 from ..transforms.registry import Registry
 from .config import Config
 from .source_check import FIND_PRIMARY, lost_because, mapped
+from .tail.address import safety
 from .tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
 
 Level = Literal["ok", "warning", "error"]
@@ -40,6 +41,13 @@ def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[F
     yield Finding("ok", f"source {config.source.shown} answers: system {identity.system}, timeline {identity.timeline}")
     if identity.standby:
         yield Finding("error", "the source is a standby, which takes no writes and cannot be tailed", FIND_PRIMARY)
+    unsafe = safety(config.source.url, encrypted=catalog.connection.pgconn.ssl_in_use)
+    if unsafe:
+        yield Finding(
+            "warning",
+            f"the way to the source is open: {unsafe}",
+            "sslmode=verify-full and sslrootcert=FILE in [source] url",
+        )
     yield from _version(identity.version)
     yield from _settings(catalog)
     yield from _standbys(catalog)

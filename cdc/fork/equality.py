@@ -83,7 +83,7 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
     with Target(target_url) as target:
         require(target)
         newest = {shape.entity: shape for shape in state.shapes(target)}
-        source = connect(source_url)
+        source = connect(source_url, where="--check")
         try:
             source.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(STATEMENT_TIMEOUT_MS)))
             wanted = [shape for shape in newest.values() if not entities or shape.entity in entities]

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import errors, sql
 
 from ...schemas.errors import CommitLogError, Locked, Refused, Unreachable
+from ..tail.address import refusal, secured
 from ..tail.connection import SESSION_SETTINGS, one_line
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -51,13 +52,13 @@ class Target:
 
     Raises:
         Unreachable: It does not answer.
-        Refused: It is not one a fork can live in.
+        Refused: It is not one a fork can live in, or does not prove who it is.
     """
 
     def __init__(self, url: str) -> None:
-        with translated():
+        try:
             self.connection: Connection = psycopg.Connection.connect(
-                url,
+                secured(url, "--into"),
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="commitlog fork",
@@ -66,6 +67,8 @@ class Target:
                 keepalives_idle=30,
                 prepare_threshold=2,
             )
+        except psycopg.OperationalError as exc:
+            raise refusal(exc, what="the fork's database", where="--into") from exc
         # Statements differ by the fields they change; the more stay prepared, the less is planned again.
         self.connection.prepared_max = 500
 

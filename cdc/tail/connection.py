@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from ...schemas.errors import Unreachable
+from .address import refusal, secured
 
 SESSION_SETTINGS = (
     "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
@@ -43,16 +43,19 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
             return done.value
 
 
-def connect(url: str, *, patience_s: float = PATIENCE_S) -> "psycopg.Connection[tuple[Any, ...]]":
+def connect(
+    url: str, *, patience_s: float = PATIENCE_S, where: str = "[source] url"
+) -> "psycopg.Connection[tuple[Any, ...]]":
     """A connection in autocommit with the session settings that records need, on which no answer is waited for longer than
     `patience_s`.
 
     Raises:
         Unreachable: The server does not answer or refuses the login.
+        Refused: It does not prove who it is, or a privilege is missing.
     """
     try:
         connection = _Connection.connect(
-            url,
+            secured(url, where),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="commitlog",
@@ -60,9 +63,7 @@ def connect(url: str, *, patience_s: float = PATIENCE_S) -> "psycopg.Connection[
             options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=local",
         )
     except psycopg.OperationalError as exc:
-        raise Unreachable(
-            f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
-        ) from exc
+        raise refusal(exc, what="the source", where=where) from exc
     connection.patience_s = patience_s
     return connection
 

@@ -17,6 +17,7 @@ from psycopg import pq
 from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
+from .address import refusal, secured
 from .catalog import sql_name
 from .connection import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line
 from .pgoutput import Assembler, Transaction
@@ -42,10 +43,11 @@ def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
 
     Raises:
         Unreachable: The server does not answer, refuses the login, or is a standby.
+        Refused: It does not prove who it is, or a privilege is missing.
     """
     try:
         connection = psycopg.Connection.connect(
-            url,
+            secured(url),
             autocommit=True,
             replication="database",
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -53,9 +55,7 @@ def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
             options=SESSION_SETTINGS,
         )
     except psycopg.OperationalError as exc:
-        raise Unreachable(
-            f"the source cannot be reached: {one_line(exc)}", hint="check [source] url, and that the server runs"
-        ) from exc
+        raise refusal(exc, what="the source", where="[source] url") from exc
     if connection.info.parameter_status("in_hot_standby") == "on":
         connection.close()
         raise Unreachable("the source is a standby, which takes no writes and cannot be tailed")
