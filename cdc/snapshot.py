@@ -19,7 +19,6 @@ import psycopg
 from ..schemas.change import DELETE, INSERT, UNSENT, RawRow
 from ..schemas.errors import Refused, Unreachable
 from ..schemas.position import parse_lsn
-from ..schemas.shape import Shape
 from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.project import Projection
 from .config import Limits, SourceConfig
@@ -27,7 +26,7 @@ from .log.state import Progress
 from .tail.catalog import Catalog, Table, sql_name
 from .tail.connection import one_line
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
-from .tail.pgtypes import to_text
+from .tail.row_range import KeyColumn, rows_after
 from .tail.shapes import project
 
 RECENT_TRANSACTIONS = 65_536
@@ -269,7 +268,9 @@ class Snapshotter:
             return None
         progress = self._progress.get(entity.name)
         start = progress.to if progress else None
-        rows, last = self._rows(connection, *_select(entity, table, projection.shape, start))
+        oids, types = {c.name: c.type_oid for c in table.columns}, {c.field: c.type for c in projection.shape.columns}
+        key = [KeyColumn(name, types[name], self._catalog.compared(oids[name])) for name in entity.key]
+        rows, last = self._rows(connection, *rows_after(table, key, start))
         kept = _fitting(rows, self._bytes_max)
         rows, last = rows[:kept], last and kept == len(rows)
         places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
@@ -321,11 +322,6 @@ def _key(row: RawRow | None, places: list[int]) -> Key:
     return tuple(value for place in places if row is not None and isinstance(value := row[place], bytes))
 
 
-def _ordered(name: str, canonical: str) -> str:
-    """A key column in an order that every database shares: text by its bytes."""
-    return f'{sql_name(name)} COLLATE "C"' if canonical == "text" else sql_name(name)
-
-
 def _fitting(rows: list[RawRow], bytes_max: int) -> int:
     """How many of the rows fit into one record; at least one."""
     size = 0
@@ -339,19 +335,6 @@ def _fitting(rows: list[RawRow], bytes_max: int) -> int:
 def _size(row: RawRow) -> int:
     """About how many bytes a row takes in a record."""
     return COLUMN_BYTES * len(row) + sum(len(value) for value in row if isinstance(value, bytes))
-
-
-def _select(entity: Entity, table: Table, shape: Shape, start: list[object] | None) -> tuple[str, list[str | None]]:
-    """The query of an entity's rows after a key, in the order of their keys, and its parameters."""
-    types = {column.field: column for column in shape.columns}
-    order = ", ".join(_ordered(name, types[name].type) for name in entity.key)
-    query = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
-    parameters: list[str | None] = []
-    if start is not None:
-        parameters = [to_text(types[name].type, value) for name, value in zip(entity.key, start, strict=True)]
-        bounds = ", ".join(f"${i}::{types[name].engine_type}" for i, name in enumerate(entity.key, 1))
-        query += f" WHERE ({order}) > ({bounds})"
-    return f"{query} ORDER BY {order}", parameters
 
 
 def _record_end(insert: int) -> int:

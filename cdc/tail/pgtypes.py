@@ -64,7 +64,6 @@ CONVERTERS: Final[dict[str, Converter]] = {
 CANONICAL: Final[dict[int, str]] = {
     16: "bool",
     17: "bytes",
-    18: "text",  # "char"
     19: "text",  # name
     20: "int64",
     21: "int16",
