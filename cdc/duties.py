@@ -107,7 +107,8 @@ class Duties:
             return
         self._at = now
         self._p.committer.refresh()
-        self._p.vitals.observe(readable_end, told=self._p.stream.server_end, commit=self._p.committer.last.get("time"))
+        last = self._p.committer.last or self._p.state.commit
+        self._p.vitals.observe(readable_end, told=self._p.stream.server_end, commit=last.get("time"))
         for request in self._inbox.pending():
             self._answer(request)
         self._amend()

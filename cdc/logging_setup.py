@@ -5,6 +5,8 @@ import logging
 import sys
 import time
 
+from .printable import clean
+
 
 class _Text(logging.Formatter):
     default_msec_format = "%s.%03dZ"
@@ -13,28 +15,44 @@ class _Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\n", "\\n")
+        return clean(super().format(record))
 
 
 class _Json(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(line, ensure_ascii=False)
+        line: dict[str, object] = {"time": self.formatTime(record), "level": record.levelname.lower()}
+        line["message"] = record.getMessage()
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Stderr(logging.Handler):
+    """Writes to stderr as it is at the moment: a progress bar puts itself in its place, to stay below the lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except OSError:
+            # Who read the lines is gone; the work goes on.
+            return
 
 
 def configure_logging(form: str) -> None:
-    """Send the lines of `commitlog` to stderr.
+    """Send the lines of `commitlog` to stderr, and with them the warnings of what sends its telemetry.
 
     Args:
         form: `text` or `json`.
     """
     formatter = _Json() if form == "json" else _Text()
     formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(formatter)
-    logger = logging.getLogger("commitlog")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
+    for name, level in (("commitlog", logging.INFO), ("opentelemetry", logging.ERROR)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(level)

@@ -4,16 +4,21 @@ Of YAML this takes what JSON has, in its plainer writing: no anchors, no tags, n
 """
 
 import json
+import logging
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ..schemas.errors import SchemaError, UsageError
+from ..schemas.errors import CommitLogError, SchemaError, UsageError
 from ..transforms.app_schema import AppSchema, MalformedSchema, place
 from ..transforms.app_schema import Path as Place
 from ..transforms.app_schema_reader import parse
 from ..transforms.registry import Registry
 from . import json_schema
+
+log = logging.getLogger("commitlog")
 
 FILE_BYTES_MAX = 1 << 20
 """A schema of a thousand tables is well below."""
@@ -56,6 +61,30 @@ def load_registry(path: Path) -> Registry:
         SchemaError: A file is not an app schema, or two of them claim the same.
     """
     return Registry(load_path(path) if path.exists() else ())
+
+
+def reload_registry(path: Path, asked: threading.Event, use: Callable[[Registry], None]) -> bool:
+    """Read the app schemas again where that was asked for; a fault in them is logged, and those in force stay.
+
+    Args:
+        path: Where they are.
+        asked: Cleared here.
+        use: Takes them; may refuse them by a CommitLogError.
+
+    Returns:
+        Whether it was asked for.
+    """
+    if not asked.is_set():
+        return False
+    asked.clear()
+    try:
+        registry = load_registry(path)
+        use(registry)
+    except CommitLogError as exc:
+        log.error("app schemas not read: %s", exc)
+    else:
+        log.info("app schemas read again: %d", len(registry.schemas))
+    return True
 
 
 def load_file(path: Path) -> AppSchema:

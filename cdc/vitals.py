@@ -41,6 +41,7 @@ class Vitals:
         silence_s: How long its thread may wait for a server.
         counts: What was done since the start.
         attempts: How often it began to connect.
+        reloads: How often the app schemas were read again, or could not be.
         waits: How often a commit had to wait for the app schema of its build.
         snapshot_rows: Rows recorded in snapshots since the start.
         snapshots_left: How many entities lack their whole snapshot.
@@ -48,13 +49,14 @@ class Vitals:
         waiting_for: What app schema a commit waits for, empty when none does.
         slot: The slot as last looked at.
         level: How the log stands to the source.
-        appender: The way to the log of the attempt in hand.
+        appender: The way to the log of the attempt in hand, or the last one.
         unknown_builds: Gives the number of builds that no app schema names.
     """
 
     silence_s: float
     counts: Counts = field(default_factory=Counts)
     attempts: int = 0
+    reloads: int = 0
     waits: int = 0
     snapshot_rows: int = 0
     snapshots_left: int = 0
@@ -133,7 +135,7 @@ class Vitals:
         appender = self.appender
         if appender is not None:
             figures["commitlog.head.seq"] = appender.head.seq
-            figures["commitlog.pending"] = appender.pending_bytes
+            figures["commitlog.pending"] = 0 if self.trouble else appender.pending_bytes
             figures["commitlog.lag"] = max(0, self.level.wal_end - appender.durable)
             if appender.flushed_at:
                 figures["commitlog.flush.time"] = appender.flushed_at

@@ -14,6 +14,7 @@ import orjson
 from ..schemas.errors import CommitLogError, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import FORMAT, Head
+from ..transforms.registry import Registry
 from .commits import Committer, UnknownBuild
 from .config import Config
 from .duties import Duties, Parts
@@ -24,7 +25,7 @@ from .log.chain import ChainWriter, Extras, new_log_id
 from .log.embedded import Writer
 from .log.reader import Reader
 from .log.state import state_of
-from .schema_files import load_registry
+from .schema_files import load_registry, reload_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
 from .tail.catalog import Catalog, Identity, Slot
 from .tail.pgoutput import Transaction
@@ -89,6 +90,7 @@ class Worker:
         while not self.stop.is_set():
             try:
                 self.vitals.attempts += 1
+                self.vitals.reloads += reload_registry(self.config.schemas.path, self.reload, self.use)
                 with Session(self) as session:
                     session.run()
             except Stopped:
@@ -119,6 +121,10 @@ class Worker:
         """Wait before the next attempt."""
         self.vitals.trouble = str(trouble)
         self.stop.wait(pause_s)
+
+    def use(self, registry: Registry) -> None:
+        """Let app schemas hold from the next attempt on."""
+        self.registry = registry
 
     def streams(self) -> None:
         """An attempt has come as far as the stream: waits begin from the shortest again."""
@@ -157,7 +163,6 @@ class Session:
         for part in (self._duties, self._stream, self._catalog, self._appender):
             if part is not None:
                 part.close()
-        self._vitals.appender = None
         if self._tracing is not None:
             self._tracing.durable(self._appender.head.seq, last=True)
         self._writer.close()
@@ -324,16 +329,10 @@ class Session:
         duties.perform(self._position)
 
     def _reload(self, duties: Duties) -> None:
-        """Read the app schemas again where the operator asked for it; a fault in them leaves those in force as they are."""
+        """Read the app schemas again where the operator asked for it."""
         worker = self._worker
-        if worker.reload.is_set():
-            worker.reload.clear()
-            try:
-                duties.use(load_registry(self._config.schemas.path))
-                log.info("app schemas read again: %d", len(duties.registry.schemas))
-            except CommitLogError as exc:
-                log.error("app schemas not read: %s", exc)
-        worker.registry = duties.registry
+        self._vitals.reloads += reload_registry(self._config.schemas.path, worker.reload, duties.use)
+        worker.use(duties.registry)
 
     def _poll_s(self) -> float:
         """How long a poll may wait for the source: not long while a flush runs, whose end must be noticed."""

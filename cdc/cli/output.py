@@ -11,20 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from ..printable import clean
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 _ODD = re.compile(r"[^ -~]")
-
-
-def clean(text: str) -> str:
-    """`text` on one line, with control characters, ANSI sequences, bidirectional marks and lone surrogates escaped."""
-    return text if text.isprintable() else _ODD.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    char = match[0]
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 def to_json(document: object) -> str:

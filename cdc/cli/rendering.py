@@ -9,7 +9,8 @@ from typing import Any
 
 from ..log.index import Counts
 from ..log.row_key import format_key
-from .output import Output, clean
+from ..printable import clean
+from .output import Output
 
 Span = tuple[str, str]
 """A text and rich's words for its looks."""

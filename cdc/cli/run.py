@@ -3,15 +3,18 @@
 import gc
 import logging
 import signal
-import threading
 from types import FrameType
 
 import click
 
+from ...schemas.errors import CommitLogError
 from ..logging_setup import configure_logging
+from ..systemd import Systemd
 from ..telemetry import Telemetry
-from ..worker import Worker
+from ..worker import Stopped, Worker
 from .options import Invocation, log_option, pass_invocation, source_option
+
+log = logging.getLogger("commitlog")
 
 
 @click.command()
@@ -22,30 +25,63 @@ from .options import Invocation, log_option, pass_invocation, source_option
 def command(invocation: Invocation, log_format: str) -> int:
     """Run the worker: read the source's replication log, append commits to the log.
 
-    SIGTERM or SIGINT: finish the transaction in hand, flush, acknowledge, exit 0. SIGHUP: read the app schemas again.
+    SIGTERM or SIGINT: finish the transaction in hand, flush, acknowledge, exit 0; a second SIGINT ends it at once, and the next
+    run goes on from what the log holds. SIGHUP: read the app schemas again.
+
+    With --log-format json each line is {"time", "level", "message"}; the last of a worker that ends by an error also has
+    "hint" and "exit_code". Where the environment has NOTIFY_SOCKET, systemd is told how it is; where OTEL_… variables name an
+    OTLP endpoint, metrics go there, and a span for each commit of a sampled request.
     """
     configure_logging(log_format)
     # Rows make no reference cycles, so the collector has little to find among very many young objects.
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
-    stop, reload = threading.Event(), threading.Event()
+    try:
+        _run(invocation)
+    except CommitLogError as exc:
+        if log_format == "text":
+            raise
+        log.error("%s", exc, extra={"fields": {"hint": exc.hint, "exit_code": exc.exit_code}})
+        return exc.exit_code
+    return 0
 
-    def on_stop(number: int, _: FrameType | None) -> None:
-        logging.getLogger("commitlog").info("%s: finishing", signal.Signals(number).name)
-        stop.set()
 
-    def on_reload(_: int, __: FrameType | None) -> None:
-        reload.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_stop)
-    signal.signal(signal.SIGHUP, on_reload)
+def _run(invocation: Invocation) -> None:
     config = invocation.load()
-    worker = Worker(config, stop=stop, reload=reload)
+    worker = Worker(config)
+    systemd = Systemd(worker.vitals)
+    _heed_signals(worker, systemd)
     telemetry = Telemetry(config.http.address, vitals=worker.vitals, name=config.log.location.name)
     worker.tracing = telemetry.tracing
     try:
         worker.run()
+    except Stopped:
+        return
     finally:
+        systemd.stopping()
         telemetry.close()
-    return 0
+
+
+def _heed_signals(worker: Worker, systemd: Systemd) -> None:
+    stop = worker.stop
+
+    def on_stop(number: int, _: FrameType | None) -> None:
+        again = stop.is_set()
+        stop.set()
+        if again and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if again:
+            return
+        log.info("%s: finishing", signal.Signals(number).name)
+        systemd.stopping()
+        if worker.vitals.trouble:
+            # No transaction is in hand: whatever is waited for need not be awaited.
+            raise Stopped
+
+    def on_reload(_: int, __: FrameType | None) -> None:
+        systemd.reloading()
+        worker.reload.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_stop)
+    signal.signal(signal.SIGHUP, on_reload)

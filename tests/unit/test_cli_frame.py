@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from commitlog import __version__
 from commitlog.cdc.cli import commands, main, output
+from commitlog.cdc.printable import clean
 from commitlog.schemas import errors
 
 PROGRAM = "import sys; from commitlog.cdc.cli.main import main; sys.exit(main())"
@@ -227,9 +228,9 @@ texts = st.text(st.characters())
 
 @given(texts)
 def test_clean_text_is_one_printable_line_and_printable_text_stays(text: str) -> None:
-    assert output.clean(text).isprintable()
+    assert clean(text).isprintable()
     if text.isprintable():
-        assert output.clean(text) == text
+        assert clean(text) == text
 
 
 @given(st.recursive(texts | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))

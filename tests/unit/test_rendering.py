@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from commitlog.cdc.cli.output import Output, clean
+from commitlog.cdc.cli.output import Output
 from commitlog.cdc.cli.rendering import Line, change_line, change_lines, cut, pad, value_text, who, write
 from commitlog.cdc.log.row_key import encode, format_key, parse_key
+from commitlog.cdc.printable import clean
 from commitlog.schemas.errors import UsageError
 from commitlog.schemas.shape import Column, Shape
 
