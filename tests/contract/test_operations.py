@@ -58,10 +58,12 @@ def test_every_figure_is_served_in_the_form_of_prometheus_and_says_what_the_log_
     assert found["commitlog_snapshot_unfinished"] == 0
     assert found["commitlog_head_seq"] == history.records[-1][0]["seq"]
     assert found["commitlog_unknown_builds"] == 1
+    assert found["commitlog_untagged_total"] == len(history.commits) - 1
     assert found["commitlog_up"] == 1
     assert found["commitlog_wal_retained_bytes"] > 0
     assert found["commitlog_flush_time_seconds"] > 1.7e9
     assert get(address, "/readyz?probe=1") == (200, "ready\n")
+    assert get(address, "/nothing")[0] == 404
     run.terminate()
 
 

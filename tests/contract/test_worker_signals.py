@@ -1,16 +1,11 @@
-"""What a worker owes the world around it: it ends when told to, lets its server end, lets WAL go, and says how it is."""
+"""What a worker owes the world around it: it ends when told to, lets its server end, and lets WAL go."""
 
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-
-import pytest
 
 from commitlog.cdc.servers.local import PostgresServer
 from fixtures.load import load, open_shop
-from fixtures.requests import free_port, tag, write
-from fixtures.worker import Run, Source
+from fixtures.worker import Source
 
 END_S = 10.0
 """How long a worker may take to end, and a server that it is connected to."""
@@ -95,58 +90,3 @@ def test_an_idle_source_beside_a_busy_database_lets_its_wal_go(
     history = source.check()
     assert len(history.of_kind("coverage")) > before
     assert len(history.of_kind("coverage")) < before + 30
-
-
-def get(address: str, path: str) -> tuple[int, str]:
-    """Status and body of what a worker serves; 0 while nothing listens."""
-    try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return exc.code, exc.read().decode()
-    except OSError:
-        return 0, ""
-
-
-def figure(text: str, name: str) -> float:
-    """A figure among the metrics; -1 where there is none."""
-    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{name}{{")]
-    return float(values[0]) if values else -1
-
-
-@pytest.fixture
-def serving(source: Source) -> tuple[Run, str]:
-    address = f"127.0.0.1:{free_port()}"
-    source.execute(
-        "CREATE TABLE orders (id int PRIMARY KEY, status text, total bigint)", "CREATE TABLE hidden (id int)"
-    )
-    source.map("Order", "orders")
-    source.write_schema(source.schema_path, source.schema(strict=True))
-    source.setup()
-    return source.run(http__listen=address).streaming(), address
-
-
-def test_health_and_metrics_are_served(source: Source, serving: tuple[Run, str]) -> None:
-    run, address = serving
-    run.until_caught_up()
-    write(source, {"v": 1, "request": "r"}, "INSERT INTO orders SELECT n FROM generate_series(1, 5) n")
-    source.execute("INSERT INTO hidden VALUES (1)")
-    run.until_marked()
-
-    assert get(address, "/healthz") == (200, "ok\n")
-    assert get(address, "/readyz") == (200, "ready\n")
-    assert get(address, "/nothing")[0] == 404
-    code, text = get(address, "/metrics")
-    assert code == 200
-    assert figure(text, "commitlog_up") == 1
-    assert figure(text, "commitlog_commits_total") == len(source.history().commits)
-    assert figure(text, "commitlog_rows_total") == sum(len(commit.changes) for commit in source.history().commits)
-    assert figure(text, "commitlog_untagged_total") == len(source.history().commits) - 1
-    assert figure(text, "commitlog_waiting") == 0
-
-    write(source, tag(build="nobody's"), "INSERT INTO orders VALUES (6)")
-    run.until(lambda: get(address, "/readyz")[0] == 503, "not being ready while it waits")
-    assert get(address, "/healthz")[0] == 200
-    assert figure(get(address, "/metrics")[1], "commitlog_waiting") == 1
-    run.terminate(END_S)
