@@ -1,0 +1,150 @@
+"""Limits that a server sets: a slot it gives up is named and led on from; a worker that it takes for dead comes back, and nothing is
+lost or twice.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from commitlog.cdc.servers.local import PostgresServer
+from fixtures.load import load, open_shop
+from fixtures.worker import WAIT_S, Source
+
+NewSource = Callable[[str], Source]
+RESUME = "commitlog resume --accept-gap"
+
+
+def go_on(source: Source) -> None:
+    """Do what the `try:` says, and see that the log is the source again."""
+    source.commitlog("resume", "--accept-gap")
+    (gap, _) = source.history().records[-1]
+    assert (gap["kind"], gap["epoch"]) == ("gap", 2)
+    run = source.run()
+    source.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1, 'after', 0 FROM orders")
+    run.until_caught_up()
+    run.terminate()
+    source.verify()
+    source.check_tables(source.history(), epoch=2)
+
+
+def reader(source: Source) -> int | None:
+    """The server's process that serves the worker, or None."""
+    pid: int | None = source.value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", source.name)
+    return pid
+
+
+def server_gave_up(given_up: Callable[[], bool]) -> None:
+    """Wait until the server gave the slot up."""
+    deadline = time.monotonic() + WAIT_S
+    while not given_up():
+        assert time.monotonic() < deadline, "the server keeps the slot"
+
+
+def status(source: Source) -> str:
+    return str(source.value("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", source.name))
+
+
+def test_a_slot_that_nobody_read_for_too_long_is_named(new_source: NewSource) -> None:
+    with PostgresServer.start(version="18", settings={"fsync": "off"}) as server:
+        source = open_shop(new_source(server.url))
+        run = source.run()
+        run.until_caught_up()
+        server.configure(idle_replication_slot_timeout="1s")
+        server.reload()
+        run.until_marked()
+        source.execute("CHECKPOINT")
+        assert status(source) != "lost", "a slot that is read was given up"
+        source.value("SELECT pg_drop_replication_slot(%s)", f"{source.name}_ref")
+        run.terminate()
+
+        def given_up() -> bool:
+            source.execute("CHECKPOINT")
+            return status(source) == "lost"
+
+        server_gave_up(given_up)
+
+        hint = source.run().refused(3, "slot", "is lost", "idle_replication_slot_timeout")
+
+        assert hint == RESUME
+        go_on(source)
+
+
+@pytest.mark.timeout(90)
+def test_a_slot_that_is_given_up_under_a_worker_that_hangs_is_named(new_source: NewSource) -> None:
+    settings = {"fsync": "off", "max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "max_wal_size": "32MB"}
+    with PostgresServer.start(settings=settings) as server:
+        source = open_shop(new_source(server.url))
+        run = source.run().streaming()
+        run.until_caught_up()
+        source.value("SELECT pg_drop_replication_slot(%s)", f"{source.name}_ref")
+        run.signal(signal.SIGSTOP)
+
+        def given_up() -> bool:
+            source.execute("SELECT pg_logical_emit_message(true, 'filler', repeat('x', 20000000))", "CHECKPOINT")
+            return status(source) == "lost"
+
+        server_gave_up(given_up)
+        run.signal(signal.SIGCONT)
+
+        hint = run.refused(3, "slot", "is lost", "max_slot_wal_keep_size")
+
+        assert hint == RESUME
+        go_on(source)
+
+
+def test_a_worker_that_stood_still_until_the_server_took_it_for_dead_goes_on(new_source: NewSource) -> None:
+    with PostgresServer.start(settings={"fsync": "off", "wal_sender_timeout": "1s"}) as server:
+        source = open_shop(new_source(server.url))
+        run = source.run().streaming()
+        with load(source) as writers:
+            for _ in range(2):
+                goal = writers.done + 50
+                run.until(lambda goal=goal: writers.done >= goal, "transactions before")
+                run.signal(signal.SIGSTOP)
+                run.until(lambda: reader(source) is None, "the server to give its reader up")
+                goal = writers.done + 100
+                run.until(lambda goal=goal: writers.done >= goal, "transactions meanwhile")
+                run.signal(signal.SIGCONT)
+                run.until(lambda: reader(source) is not None, "the worker to come back")
+        run.until_caught_up()
+        run.terminate()
+        source.check()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(180)
+def test_a_worker_that_stood_still_for_a_minute_goes_on(new_source: NewSource) -> None:
+    """With PostgreSQL's own wal_sender_timeout, which is a minute."""
+    with PostgresServer.start(settings={"fsync": "off"}) as server:
+        source = open_shop(new_source(server.url))
+        run = source.run().streaming()
+        run.signal(signal.SIGSTOP)
+        with load(source) as writers:
+            run.until(lambda: writers.done >= 100, "transactions meanwhile")
+        run.until(lambda: reader(source) is None, "the server to give its reader up", 120)
+        run.signal(signal.SIGCONT)
+        run.until_caught_up()
+        run.terminate()
+        source.check()
+
+
+def test_a_short_wal_sender_timeout_does_not_cut_a_worker_that_has_nothing_to_do(new_source: NewSource) -> None:
+    with PostgresServer.start(settings={"fsync": "off", "wal_sender_timeout": "300ms"}) as server:
+        source = open_shop(new_source(server.url))
+        run = source.run().streaming()
+        run.until_caught_up()
+        first = reader(source)
+        # Rest: longer than the timeout, seen by the age of the server's connection.
+        run.until(
+            lambda: source.value(
+                "SELECT now() - backend_start > interval '2 s' FROM pg_stat_replication WHERE pid = %s", first
+            ),
+            "two seconds of rest",
+        )
+        assert reader(source) == first
+        run.until_marked()
+        run.terminate()
+        assert "trying again" not in run.output
+        source.check()
