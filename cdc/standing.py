@@ -22,6 +22,7 @@ from .tail.catalog import Catalog
 
 METRICS_TIMEOUT_S = 1.0
 METRICS_BYTES_MAX = 1 << 20
+_FIGURE = re.compile(r"^(commitlog_[a-z_]+)(?:{[^}\n]*})? ([0-9.e+-]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,16 @@ class RecordedSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotStanding:
+    """How far the snapshot of one entity has come in this epoch: chunks recorded, the seq of the last, whether that is all."""
+
+    entity: str
+    chunks: int
+    seq: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LogStanding:
     """Where a log stands.
 
@@ -58,6 +69,7 @@ class LogStanding:
         assurances: Assurance to the number of commits.
         amended: How many amend records there are.
         schemas: In the order they came.
+        snapshots: Of every entity that has one.
     """
 
     head: Head
@@ -71,6 +83,7 @@ class LogStanding:
     assurances: dict[int, int]
     amended: int
     schemas: list[RecordedSchema]
+    snapshots: list[SnapshotStanding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +92,24 @@ class SourceStanding:
 
     Args:
         trouble: Why it cannot be looked at; empty when it can.
+        hint: What to do about that.
         wal_end: The end of its WAL, as an LSN in the server's notation.
         slot: Whether the slot is there.
         confirmed: What the slot was acknowledged up to.
         retained_bytes: WAL that the server keeps for the slot.
+        safe_bytes: WAL that may still be written before the slot is in danger; None where there is no limit.
         wal_status: As pg_replication_slots has it.
         active_pid: The server's process that streams the slot, or None.
         lag_bytes: WAL after the log's position; None where the log has none.
     """
 
     trouble: str = ""
+    hint: str = ""
     wal_end: str = ""
     slot: bool = False
     confirmed: str = ""
     retained_bytes: int = 0
+    safe_bytes: int | None = None
     wal_status: str = ""
     active_pid: int | None = None
     lag_bytes: int | None = None
@@ -100,11 +117,21 @@ class SourceStanding:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStanding:
-    """Whether a process writes to the log, which, and whether it waits for the app schema of a build (None: unknown)."""
+    """Whether a process writes to the log, and what it says of itself.
+
+    Args:
+        running: Whether there is one.
+        pid: Which.
+        waiting_for_schema: Whether it waits for the app schema of a build; None where it does not say.
+        trouble: Why commits do not come into the log now, empty when they do; None where it does not say.
+        lag_s: How long ago the log last held all that was committed, at most, 0 while it does; None where it does not say.
+    """
 
     running: bool
     pid: int | None = None
     waiting_for_schema: bool | None = None
+    trouble: str | None = None
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +151,7 @@ def look_at_log(index: Index) -> LogStanding:
     head, location = index.head, index.location
     size = sum(path.stat().st_size for path in location.segments.iterdir()) if location.segments.exists() else 0
     if head.seq < 0:
-        return LogStanding(head, "", 1, "", size, "", "", None, {}, 0, [])
+        return LogStanding(head, "", 1, "", size, "", "", None, {}, 0, [], [])
     first, last = index.record(0), index.record(head.seq)
     genesis = first.items()[2:]
     return LogStanding(
@@ -139,6 +166,7 @@ def look_at_log(index: Index) -> LogStanding:
         assurances=index.assurances(),
         amended=len(index.amends()),
         schemas=[_schema(index, digest, seq) for digest, seq in index.schemas()],
+        snapshots=[SnapshotStanding(*found) for found in index.snapshots()],
     )
 
 
@@ -165,7 +193,7 @@ def look_at_source(config: Config, position: str, connect: Callable[[str], Catal
         finally:
             catalog.close()
     except CommitLogError as exc:
-        return SourceStanding(trouble=str(exc))
+        return SourceStanding(trouble=str(exc), hint=exc.hint)
     lag = max(0, end - parse_lsn(position)) if position else None
     if slot is None:
         return SourceStanding(wal_end=format_lsn(end), lag_bytes=lag)
@@ -174,6 +202,7 @@ def look_at_source(config: Config, position: str, connect: Callable[[str], Catal
         slot=True,
         confirmed=format_lsn(slot.confirmed),
         retained_bytes=slot.retained_bytes,
+        safe_bytes=slot.safe_bytes,
         wal_status=slot.wal_status,
         active_pid=slot.active_pid,
         lag_bytes=lag,
@@ -197,29 +226,43 @@ def look_at_worker(location: Location, address: tuple[str, int] | None) -> Worke
         return WorkerStanding(running=False)
     except BlockingIOError:
         holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
-        waiting = _figure(address, "commitlog_waiting", log=location.name) if address else None
+        pid = int(holder) if holder.isdecimal() else None
+        figures = _figures(address, log=location.name) if address else None
+        if address is None or figures is None:
+            return WorkerStanding(True, pid)
+        status, text = _get(address, "/readyz")
+        waiting = figures.get("commitlog_waiting")
         return WorkerStanding(
-            True, int(holder) if holder.isdecimal() else None, None if waiting is None else waiting > 0
+            True,
+            pid,
+            None if waiting is None else waiting > 0,
+            {200: "", 503: text.strip()}.get(status),
+            figures.get("commitlog_lag_time_seconds"),
         )
     finally:
         os.close(fd)
 
 
-def _figure(address: tuple[str, int], name: str, *, log: str) -> float | None:
-    """A figure that the worker of a log serves; None where that cannot be learned."""
+def _figures(address: tuple[str, int], *, log: str) -> dict[str, float] | None:
+    """The figures that the worker of a log serves; None where they cannot be learned."""
+    status, text = _get(address, "/metrics")
+    # Another log's worker may serve there.
+    if status != 200 or f'commitlog_log="{log}"' not in text:
+        return None
+    return {name: float(value) for name, value in _FIGURE.findall(text)}
+
+
+def _get(address: tuple[str, int], path: str) -> tuple[int, str]:
+    """Status and text of what a worker serves; status 0 where nobody answers."""
     connection = http.client.HTTPConnection(*address, timeout=METRICS_TIMEOUT_S)
     try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read(METRICS_BYTES_MAX).decode("utf-8", "replace")
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read(METRICS_BYTES_MAX).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
-        return None
+        return 0, ""
     finally:
         connection.close()
-    # Another log's worker may serve there.
-    if f'commitlog_log="{log}"' not in text:
-        return None
-    found = re.search(rf"^{name}(?:{{[^}}\n]*}})? ([0-9.e+-]+)$", text, re.MULTILINE)
-    return float(found[1]) if found else None
 
 
 def look_at_sessions(location: Location) -> SessionsStanding | None:

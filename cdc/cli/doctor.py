@@ -2,6 +2,7 @@
 
 import click
 
+from ...schemas.errors import CommitLogError
 from ..diagnosis import Finding, diagnose
 from ..schema_files import load_registry
 from ..tail.catalog import Catalog
@@ -18,18 +19,22 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def command(invocation: Invocation, as_json: bool) -> int:
     """Check every setting that the guarantees need, and change nothing.
 
-    Exit code 0 when all is well, 1 with warnings, 4 when the worker would refuse to run. With --json each line is
-    {"level", "what", "hint"}.
+    Exit code 0 when all is well, 1 with warnings, 4 when the worker would refuse to run, 5 when the source does not answer. With
+    --json each line is {"level", "what", "hint"}, the form of schemas/doctor.schema.json.
     """
     config, output = invocation.load(), Output(as_json=as_json)
     catalog = Catalog(config.source.conninfo())
+    levels: set[str] = set()
     try:
-        findings = list(diagnose(config, catalog, load_registry(config.schemas.path)))
+        for finding in diagnose(config, catalog, load_registry(config.schemas.path)):
+            levels.add(finding.level)
+            _print(output, finding)
+    except CommitLogError as exc:
+        if as_json:
+            _print(output, Finding("error", str(exc), exc.hint))
+        raise
     finally:
         catalog.close()
-    for finding in findings:
-        _print(output, finding)
-    levels = {finding.level for finding in findings}
     return 4 if "error" in levels else 1 if "warning" in levels else 0
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from ...schemas.errors import CommitLogError, UsageError
+from ...schemas.errors import CommitLogError, Unreachable, UsageError
 from ..config import Config
+from ..schema_files import load_registry
 from ..standing import (
     Coverage,
     LogStanding,
@@ -32,13 +33,10 @@ from .rendering import ASSURANCE, Line, Span, write
 @json_option
 @pass_invocation
 def command(invocation: Invocation, as_json: bool) -> None:
-    """Show where the log, the source and the worker stand. Changes nothing; a source that does not answer is shown as such.
+    """Show where the log, the source and the worker stand. Changes nothing; what cannot be looked at is shown as such.
 
-    With --json one document: log {url, trouble, head, id, epoch, visibility, records, bytes, position, recorded, coverage
-    {seq, time, position} or null, commits (assurance to number), amended, schemas [{id, seq, app, builds, default}]} or
-    null where there is no log yet; source {url, slot, trouble, wal_end, slot_found, confirmed, retained_bytes, wal_status,
-    active_pid, lag_bytes} or null where none is configured; worker {running, pid, waiting_for_schema (null: unknown)};
-    sessions {records, uncompared} or null.
+    Exit code 5: neither the log, nor the source, nor a worker is there. With --json one document, the form of which is
+    schemas/status.schema.json.
     """
     config = invocation.load("log")
     location = config.log.location
@@ -53,25 +51,52 @@ def command(invocation: Invocation, as_json: bool) -> None:
         failure = exc
     source = look_at_source(config, log.position if log else "") if config.source.url else None
     worker = look_at_worker(location, config.http.address)
+    in_force = _in_force(config, log)
     sessions = look_at_sessions(location)
+    lag_s = _lag_s(log, source, worker)
     output = Output(as_json=as_json)
     if as_json:
         output.document(
             {
-                "log": _log_document(config, log, failure),
+                "log": _log_document(config, log, failure, in_force),
                 "source": _source_document(config, source),
+                "lag": {"bytes": source.lag_bytes if source else None, "seconds": lag_s},
                 "worker": asdict(worker),
                 "sessions": asdict(sessions) if sessions else None,
             }
         )
     else:
-        lines = [*_log_lines(config, log, failure), *_source_lines(config, source), *_worker_lines(worker)]
-        write(output, [*lines, *_schema_lines(log), *_session_lines(sessions)])
+        lines = [*_log_lines(config, log, failure), *_source_lines(config, source), *_lag_lines(source, lag_s)]
+        more = [*_schema_lines(log, in_force), *_snapshot_lines(log), *_session_lines(sessions)]
+        write(output, [*lines, *_worker_lines(worker), *more])
     if failure is not None:
         raise failure
+    if log is None and source is not None and source.trouble and not worker.running:
+        raise Unreachable(f"there is no log {location} yet, and {source.trouble}", hint=source.hint)
 
 
-def _log_document(config: Config, log: LogStanding | None, failure: CommitLogError | None) -> dict[str, Any] | None:
+def _in_force(config: Config, log: LogStanding | None) -> set[str] | None:
+    """The ids, as the log has them, of the app schemas that hold now; None where they cannot be read."""
+    if log is None or not config.schemas.path.exists():
+        return None
+    try:
+        return {schema.projected(log.visibility).id for schema in load_registry(config.schemas.path).schemas}
+    except CommitLogError:
+        return None  # commitlog schema check says what is wrong with them
+
+
+def _lag_s(log: LogStanding | None, source: SourceStanding | None, worker: WorkerStanding) -> float | None:
+    """How long ago the log last held all that was committed, at most; by the worker's word, or else by its last record."""
+    if worker.lag_s is not None:
+        return worker.lag_s
+    if log is None or source is None or source.lag_bytes is None:
+        return None
+    return _seconds_since(log.recorded) if source.lag_bytes else 0.0
+
+
+def _log_document(
+    config: Config, log: LogStanding | None, failure: CommitLogError | None, in_force: set[str] | None
+) -> dict[str, Any] | None:
     url = str(config.log.location)
     if log is None:
         return {"url": url, "trouble": str(failure)} if failure else None
@@ -96,9 +121,11 @@ def _log_document(config: Config, log: LogStanding | None, failure: CommitLogErr
                 "app": schema.document.get("app"),
                 "builds": schema.document.get("builds", []),
                 "default": schema.document.get("default", False),
+                "in_force": schema.id in in_force if in_force is not None else None,
             }
             for schema in log.schemas
         ],
+        "snapshots": [asdict(snapshot) for snapshot in log.snapshots],
     }
 
 
@@ -113,7 +140,7 @@ def _source_document(config: Config, source: SourceStanding | None) -> dict[str,
         "slot_found": source.slot,
         **{
             name: found[name]
-            for name in ("wal_end", "confirmed", "retained_bytes", "wal_status", "active_pid", "lag_bytes")
+            for name in ("wal_end", "confirmed", "retained_bytes", "safe_bytes", "wal_status", "active_pid")
         },
     }
 
@@ -164,18 +191,33 @@ def _source_lines(config: Config, source: SourceStanding | None) -> list[Line]:
         return _section("source", [name, [(source.trouble, "red")]])
     if not source.slot:
         return _section("source", [name, [(f"no slot {config.source.slot}: commitlog setup", "red")]])
-    lag = f", {_bytes(source.lag_bytes)} ahead of the log" if source.lag_bytes else ", and the log has all of it"
     slot = f"slot {config.source.slot} at {source.confirmed}, {'in use' if source.active_pid else 'idle'}"
     status = "" if source.wal_status in ("", "reserved", "extended") else f" ({source.wal_status})"
-    kept = f"keeps {_bytes(source.retained_bytes)} of WAL for it{status}"
+    safe = "" if source.safe_bytes is None else f", {_bytes(max(0, source.safe_bytes))} from losing it"
+    kept = f"keeps {_bytes(source.retained_bytes)} of WAL for it{status}{safe}"
     return _section(
         "source",
         [
             name,
-            [(f"its WAL ends at {source.wal_end}{lag if source.lag_bytes is not None else ''}", "")],
+            [(f"its WAL ends at {source.wal_end}", "")],
             [(f"{slot}, {kept}", "")],
         ],
     )
+
+
+def _lag_lines(source: SourceStanding | None, lag_s: float | None) -> list[Line]:
+    size = source.lag_bytes if source is not None else None
+    if size is None and lag_s is None:
+        return []
+    # A worker that is even with the source may have WAL before it that holds nothing for the log.
+    words = (
+        []
+        if size is None
+        else [f"{_bytes(size)} of WAL not acknowledged in the log" if size else "the log has all WAL"]
+    )
+    if lag_s is not None:
+        words.append(f"even until {_duration(lag_s)} ago" if lag_s else "nothing committed is missing")
+    return _section("lag", [[(", ".join(words), "yellow" if lag_s else "")]])
 
 
 def _worker_lines(worker: WorkerStanding) -> list[Line]:
@@ -183,20 +225,35 @@ def _worker_lines(worker: WorkerStanding) -> list[Line]:
         return _section("worker", [[("not running", "yellow")]])
     pid = f", process {worker.pid}" if worker.pid else ""
     line: list[Span] = [(f"running{pid}", "green")]
-    if worker.waiting_for_schema:
-        line.append(("; it waits for the app schema of a build: commitlog schema add FILE", "bold yellow"))
+    if worker.trouble:
+        line.append((f"; not ready: {worker.trouble}", "bold yellow"))
     return _section("worker", [line])
 
 
-def _schema_lines(log: LogStanding | None) -> list[Line]:
-    return _section("schemas", [_schema_line(schema) for schema in log.schemas]) if log else []
+def _schema_lines(log: LogStanding | None, in_force: set[str] | None) -> list[Line]:
+    return _section("schemas", [_schema_line(schema, in_force) for schema in log.schemas]) if log else []
 
 
-def _schema_line(schema: RecordedSchema) -> list[Span]:
+def _schema_line(schema: RecordedSchema, in_force: set[str] | None) -> list[Span]:
     document = schema.document
     holds = [*document.get("builds", []), *(["default"] if document.get("default") else [])]
     where = f", record {schema.seq}" if schema.seq is not None else ""
-    return [(f"{schema.id[:12]} {document.get('app', 'withheld')} for {', '.join(holds) or 'nothing'}{where}", "")]
+    force = ", not in force" if in_force is not None and schema.id not in in_force else ""
+    return [
+        (f"{schema.id[:12]} {document.get('app', 'withheld')} for {', '.join(holds) or 'nothing'}{where}{force}", "")
+    ]
+
+
+def _snapshot_lines(log: LogStanding | None) -> list[Line]:
+    found = log.snapshots if log else []
+    going = [snapshot for snapshot in found if not snapshot.complete]
+    lines: list[list[Span]] = [
+        [(f"{each.entity}: {_number(each.chunks, 'chunk')} so far, the last in record {each.seq}", "yellow")]
+        for each in going
+    ]
+    if found and len(going) < len(found):
+        lines.append([(f"{len(found) - len(going)} of {len(found)} complete", "")])
+    return _section("snapshots", lines)
 
 
 def _session_lines(sessions: SessionsStanding | None) -> list[Line]:
@@ -222,10 +279,17 @@ def _bytes(size: int) -> str:
     return f"{number:.1f} TB"
 
 
+def _seconds_since(time: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
+
+
 def _age(time: str) -> str:
     """How long ago a record's time is."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+    return f"{_duration(_seconds_since(time))} ago"
+
+
+def _duration(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} s ago"
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds:.1f} s"

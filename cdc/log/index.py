@@ -316,6 +316,15 @@ class Index:
         rows = self._rows("SELECT seq FROM records WHERE kind = ? ORDER BY seq DESC LIMIT 1", (kind,))
         return next((row[0] for row in rows), None)
 
+    def snapshots(self) -> list[tuple[str, int, int, bool]]:
+        """(entity, chunks, seq of the last chunk, whether that ends it) of each entity's latest snapshot since the last gap."""
+        rows = self._rows(
+            "SELECT entity, count(*), max(seq), last FROM chunks c"
+            " WHERE seq > coalesce((SELECT max(seq) FROM records WHERE kind = 'gap'), -1) AND snapshot ="
+            " (SELECT snapshot FROM chunks n WHERE n.entity = c.entity ORDER BY seq DESC LIMIT 1) GROUP BY entity ORDER BY entity"
+        )
+        return [(row[0], row[1], row[2], bool(row[3])) for row in rows]
+
     def find(self, text: str) -> int:
         """The seq of the record that `text` names: a seq, an id, a hash or the beginning of one, or `HEAD`.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator
 
 from commitlog.cdc.cli import main
 from commitlog.cdc.log.embedded import Writer
@@ -17,6 +18,9 @@ from commitlog.cdc.telemetry import Telemetry
 from commitlog.cdc.vitals import Vitals
 from commitlog.schemas.position import parse_lsn
 from fixtures.fork_log import MadeLog, column
+
+CONTRACT = Draft202012Validator(json.loads((Path(__file__).parents[2] / "schemas" / "status.schema.json").read_text()))
+"""What `status --json` prints, which every test here holds it to."""
 
 
 @pytest.fixture
@@ -32,7 +36,9 @@ def status(log: MadeLog, capsys: pytest.CaptureFixture[str], *argv: str, code: i
     assert main.main(["status", "--log", log.url, *argv]) == code
     text = capsys.readouterr().out
     assert main.main(["status", "--log", log.url, "--json", *argv]) == code
-    return text, json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
+    CONTRACT.validate(document)
+    return text, document
 
 
 def test_of_a_log(log: MadeLog, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +59,13 @@ def test_of_a_log(log: MadeLog, capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["commits"], found["amended"]) == ({"2": 1, "1": 1, "0": 1}, 1)
     assert found["coverage"]["seq"] == coverage
     assert document["source"] is None
-    assert document["worker"] == {"running": False, "pid": None, "waiting_for_schema": None}
+    assert document["worker"] == {
+        "running": False,
+        "pid": None,
+        "waiting_for_schema": None,
+        "trouble": None,
+        "lag_s": None,
+    }
     assert document["sessions"] is None
     assert f"head      {log.head}\n" in text
     assert "commits   3: 1 corroborated, 1 claimed, 1 untagged; 1 amend record\n" in text
@@ -113,7 +125,7 @@ def test_of_a_source_and_its_slot(
     source = document["source"]
     assert (source["slot"], source["slot_found"], source["active_pid"]) == (unique, True, None)
     assert 0 < parse_lsn(source["confirmed"]) < parse_lsn(source["wal_end"])
-    assert source["lag_bytes"] == parse_lsn(source["wal_end"]) - parse_lsn(document["log"]["position"])
+    assert document["lag"]["bytes"] == parse_lsn(source["wal_end"]) - parse_lsn(document["log"]["position"])
     assert source["retained_bytes"] > 0
     assert source["wal_status"] == "reserved"
     assert "@" in source["url"]
@@ -127,6 +139,34 @@ def test_of_a_source_that_does_not_answer(log: MadeLog, capsys: pytest.CaptureFi
     assert document["log"]["head"]["seq"] == log.head.seq
     assert "cannot be reached" in text
     assert "secret" not in text + json.dumps(document)
+
+
+def test_with_neither_log_nor_source_nor_worker_there_is_nothing_to_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: MadeLog
+) -> None:
+    argv = ["status", "--log", f"file:{tmp_path}#none", "--source", "postgresql://nobody@127.0.0.1:1/none"]
+    assert main.main(argv) == 5
+    out, err = capsys.readouterr()
+    assert "cannot be reached" in out
+    assert err.startswith("error: there is no log file:")
+    assert "\ntry: " in err
+
+
+def test_of_snapshots_and_which_schemas_hold(log: MadeLog, capsys: pytest.CaptureFixture[str]) -> None:
+    log.shape("Line", column("id", "int32"))
+    log.snapshot("Order", {"id": 9}, last=False, name="old")
+    log.gap()
+    log.snapshot("Order", {"id": 1}, last=False, name="new")
+    log.snapshot("Order", {"id": 2}, name="new")
+    log.snapshot("Line", {"id": 1}, last=False)
+    log.close()
+    text, document = status(log, capsys)
+    order, line = log.head.seq - 1, log.head.seq
+    assert document["log"]["snapshots"] == [
+        {"entity": "Line", "chunks": 1, "seq": line, "complete": False},
+        {"entity": "Order", "chunks": 2, "seq": order, "complete": True},
+    ]
+    assert f"snapshots Line: 1 chunk so far, the last in record {line}\n          1 of 2 complete\n" in text
 
 
 def test_of_session_records_that_no_commit_was_compared_with(log: MadeLog, capsys: pytest.CaptureFixture[str]) -> None:

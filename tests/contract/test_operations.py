@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from commitlog.cdc.cli import main
 from commitlog.cdc.telemetry import COUNTERS, GAUGES
 from fixtures.load import open_shop
 from fixtures.proxy import TcpProxy
@@ -92,6 +94,55 @@ def test_a_worker_whose_source_is_away_is_not_ready_says_why_and_counts_how_long
     run.until(lambda: get(address, "/readyz") == (200, "ready\n"), "being ready again")
     run.until_marked()
     run.terminate()
+
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+
+
+def documents(
+    capsys: pytest.CaptureFixture[str], source: Source, name: str, *, code: int, **settings: str
+) -> list[Any]:
+    """What a command prints as JSON, held to its contract."""
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        for setting, value in settings.items():
+            patch.setenv(f"COMMITLOG_{setting.upper()}", value)
+        assert main.main([name, "--json", "--config", str(source.folder / "commitlog.toml")]) == code
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    contract = Draft202012Validator(json.loads((SCHEMAS / f"{name}.schema.json").read_text()))
+    for line in lines:
+        contract.validate(line)
+    return lines
+
+
+def test_doctor_prints_what_its_contract_says_also_where_the_source_is_away(
+    source: Source, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_orders(source)
+    findings = documents(capsys, source, "doctor", code=1)
+    assert {finding["level"] for finding in findings} == {"ok", "warning"}
+    source.configure("postgresql://nobody@127.0.0.1:1/none")
+    (last,) = documents(capsys, source, "doctor", code=5)
+    assert last["level"] == "error"
+    assert "cannot be reached" in last["what"]
+
+
+def test_status_says_what_the_worker_says_of_itself(
+    source: Source, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_orders(source)
+    run = source.run(http__listen=address).streaming()
+    run.until_caught_up()
+    run.until(lambda: figures(address).get("commitlog_lag_time_seconds") == 0, "a lag of nothing")
+    (found,) = documents(capsys, source, "status", code=0, http__listen=address)
+    assert (found["worker"]["trouble"], found["lag"]["seconds"]) == ("", 0)
+    assert all(schema["in_force"] for schema in found["log"]["schemas"])
+    assert {snapshot["entity"] for snapshot in found["log"]["snapshots"]} == {"Mark", "Order"}
+    run.kill()
+    source.configure("postgresql://nobody@127.0.0.1:1/none")
+    (found,) = documents(capsys, source, "status", code=0, http__listen=address)
+    assert (found["worker"]["running"], found["lag"]) == (False, {"bytes": None, "seconds": None})
+    assert "cannot be reached" in found["source"]["trouble"]
 
 
 def test_a_worker_that_waits_for_a_schema_says_for_which(source: Source, address: str) -> None:
