@@ -4,11 +4,12 @@ Every line is handed on in order; nothing here is durable yet. A transaction of 
 record: coverage says later that it was read.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ..schemas.errors import CommitLogError, DecodeError
+from ..schemas.errors import CommitLogError, DecodeError, SchemaError
 from ..schemas.position import PG_EPOCH_OFFSET_US, format_lsn
 from ..schemas.record import Head
 from ..transforms.app_schema import AppSchema
@@ -22,10 +23,13 @@ from .keys import pseudonyms_of
 from .log.chain import ChainWriter, Clock, Extras
 from .log.state import LogState
 from .tail.catalog import Catalog
+from .tail.enums import Enums, UnknownLabel
 from .tail.items import ShapeItem, shape_item
-from .tail.partitions import identity_columns, partition_item
+from .tail.old_rows import holds_key, identity_columns, keyless_item, partition_item
 from .tail.pgoutput import Notice, Relation, Transaction, parse_truncate
 from .tail.shapes import project
+
+log = logging.getLogger("commitlog")
 
 Append = Callable[[bytes, Head], None]
 
@@ -83,6 +87,8 @@ class Committer:
         self.counts = counts
         self._last: Transaction | None = None
         self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
+        self._enums = Enums(state.labels)
+        self._first_part: int | None = None
         self._visibility = config.log.visibility
         self._part_bytes = config.limits.part_bytes
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
@@ -107,16 +113,27 @@ class Committer:
         if resolved is None:
             raise UnknownBuild(provenance.build, provenance.version)
         schema = self.recorded(resolved[0])
-        plans = self._resolve(transaction, schema)
-        if plans is None:
-            self.counts.unpublished += 1
-            return
-        try:
-            self._project(_Commit(transaction, provenance, schema.id, resolved[1]), plans)
-        except ValueError as exc:
-            raise DecodeError(
-                f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type: {exc}"
-            ) from exc
+        commit, missed = _Commit(transaction, provenance, schema.id, resolved[1]), set[str]()
+        while (plans := self._resolve(transaction, schema)) is not None:
+            try:
+                self._project(commit, plans)
+                return
+            except UnknownLabel as exc:
+                self._take_label(exc, again=exc.enum in missed)
+                missed.add(exc.enum)
+            except ValueError as exc:
+                raise DecodeError(
+                    f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type: {exc}"
+                ) from exc
+        self.counts.unpublished += 1
+
+    def _take_label(self, unknown: UnknownLabel, *, again: bool) -> None:
+        """Have shapes made anew that know a label; the parts that a commit has so far do not count."""
+        if self._first_part is not None:
+            parts, self._first_part = (self._first_part, self._chain.head.seq), None
+            self._append(self._chain.record("void", extras=Extras(void=parts)), self._chain.head)
+        self._enums.miss(unknown, again=again)
+        self._plans.clear()
 
     def _project(self, commit: "_Commit", plans: Mapping[Relation, "_Plan | None"]) -> None:
         """Project the changes one after the other. Flat, because every row of the source passes here."""
@@ -180,8 +197,9 @@ class Committer:
         self.counts.rows += len(items) - 2
         if last:
             self.counts.commits += 1
-            self._last = transaction
+            self._last, self._first_part = transaction, None
         else:
+            self._first_part = self._first_part if number else chain.head.seq
             failpoint("between_parts")
 
     def _take_notices(self, tags: list[bytes]) -> None:
@@ -221,7 +239,7 @@ class Committer:
             if isinstance(relation, tuple):
                 if any(plans[r] for r in relation):
                     return True
-            elif (plan := plans[relation]) is not None and plan.shape_item(data, 0) is not None:
+            elif (plan := plans[relation]) is not None and _makes_item(plan, data):
                 return True
         return False
 
@@ -304,13 +322,27 @@ class Committer:
         fields = entity.published(self._visibility) if entity else {}
         if entity is None or not fields:
             return None
-        projection = project(relation, entity, published=fields, catalog=self._catalog)
+        try:
+            projection = project(relation, entity, published=fields, catalog=self._catalog, enums=self._enums)
+            self._enums.record(projection.shape)
+        except SchemaError as exc:
+            if not self._awaits(entity.name):
+                raise
+            log.warning("%s; passed over, for a snapshot will tell its rows", exc)
+            return None
         progress = self._state.snapshots.get(entity.name)
         projection.whole_rekeys = progress is None or not progress.last
         item, identities = shape_item(projection), identity_columns(self._catalog, relation.table)
         if identities is not None:
             item = partition_item(item, relation, identities)
+        if identities is not None or not holds_key(relation, entity.key):
+            item = keyless_item(item, relation, lambda: self._awaits(entity.name))
         return _Plan(projection, projection.shape_id, item)
+
+    def _awaits(self, entity: str) -> bool:
+        """Whether a snapshot will tell the rows of an entity, and none has yet."""
+        default, progress = self.registry.default, self._state.snapshots.get(entity)
+        return default is not None and entity in default.entities and not (progress and progress.told)
 
     def announce(self, plan: Projection, schema: AppSchema) -> None:
         """Append the schema and shape records that a record with this projection needs, unless the log has them."""
@@ -319,6 +351,7 @@ class Committer:
         if plan.shape_id not in state.shapes:
             self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
             state.shapes.add(plan.shape_id)
+            self._enums.record(plan.shape)
 
     def announce_schema(self, schema: AppSchema) -> None:
         """Append the schema record that a record under this schema needs, unless the log has it."""
@@ -357,6 +390,13 @@ class _Commit(NamedTuple):
             if len(transaction.tags) > 1:
                 meta += f',"tags":{len(transaction.tags)}'
         return (meta + "}").encode()
+
+
+def _makes_item(plan: "_Plan", data: bytes) -> bool:
+    try:
+        return plan.shape_item(data, 0) is not None
+    except UnknownLabel:
+        return True
 
 
 def _truncate(data: bytes, plans: "list[_Plan | None]") -> bytes | None:

@@ -135,6 +135,11 @@ class Config:
         return self.folder / STATE_FOLDER
 
     @property
+    def tables_path(self) -> Path:
+        """Where the worker remembers what the mapped tables were."""
+        return self.state / f"{self.log.location.name}.tables"
+
+    @property
     def memory_path(self) -> Path:
         """Where the writer remembers the head of its log, outside the log."""
         return self.state / f"{self.log.location.name}.head"

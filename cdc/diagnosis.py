@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..transforms.registry import Registry
+from ..transforms.table_name import TableName, quoted
+from . import ddl_notices
 from .config import Config
+from .grants import missing
 from .source_check import FIND_PRIMARY, lost_because, mapped
+from .table_watch import missing_tables
 from .tail.address import safety
 from .tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
+from .tail.incarnation import holders
 
 Level = Literal["ok", "warning", "error"]
 
@@ -51,9 +56,10 @@ def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[F
     yield from _version(identity.version)
     yield from _settings(catalog)
     yield from _standbys(catalog)
-    yield from _role(catalog)
+    yield from _role(catalog, registry)
     yield from _tables(config, catalog, registry)
     yield from _publication(config, catalog, registry)
+    yield from _event_triggers(config, catalog)
     yield from _slot(config, catalog.slot(config.source.slot), catalog)
     yield from _log(config)
 
@@ -119,22 +125,19 @@ def _standbys(catalog: Catalog) -> Iterator[Finding]:
     )
 
 
-def _role(catalog: Catalog) -> Iterator[Finding]:
-    row = catalog.connection.execute(
-        "SELECT current_user::text, rolsuper, rolreplication FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    assert row is not None
-    name, superuser, replication = row
+def _role(catalog: Catalog, registry: Registry) -> Iterator[Finding]:
+    ((name, superuser),) = catalog.rows("SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user")
+    lacks = list(missing(catalog, name, mapped(registry)))
+    for lack in lacks:
+        yield Finding("error", f"role {name} {lack.what}", lack.grant)
     if superuser:
         yield Finding(
             "warning",
             f"the worker's role {name} is a superuser",
-            "CREATE ROLE commitlog LOGIN REPLICATION, with SELECT on the mapped tables, is enough",
+            "commitlog setup --role commitlog: a role that may do what the worker needs, and no more",
         )
-    elif not replication:
-        yield Finding("error", f"role {name} may not replicate", f'ALTER ROLE "{name}" REPLICATION')
-    else:
-        yield Finding("ok", f"role {name} may replicate")
+    elif not lacks:
+        yield Finding("ok", f"role {name} may do what the worker needs")
 
 
 def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Finding]:
@@ -153,32 +156,62 @@ def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Fi
                 "commitlog schema draft",
             )
             continue
-        yield from _table(table)
-    for namespace, name in sorted(known):
-        if catalog.table(namespace, name) is None:
+        yield from _table(table, catalog)
+        yield from _columns(table, config, registry)
+    for text in missing_tables(config.tables_path, catalog, registry):
+        yield Finding("warning", text, "correct from: in the app schema, then commitlog setup")
+
+
+def _columns(table: Table, config: Config, registry: Registry) -> Iterator[Finding]:
+    present = {column.name for column in table.columns}
+    for entity in {e.name: e for s in registry.schemas for e in s.entities.values()}.values():
+        missing = [field for field in entity.published(config.log.visibility) if field not in present]
+        if entity.table == (table.namespace, table.name) and missing:
             yield Finding(
-                "warning", f"table {namespace}.{name} of an app schema does not exist", "commitlog schema check"
+                "warning",
+                f"table {table.quoted} has no column {', '.join(missing)} of {entity.name}",
+                "commitlog schema check",
             )
 
 
-def _table(table: Table) -> Iterator[Finding]:
+def _table(table: Table, catalog: Catalog) -> Iterator[Finding]:
     if table.virtual:
         yield Finding(
             "warning",
             f"table {table.quoted} has a virtual generated column, so the server refuses to log whole old rows of it",
             "make the column STORED, then commitlog setup",
         )
-    elif table.identity == "f":
+    weak = [holder for holder in holders(catalog, [(table.namespace, table.name)]) if holder.old_rows != "full"]
+    for holder in weak:
+        if holder.old_rows == "none":
+            yield Finding(
+                "error",
+                f"table {holder.quoted} has no replica identity: once published, the server refuses UPDATE and DELETE of it",
+                "commitlog setup",
+            )
+        elif not table.virtual:
+            yield Finding(
+                "warning",
+                f"table {holder.quoted} does not log whole old rows: blame, conflicts and merging lack what was there before",
+                "commitlog setup",
+            )
+    if not weak:
         yield Finding("ok", f"table {table.quoted} logs whole old rows")
-    else:
-        yield Finding(
-            "warning",
-            f"table {table.quoted} does not log whole old rows: blame, conflicts and merging lack what was there before",
-            "commitlog setup",
-        )
     if not table.key:
         yield Finding(
             "warning", f"table {table.quoted} has no primary key", "the app schema's key must tell rows apart"
+        )
+
+
+def _event_triggers(config: Config, catalog: Catalog) -> Iterator[Finding]:
+    if ddl_notices.present(catalog, config.source):
+        yield Finding("ok", "event triggers tell the stream of tables and publications that are altered")
+    else:
+        yield Finding(
+            "warning",
+            "no event triggers: publications and tables are looked at every few seconds, and a column rewritten within its own type"
+            " (ALTER … TYPE … USING …), or a table that was UNLOGGED for a while, is not seen",
+            "commitlog setup, as a superuser",
         )
 
 
@@ -190,7 +223,9 @@ def _publication(config: Config, catalog: Catalog, registry: Registry) -> Iterat
         return
     missing = [table for table in sorted(mapped(registry) - published) if catalog.table(*table)]
     for namespace, table in missing:
-        yield Finding("error", f"{namespace}.{table} is not in publication {name}", "commitlog setup")
+        yield Finding(
+            "error", f"{namespace}.{table} is not in publication {name}", _way_into(catalog, (namespace, table))
+        )
     left_out = catalog.left_out(name)
     if left_out:
         yield Finding(
@@ -198,6 +233,16 @@ def _publication(config: Config, catalog: Catalog, registry: Registry) -> Iterat
         )
     if not missing and not left_out:
         yield Finding("ok", f"publication {name} has every mapped table")
+
+
+def _way_into(catalog: Catalog, table: TableName) -> str:
+    """What puts a table into the publication."""
+    unlogged = catalog.rows(
+        "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = %s AND c.relpersistence = 'u'",
+        table,
+    )
+    return f"ALTER TABLE {quoted(table)} SET LOGGED, then commitlog setup" if unlogged else "commitlog setup"
 
 
 def _slot(config: Config, slot: Slot | None, catalog: Catalog) -> Iterator[Finding]:

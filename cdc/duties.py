@@ -15,19 +15,22 @@ from ..schemas.errors import CommitLogError, UsageError
 from ..schemas.record import Head
 from ..transforms.project import Projection
 from ..transforms.registry import Registry
-from . import schema_store
+from . import ddl_notices, schema_store
 from .commits import Committer
 from .config import Config
+from .ddl_notices import Altered, Published
 from .failpoint import failpoint
 from .late_sessions import LateSessions
 from .log.chain import ChainWriter, Extras
 from .log.inbox import Inbox, Request
-from .log.state import LogState
+from .log.state import LogState, Progress
 from .schema_files import load_registry
 from .snapshot import RECENT_TRANSACTIONS, Snapshotter
 from .source_check import check_published
+from .table_watch import TableWatch
 from .tail.catalog import Catalog
-from .tail.pgoutput import Transaction
+from .tail.enums import UnknownLabel
+from .tail.pgoutput import Notice, Relation, Transaction
 from .tail.postgres import Stream
 from .vitals import Vitals
 
@@ -70,8 +73,17 @@ class Duties:
         self._at = self._checked_at = time.monotonic()
         self._take_at = 0.0
         self._recent: deque[int] = deque(maxlen=RECENT_TRANSACTIONS)
-        parts.committer.lookup = self._sessions.lookup
+        self._watch = TableWatch(
+            parts.config.tables_path,
+            epoch=parts.state.epoch,
+            catalog=parts.catalog,
+            publication=parts.config.source.publication,
+            visibility=parts.config.log.visibility,
+        )
+        committer = parts.committer
+        committer.lookup, committer.met, committer.noticed = self._sessions.lookup, self._meet, self._notice
         self.use(registry)
+        self._look()
 
     def close(self) -> None:
         """Close files and connections."""
@@ -85,6 +97,16 @@ class Duties:
         if self._snapshots is not None:
             self._snapshots.close()
         self._snapshots = self._snapshotter()
+        self._checked_at = -CHECK_S
+
+    def reload(self, registry: Registry) -> None:
+        """As `use`, for schemas that nobody has looked at yet.
+
+        Raises:
+            CommitLogError: They map a table that is not published; nothing has changed.
+        """
+        check_published(self._p.catalog, self._p.config.source, registry, state=self._p.state)
+        self.use(registry)
 
     def observe(self, transaction: Transaction) -> None:
         """Tell a snapshot in hand of a transaction that was just committed to the log."""
@@ -115,7 +137,68 @@ class Duties:
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
             check_published(self._p.catalog, self._p.config.source, self.registry, state=self._p.state)
+            self._look()
             self._p.vitals.looked(self._p.catalog.slot(self._p.config.source.slot))
+
+    def _look(self) -> None:
+        """See whether tables changed in a way the stream does not tell of.
+
+        Raises:
+            HistoryLost: One was taken out of the publication and put back.
+        """
+        default = self.registry.default
+        if default is not None:
+            for entity, why in self._watch.look(default, self._told()).items():
+                self._renew(entity, why)
+            if self._watch.changed:
+                self._p.flush()
+                self._watch.save()
+
+    def _told(self) -> set[str]:
+        """The entities of which the log holds rows that a snapshot brought."""
+        return {name for name, progress in self._p.state.snapshots.items() if progress.told}
+
+    def _renew(self, entity: str, why: str) -> None:
+        """Begin the snapshot of an entity anew: by a record, for what was told of its rows may not hold from here on."""
+        p, default = self._p, self.registry.default
+        assert default is not None
+        schema = p.committer.recorded(default)
+        p.committer.announce_schema(schema)
+        progress = p.state.snapshots[entity] = Progress(f"renewed {p.chain.head.seq + 1}", None, last=False)
+        meta = {"snapshot": progress.snapshot, "entity": entity, "from": None, "to": None, "last": False}
+        self._append(p.chain.record("snapshot", meta=meta, extras=Extras(schema=schema.id)))
+        p.committer.renew(entity)
+        log.warning("%s: %s; its rows are read again", entity, why)
+        if self._snapshots is None:
+            self._snapshots = self._snapshotter()
+        elif self._snapshots.chunk is not None and self._snapshots.chunk.entity.name == entity:
+            self._snapshots.chunk.spoiled = True
+
+    def _meet(self, relation: Relation) -> None:
+        """The stream describes a table: look, if it is in a form that is not known."""
+        default = self.registry.default
+        if default is not None and not self._watch.knows(relation, default):
+            self._look()
+
+    def _notice(self, notices: list[Notice]) -> None:
+        """Take note of what event triggers say of a transaction that comes next.
+
+        Raises:
+            HistoryLost: It took a table out of the publication, or stopped logging it.
+        """
+        concerned = False
+        for notice in map(ddl_notices.read, notices):
+            told = self._told()
+            if isinstance(notice, Published):
+                self._watch.published(notice, told)
+            elif self._watch.concerns(notice):
+                concerned = True
+                for entity in self._watch.changed_by(notice) & told:
+                    self._renew(
+                        entity, "its table was dropped" if isinstance(notice, Altered) else "its table was rewritten"
+                    )
+        if concerned:
+            self._look()
 
     def _alive(self) -> None:
         """Something beside the stream takes long, and goes on."""
@@ -211,7 +294,10 @@ class Duties:
         schema = p.committer.recorded(snapshots.schema)
         p.committer.announce(projection, schema)
         failpoint("in_snapshot_chunk")
-        meta, items = snapshots.finish()
+        try:
+            meta, items = snapshots.finish()
+        except UnknownLabel:
+            return  # An enum was altered since the chunk was read: it is read again.
         p.vitals.snapshot_rows += len(items)
         p.vitals.snapshots_left = len(snapshots.missing)
         extras = Extras(schema=schema.id, shapes=(projection.shape_id,))

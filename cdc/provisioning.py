@@ -9,11 +9,18 @@ import psycopg
 
 from ..schemas.errors import Locked, Refused
 from ..transforms.registry import Registry
+from ..transforms.table_name import quoted
+from . import ddl_notices
 from .config import SourceConfig
+from .grants import missing
 from .source_check import check_primary, mapped
 from .tail.catalog import GENERATED_PUBLISHED_FROM, SYNCHRONISED_FROM, Catalog, Table, sql_name
-from .tail.connection import one_line
+from .tail.connection import grant, one_line
+from .tail.incarnation import holders
 from .tail.postgres import connect
+
+PRINT = "commitlog setup --sql"
+"""Prints what setup would do, for somebody else to do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,9 @@ def setup_steps(catalog: Catalog, source: SourceConfig, registry: Registry) -> l
     tables = mapped_tables(catalog, registry)
     return [
         *_generated(catalog, source),
-        *_identities(tables),
+        *_identities(catalog, tables),
         *_publication(catalog, source, tables),
+        *_event_triggers(catalog, source),
         *_slot(catalog, source),
     ]
 
@@ -82,25 +90,29 @@ def _generated(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
         )
 
 
-def _identities(tables: list[Table]) -> Iterator[Step]:
+def _identities(catalog: Catalog, tables: list[Table]) -> Iterator[Step]:
+    """Of partitioned tables, too: their partitions decide what is logged, and they what it is taken for."""
     for table in tables:
         if table.virtual and not table.key:
             raise Refused(
                 f"{table.quoted} has a virtual generated column and no primary key: published, it would refuse UPDATE",
                 hint="give it a primary key, or take it out of the app schemas",
             )
-        if table.identity != "f" and not table.virtual:
-            yield Step(
-                f"{table.quoted}: log whole old rows, for blame, conflicts and merging",
-                f"ALTER TABLE {table.sql} REPLICA IDENTITY FULL",
-            )
+    able = {(table.namespace, table.name) for table in tables if not table.virtual}
+    roots = [(table.namespace, table.name) for table in tables if table.partitioned and table.identity != "f"]
+    weak = [holder.table for holder in holders(catalog, able) if holder.old_rows != "full"]
+    for name in [*(root for root in roots if root in able), *weak]:
+        yield Step(
+            f"{quoted(name)}: log whole old rows, for blame, conflicts and merging",
+            f"ALTER TABLE {sql_name(*name)} REPLICA IDENTITY FULL",
+        )
 
 
 def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) -> Iterator[Step]:
     name = sql_name(source.publication)
     published = catalog.published(source.publication)
     if published is None:
-        listed = ", ".join(table.sql for table in tables)
+        listed = ", ".join(table.only for table in tables)
         options = "publish_via_partition_root = true"
         if catalog.connection.info.server_version >= GENERATED_PUBLISHED_FROM:
             options += ", publish_generated_columns = stored"
@@ -113,8 +125,17 @@ def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) ->
         if (table.namespace, table.name) not in published:
             yield Step(
                 f"publication {source.publication}: add {table.quoted}",
-                f"ALTER PUBLICATION {name} ADD TABLE {table.sql}",
+                f"ALTER PUBLICATION {name} ADD TABLE {table.only}",
             )
+
+
+def _event_triggers(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
+    """Where this role may make them; what is unguarded without them is doctor's to say."""
+    if not ddl_notices.present(catalog, source) and ddl_notices.may_make(catalog):
+        statements = ddl_notices.make(catalog, source)
+        yield Step(
+            "event triggers: the stream tells of tables and publications that are altered", ";\n".join(statements)
+        )
 
 
 def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
@@ -135,6 +156,11 @@ def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
         )
 
 
+def grant_steps(catalog: Catalog, registry: Registry, role: str) -> list[Step]:
+    """What a role lacks to be the worker's: no more is granted than it needs."""
+    return [Step(f"role {role} {lack.what}", lack.grant) for lack in missing(catalog, role, mapped(registry))]
+
+
 def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool = True) -> list[Step]:
     """What `setup` made and is still there. Replica identities stay: what they were before is not known."""
     steps: list[Step] = []
@@ -143,6 +169,9 @@ def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool 
         steps.append(Step(f"slot {source.slot}", f"SELECT pg_drop_replication_slot('{literal}')"))
     if publication and catalog.published(source.publication) is not None:
         steps.append(Step(f"publication {source.publication}", f"DROP PUBLICATION {sql_name(source.publication)}"))
+    statements = list(ddl_notices.drop(catalog, source)) if publication else []
+    if statements:
+        steps.append(Step("the event triggers", ";\n".join(statements)))
     return steps
 
 
@@ -162,6 +191,5 @@ def execute(catalog: Catalog, step: Step) -> None:
     except psycopg.errors.ObjectInUse as exc:
         raise Locked(f"{step.text}: {one_line(exc)}", hint="stop the worker first") from exc
     except psycopg.Error as exc:
-        raise Refused(
-            f"{step.text}: {one_line(exc)}", hint="commitlog doctor names the privileges that are needed"
-        ) from exc
+        way = grant(exc, catalog.connection.info.user)
+        raise Refused(f"{step.text}: {one_line(exc)}", hint=f"{way}; or let a DBA run what {PRINT} prints") from exc

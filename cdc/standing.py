@@ -17,7 +17,9 @@ from ..schemas.record import Head
 from .config import Config
 from .log.index import Index
 from .log.location import Location
+from .schema_files import load_registry
 from .sessions import Store, path_of
+from .table_watch import missing_tables
 from .tail.catalog import Catalog
 
 METRICS_TIMEOUT_S = 1.0
@@ -101,6 +103,7 @@ class SourceStanding:
         wal_status: As pg_replication_slots has it.
         active_pid: The server's process that streams the slot, or None.
         lag_bytes: WAL after the log's position; None where the log has none.
+        missing: A sentence for each table that an app schema maps and that does not exist.
     """
 
     trouble: str = ""
@@ -113,6 +116,7 @@ class SourceStanding:
     wal_status: str = ""
     active_pid: int | None = None
     lag_bytes: int | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +194,14 @@ def look_at_source(config: Config, position: str, connect: Callable[[str], Catal
         try:
             end = catalog.identity().wal_end
             slot = catalog.slot(config.source.slot)
+            missing = tuple(missing_tables(config.tables_path, catalog, load_registry(config.schemas.path)))
         finally:
             catalog.close()
     except CommitLogError as exc:
         return SourceStanding(trouble=str(exc), hint=exc.hint)
     lag = max(0, end - parse_lsn(position)) if position else None
     if slot is None:
-        return SourceStanding(wal_end=format_lsn(end), lag_bytes=lag)
+        return SourceStanding(wal_end=format_lsn(end), lag_bytes=lag, missing=missing)
     return SourceStanding(
         wal_end=format_lsn(end),
         slot=True,
@@ -206,6 +211,7 @@ def look_at_source(config: Config, position: str, connect: Callable[[str], Catal
         wal_status=slot.wal_status,
         active_pid=slot.active_pid,
         lag_bytes=lag,
+        missing=missing,
     )
 
 

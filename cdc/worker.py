@@ -331,7 +331,7 @@ class Session:
     def _reload(self, duties: Duties) -> None:
         """Read the app schemas again where the operator asked for it."""
         worker = self._worker
-        self._vitals.reloads += reload_registry(self._config.schemas.path, worker.reload, duties.use)
+        self._vitals.reloads += reload_registry(self._config.schemas.path, worker.reload, duties.reload)
         worker.use(duties.registry)
 
     def _poll_s(self) -> float:

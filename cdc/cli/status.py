@@ -140,7 +140,7 @@ def _source_document(config: Config, source: SourceStanding | None) -> dict[str,
         "slot_found": source.slot,
         **{
             name: found[name]
-            for name in ("wal_end", "confirmed", "retained_bytes", "safe_bytes", "wal_status", "active_pid")
+            for name in ("wal_end", "confirmed", "retained_bytes", "safe_bytes", "wal_status", "active_pid", "missing")
         },
     }
 
@@ -201,6 +201,7 @@ def _source_lines(config: Config, source: SourceStanding | None) -> list[Line]:
             name,
             [(f"its WAL ends at {source.wal_end}", "")],
             [(f"{slot}, {kept}", "")],
+            *([(text, "yellow")] for text in source.missing),
         ],
     )
 

@@ -9,9 +9,10 @@ Its rules, for every change:
 - rekey: an update that moves the row. Key taken here: a conflict.
 - truncate: the delete of every row that upstream had, as the log told them last. Rows made here stay.
 - update without its old row (image `key`): written whole, whatever is here.
-- snapshot: rows that are not there are written, others compared as in insert. One that comes after a gap is compared with what
-  the log told before it: what upstream changed is an update, what it no longer has a delete. Until it is complete, changes
-  are compared with that, too, where they find a row other than they say: the gap may have swallowed what came between.
+- snapshot: rows that are not there are written, others compared as in insert. One that comes again, after a gap or because
+  something changed the table's rows that the source does not log, is compared with what the log told before it: what upstream changed
+  is an update, what it no longer has a delete. Until it is complete, changes are compared with that, too, where they find a
+  row other than they say: nobody told what came between.
 - What the target refuses (a constraint, a type, a trigger) is a conflict about the whole row.
 
 Before the first snapshot of an entity is complete, an update or delete of a row that is not there is passed over: the snapshot
@@ -130,6 +131,10 @@ class Applier:
         entity = self._entities.get(str(meta.get("entity")))
         if entity is None or entity.entity not in self._tables:
             return
+        if unit.begins_anew:
+            entity.complete, entity.again = False, True
+            state.save_entity(self._target, entity)
+            return
         snapshot = str(meta.get("snapshot"))
         if snapshot != entity.snapshot:
             entity.again = entity.again or entity.snapshot is not None
@@ -166,7 +171,10 @@ class Applier:
 
     def _told_of(self, entity: str) -> Told:
         if entity not in self._told:
-            self._told[entity] = Told(self._reader, entity, self._tables[entity].model.key)
+            key = self._tables[entity].model.key
+            self._told[entity] = Told(
+                self._reader, entity, key, lambda fields: self._tables[entity].model.as_now(fields)
+            )
         return self._told[entity]
 
     def _run_all(self, ops: Iterable[Op]) -> None:

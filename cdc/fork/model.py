@@ -1,11 +1,13 @@
 """The fork's tables as the shapes of a log make them, one after the other. No I/O, and nothing of the target's types."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Column, Shape
 from ...transforms.table_name import TableName, quoted, table_name
+from ..tail.enums import renamed_labels
 
 NAME_BYTES_MAX = 63
 """PostgreSQL cuts longer names, silently: two of them could become one."""
@@ -22,6 +24,7 @@ class EntityModel:
         columns: All columns that any shape had, each as the newest shape with it says.
         partial: The fields that some shape lacks. What they hold in rows written under that shape was never told.
         optional: The fields that some shape lacks or lets be null.
+        renamed: Field to the labels that its enum once had, each to what it is called now.
     """
 
     entity: str
@@ -30,6 +33,7 @@ class EntityModel:
     columns: tuple[Column, ...]
     partial: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
+    renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @classmethod
     def of(cls, shape: Shape) -> "EntityModel":
@@ -57,35 +61,47 @@ class EntityModel:
         """The model after a further shape of the same entity.
 
         Raises:
-            Refused: The shape has another table or key, or turns bytes into something else.
+            Refused: The shape has another key, or turns bytes into something else.
         """
         new = EntityModel.of(shape)
-        if new.table != self.table:
-            raise Refused(
-                f"{self.entity} moves from table {quoted(self.table)} to {quoted(new.table)}, and a fork cannot follow that",
-                hint=_without(self.entity),
-            )
         if new.key != self.key:
             raise Refused(
                 f"{self.entity} gets another key: {', '.join(new.key)} after {', '.join(self.key)}",
                 hint=_without(self.entity),
             )
         known, named = self.by_field, new.by_field
-        for field in known.keys() & named.keys():
-            if (known[field].type == "bytes") != (named[field].type == "bytes"):
+        for name in known.keys() & named.keys():
+            if (known[name].type == "bytes") != (named[name].type == "bytes"):
                 raise Refused(
-                    f"{self.entity}.{field} changes from {known[field].type} to {named[field].type}",
+                    f"{self.entity}.{name} changes from {known[name].type} to {named[name].type}",
                     hint=_without(self.entity),
                 )
         columns = [named.get(column.field, column) for column in self.columns]
         columns += [column for column in new.columns if column.field not in known]
         partial = self.partial | (known.keys() ^ named.keys())
-        return replace(self, columns=tuple(columns), partial=partial, optional=self.optional | new.optional | partial)
+        optional = self.optional | new.optional | partial
+        renamed = {f: _renamed(self.renamed.get(f, {}), known[f], column) for f, column in named.items() if f in known}
+        return replace(
+            self, table=new.table, columns=tuple(columns), partial=partial, optional=optional,
+            renamed={f: labels for f, labels in renamed.items() if labels},
+        )  # fmt: skip
+
+    def as_now(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields as records told them once, their enums' labels as they are called now."""
+        return {f: self.renamed[f].get(value, value) if f in self.renamed else value for f, value in fields.items()}
 
     @property
     def by_field(self) -> dict[str, Column]:
         """Field to column."""
         return {column.field: column for column in self.columns}
+
+
+def _renamed(before: Mapping[str, str], old: Column, new: Column) -> dict[str, str]:
+    if (old.type, new.type) != ("enum", "enum"):
+        return {}
+    now = renamed_labels(old.labels, new.labels)
+    labels = {**now, **{first: now.get(label, label) for first, label in before.items()}}
+    return {first: label for first, label in labels.items() if first not in new.labels}
 
 
 def fold(shapes: Iterable[Shape], only: frozenset[str] = frozenset()) -> dict[str, EntityModel]:

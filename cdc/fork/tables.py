@@ -3,14 +3,17 @@
 A table, type or schema that the fork made is remembered by its object id, and only such are ever dropped.
 """
 
+import itertools
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Column
 from ...transforms.table_name import TableName, quote, quoted
+from ..tail.enums import renamed_labels
 from .column_types import BAND, TypeChoice, choose
 from .model import EntityModel
 from .postgres import Target
@@ -128,13 +131,17 @@ class Evolution:
 
     Args:
         model: The entity after it.
+        old_table: The table's name before it.
         added: New columns and their types.
+        widened: Columns whose type becomes one that holds every value they may have.
         enums: Enums that may get labels.
         relaxed: Columns that may be null from now on.
     """
 
     model: EntityModel
+    old_table: TableName
     added: Mapping[str, TypeChoice]
+    widened: Mapping[str, TypeChoice]
     enums: tuple[TypeChoice, ...]
     relaxed: tuple[str, ...]
 
@@ -143,21 +150,35 @@ def plan_evolution(target: Target, old: EntityModel, new: EntityModel) -> Evolut
     """See what a further shape needs.
 
     Raises:
-        Refused: A column got another type; the owner decides what becomes of the values that are there.
+        Refused: A column got another type; the owner decides what becomes of the values that are there. Or the table got
+            another name, and there is a table of that name.
     """
-    actual, name = target.column_types(*new.table), quoted(new.table)
+    actual, name = target.column_types(*old.table), quoted(old.table)
+    if new.table != old.table and target.column_types(*new.table):
+        raise Refused(
+            f"{new.entity} moves from table {name} to {quoted(new.table)} upstream, and the fork has a table of that name",
+            hint=f"ALTER TABLE {quoted(new.table)} RENAME TO …, then run the same command again",
+        )
     known = old.by_field
     added: dict[str, TypeChoice] = {}
+    widened: dict[str, TypeChoice] = {}
     enums: list[TypeChoice] = []
     for column in new.columns:
         if column == known.get(column.field):
             continue
         choice = choose(target.connection, column, table=new.table)
         if choice.enum:
-            enums.append(choice)
+            was = known.get(column.field)
+            # Labels that are gone upstream, rows may hold here until they are told anew.
+            kept = was.labels if was and was.engine_type != column.engine_type else ()
+            enums.append(replace(choice, labels=tuple(dict.fromkeys((*choice.labels, *kept)))))
         is_type = actual.get(column.field)
         if is_type is None:
             added[column.field] = choice
+        elif is_type != choice.shown and (
+            widens(is_type, choice.shown) or _takes_over(choice, known.get(column.field))
+        ):
+            widened[column.field] = choice
         elif is_type != choice.shown and not _same_enum(choice, is_type):
             raise Refused(
                 f"{new.entity}.{column.field} becomes {column.engine_type} upstream, and is {is_type} in the fork",
@@ -165,21 +186,64 @@ def plan_evolution(target: Target, old: EntityModel, new: EntityModel) -> Evolut
                 " then run the same command again",
             )
     relaxed = sorted(new.optional - old.optional - set(new.key) - added.keys())
-    return Evolution(new, added, tuple(enums), tuple(relaxed))
+    return Evolution(new, old.table, added, widened, tuple(enums), tuple(relaxed))
 
 
 def evolve(target: Target, evolution: Evolution) -> None:
     """Change a table for a further shape. Inside a transaction."""
+    _rename(target, evolution.old_table, evolution.model.table)
     table = sql.Identifier(*evolution.model.table)
     for choice in evolution.enums:
         if choice.enum:
             _make_enum(target, choice.enum, choice.labels)
     for field, choice in evolution.added.items():
         target.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table, sql.Identifier(field), choice.sql))
+    for field, choice in evolution.widened.items():
+        target.execute(
+            sql.SQL("ALTER TABLE {0} ALTER COLUMN {1} TYPE {2} USING {1}{3}::{2}").format(
+                table, sql.Identifier(field), choice.sql, sql.SQL("::text" if choice.enum else "")
+            )
+        )
     for field in evolution.relaxed:
         column = sql.Identifier(field)
         target.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP IDENTITY IF EXISTS").format(table, column))
         target.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(table, column))
+
+
+def widens(old: str, new: str) -> bool:
+    """Whether a type, as the server names it, holds every value of another just as it is."""
+    (old_name, old_size), (new_name, new_size) = _sized(old), _sized(new)
+    if old_name == new_name:
+        if not new_size:
+            return True
+        # Of numeric the digits behind the point must stay: the rest of the list.
+        return bool(old_size) and old_name in _SIZED and new_size[0] >= old_size[0] and new_size[1:] == old_size[1:]
+    order = next((order for order in _WIDER if old_name in order and new_name in order), ())
+    return bool(order) and not new_size and order.index(old_name) < order.index(new_name)
+
+
+_SIZED = ("character varying", "numeric")
+_WIDER = (("smallint", "integer", "bigint", "numeric"), ("real", "double precision"), ("character varying", "text"))
+
+
+def _sized(name: str) -> tuple[str, list[int]]:
+    match = re.fullmatch(r"([a-z ]+)\(([0-9]+(?:,[0-9]+)?)\)", name)
+    return (match[1], [int(number) for number in match[2].split(",")]) if match else (name, [])
+
+
+def _rename(target: Target, old: TableName, new: TableName) -> None:
+    if old[0] != new[0]:
+        _make_schema(target, new[0])
+        target.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(*old), sql.Identifier(new[0])))
+    if old[1] != new[1]:
+        target.execute(
+            sql.SQL("ALTER TABLE {} RENAME TO {}").format(sql.Identifier(new[0], old[1]), sql.Identifier(new[1]))
+        )
+    if old != new:
+        target.execute(
+            "UPDATE _commitlog.made SET namespace = %s, name = %s WHERE kind = 'table' AND (namespace, name) = (%s, %s)",
+            (*new, *old),
+        )
 
 
 def load(target: Target, models: Mapping[str, EntityModel]) -> dict[str, Table]:
@@ -203,11 +267,11 @@ def load(target: Target, models: Mapping[str, EntityModel]) -> dict[str, Table]:
 
 
 def made(target: Target) -> list[tuple[str, TableName]]:
-    """(kind, name) of what the fork made and is still there, what came last first."""
+    """(kind, name) of what the fork made and is still there, schemas last."""
     rows = target.rows(
         "SELECT m.kind, m.namespace, m.name FROM _commitlog.made m WHERE EXISTS (SELECT FROM pg_class o WHERE o.oid = m.object"
         " AND m.kind = 'table') OR EXISTS (SELECT FROM pg_type o WHERE o.oid = m.object AND m.kind = 'type')"
-        " OR EXISTS (SELECT FROM pg_namespace o WHERE o.oid = m.object AND m.kind = 'schema') ORDER BY m.n DESC"
+        " OR EXISTS (SELECT FROM pg_namespace o WHERE o.oid = m.object AND m.kind = 'schema') ORDER BY m.kind = 'schema', m.n DESC"
     )
     return [(row[0], (row[1], row[2])) for row in rows]
 
@@ -242,6 +306,11 @@ def _same_enum(choice: TypeChoice, shown: str) -> bool:
     return choice.enum is not None and shown.replace('"', "") == ".".join(choice.enum).replace('"', "")
 
 
+def _takes_over(choice: TypeChoice, was: Column | None) -> bool:
+    """Whether every value of an enum's column is one of the new type: of text, or of an enum that gets its labels, too."""
+    return was is not None and was.type == "enum" and (choice.enum is not None or choice.shown == "text")
+
+
 def _make_schema(target: Target, name: str) -> None:
     if target.rows("SELECT to_regnamespace(quote_ident(%s)) IS NULL", (name,))[0][0]:
         target.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
@@ -254,28 +323,34 @@ def _make_schema(target: Target, name: str) -> None:
 
 def _make_enum(target: Target, name: TableName, labels: tuple[str, ...]) -> None:
     identifier = sql.Identifier(*name)
-    known = [
-        row[0]
-        for row in target.rows(
-            "SELECT e.enumlabel::text FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid"
-            " JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname = %s ORDER BY e.enumsortorder",
-            name,
-        )
-    ]
-    if not known:
+    found = target.rows(
+        "SELECT ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) FROM pg_type t"
+        " JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname = %s AND t.typtype = 'e'",
+        name,
+    )
+    if not found:
         _make_schema(target, name[0])
         texts = sql.SQL(", ").join(map(sql.Literal, labels))
         target.execute(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(identifier, texts))
         _remember(target, "type", name, "pg_type", "typ")
         return
+    known: list[str] = found[0][0]
     missing = [label for label in labels if label not in known]
     if missing and ("type", name) not in made(target):
         raise Refused(
             f"the type {quoted(name)} is there already, without the label {missing[0]!r}",
             hint=f"ALTER TYPE {quoted(name)} ADD VALUE …, or fork into a database of its own",
         )
-    for label in missing:
-        target.execute(sql.SQL("ALTER TYPE {} ADD VALUE {}").format(identifier, sql.Literal(label)))
+    for old, new in renamed_labels(known, labels).items():
+        statement = sql.SQL("ALTER TYPE {} RENAME VALUE {} TO {}")
+        target.execute(statement.format(identifier, sql.Literal(old), sql.Literal(new)))
+        known[known.index(old)] = new
+    for before, label in itertools.pairwise((None, *labels)):
+        if label not in known:
+            place = known.index(before) + 1 if before is not None else 0
+            beside = sql.SQL(" BEFORE {}").format(sql.Literal(known[place])) if place < len(known) else sql.SQL("")
+            target.execute(sql.SQL("ALTER TYPE {} ADD VALUE {}{}").format(identifier, sql.Literal(label), beside))
+            known.insert(place, str(label))
 
 
 def _remember(target: Target, kind: str, name: TableName, catalog: str, prefix: str) -> None:

@@ -5,7 +5,7 @@ before. It is made when first needed, on disk, and thrown away with the process;
 """
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import orjson
@@ -26,10 +26,11 @@ class Told:
         reader: The log.
         entity: The entity.
         key: The fields of its key.
+        as_now: Makes fields as they were told what they are called now.
     """
 
-    def __init__(self, reader: Reader, entity: str, key: tuple[str, ...]) -> None:
-        self._reader, self._entity, self._key = reader, entity, key
+    def __init__(self, reader: Reader, entity: str, key: tuple[str, ...], as_now: Callable[[Fields], Fields]) -> None:
+        self._reader, self._entity, self._key, self._as_now = reader, entity, key, as_now
         self._name = orjson.dumps(entity)
         self._after: Head = EMPTY
         self._open: Unit | None = None
@@ -75,7 +76,7 @@ class Told:
     def get(self, key: Fields) -> Fields | None:
         """A row as upstream told it last, or None."""
         found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (key_text(key),)).fetchone()
-        return None if found is None else orjson.loads(found[0])
+        return None if found is None else self._as_now(orjson.loads(found[0]))
 
     def omitted(self, unit: Unit) -> Iterator[str]:
         """The keys, as `key_text` writes them, of rows that a snapshot leaves to the commits before it."""
@@ -97,7 +98,7 @@ class Told:
             ).fetchall()
             for key, fields in page:
                 if key not in besides:
-                    yield orjson.loads(key), orjson.loads(fields)
+                    yield self._as_now(orjson.loads(key)), self._as_now(orjson.loads(fields))
             if not page:
                 return
             last = page[-1][0]
@@ -105,7 +106,7 @@ class Told:
     def _begin(self, unit: Unit) -> None:
         """Take a unit in hand; one that does not name the entity changes nothing."""
         self._open = unit
-        snapshot = unit.kind == "snapshot" and unit.meta.get("entity") == self._entity
+        snapshot = unit.kind == "snapshot" and unit.meta.get("entity") == self._entity and not unit.begins_anew
         if snapshot and unit.meta.get("snapshot") != self._snapshot:
             self._snapshot, self._snapshot_seq = unit.meta.get("snapshot"), unit.first_seq
         if snapshot or (unit.kind == "commit" and (unit.items is None or self._name in unit.last.body_bytes)):

@@ -50,6 +50,17 @@ class Unit:
         meta = self.items[1] if self.items else None
         return meta if is_object(meta) else {}
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether it is a snapshot record without a range, which says that an entity's rows are going to be told anew."""
+        meta = self.meta
+        return (
+            self.kind == "snapshot"
+            and meta.get("to") is None
+            and meta.get("last") is False
+            and len(self.items or ()) == 2
+        )
+
     def changes(self, reader: Reader) -> Iterator[tuple[Place, Change]]:
         """The changes with their places, in order; parts are read from the log.
 

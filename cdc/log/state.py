@@ -25,6 +25,11 @@ class Progress:
     to: list[Any] | None
     last: bool
 
+    @property
+    def told(self) -> bool:
+        """Whether the log has rows that this snapshot brought; not so where it has only just begun anew."""
+        return self.last or self.to is not None
+
 
 @dataclass(slots=True)
 class LogState:
@@ -39,6 +44,7 @@ class LogState:
         commit: Of the last whole commit of this epoch: its position, xid and time; empty before the first.
         schemas: Hash of each app schema recorded to the seq of its first record.
         shapes: Hashes of the shapes recorded.
+        labels: Enum, by its source's name, to its labels in the last shape with it.
         snapshots: Entity to the progress of its snapshot in this epoch.
     """
 
@@ -50,6 +56,7 @@ class LogState:
     commit: dict[str, Any] = field(default_factory=dict[str, Any])
     schemas: dict[str, int] = field(default_factory=dict[str, int])
     shapes: set[str] = field(default_factory=set[str])
+    labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     snapshots: dict[str, Progress] = field(default_factory=dict[str, Progress])
 
     def fold(self, records: Iterable[Record]) -> None:
@@ -65,6 +72,7 @@ class LogState:
                         last_commit = record
                 case "shape":
                     self.shapes.update(header.get("shapes", ()))
+                    self._labels(record)
                 case "schema":
                     self.schemas.setdefault(header["schema"], record.seq)
                 case "snapshot":
@@ -78,6 +86,10 @@ class LogState:
             items, header = last_commit.items(), last_commit.header
             xid = items[1].get("xid") if len(items) > 1 else None
             self.commit = {"position": header["source"]["position"], "xid": xid, "time": header["time"]}
+
+    def _labels(self, record: Record) -> None:
+        columns = [column for shape in record.items()[2:] for column in shape["columns"]]
+        self.labels.update((c["engine_type"], c.get("labels", [])) for c in columns if c["type"] == "enum")
 
     def _snapshot(self, record: Record) -> None:
         items = record.items()

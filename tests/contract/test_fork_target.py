@@ -10,6 +10,7 @@ from psycopg import sql
 from commitlog.cdc.fork.growth import drop
 from commitlog.cdc.fork.plan import is_fork_of, make_plan
 from commitlog.cdc.fork.postgres import Target
+from commitlog.cdc.fork.tables import widens
 from commitlog.schemas.errors import Locked, Refused, UsageError
 from fixtures.fork_log import Fork, MadeLog, column
 
@@ -304,25 +305,69 @@ def test_a_column_that_gets_another_type_stops_the_fork_until_its_owner_has_chan
     log.snapshot("Order", {"id": 1, "n": 5})
     fork.sync()
     at = fork.position
-    log.shape("Order", ID, column("n", "int64"))
-    log.commit(log.update("Order", 1, {"n": "5"}, {"n": "5000000000"}))
+    log.shape("Order", ID, column("n"))
+    log.commit(log.update("Order", 1, {"n": "5"}, {"n": "five"}))
     with pytest.raises(Refused) as stopped:
         fork.sync()
     assert fork.position == at
     statement = stopped.value.hint.partition(",")[0]
-    assert statement == 'ALTER TABLE public."order" ALTER COLUMN n TYPE bigint'.replace('"order"', "order")
+    assert statement == "ALTER TABLE public.order ALTER COLUMN n TYPE text"
 
-    fork.sql('ALTER TABLE public."order" ALTER COLUMN n TYPE bigint')
+    fork.sql('ALTER TABLE public."order" ALTER COLUMN n TYPE text')
     fork.sync()
 
-    assert fork.sql('SELECT n FROM public."order"') == [(5000000000,)]
+    assert fork.sql('SELECT n FROM public."order"') == [("five",)]
+
+
+WIDER = [
+    ("int32", "integer", "int64", "bigint", 5, "5000000000", "5000000000"),
+    ("int16", "smallint", "decimal", "numeric", 5, "5.25", "5.25"),
+    ("decimal", "numeric(4,2)", "decimal", "numeric(6,2)", "12.34", "1234.56", "1234.56"),
+    ("text", "character varying(3)", "text", "character varying(5)", "abc", "abcde", "abcde"),
+    ("text", "character varying(3)", "text", "text", "abc", "abcdef", "abcdef"),
+    ("float32", "real", "float64", "double precision", "0.5", "0.1", "0.1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "engine", "new_type", "new_engine", "was", "becomes", "text"), WIDER)
+def test_a_column_whose_type_becomes_wider_is_widened(
+    log: MadeLog, fork: Fork, kind: str, engine: str, new_type: str, new_engine: str, was: Any, becomes: Any, text: str
+) -> None:
+    log.shape("Order", ID, column("n", kind, engine))
+    log.snapshot("Order", {"id": 1, "n": was})
+    fork.sync()
+    log.shape("Order", ID, column("n", new_type, new_engine))
+    log.commit(log.update("Order", 1, {"n": str(was)}, {"n": becomes}))
+
+    fork.sync()
+
+    assert fork.sql('SELECT n::text, pg_typeof(n)::text FROM public."order"')[0][0] == text
+    assert fork.conflicts() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("numeric(6,2)", "numeric(6,1)"),
+        ("numeric(6,2)", "numeric(5,2)"),
+        ("numeric", "numeric(5,2)"),
+        ("character varying(5)", "character varying(4)"),
+        ("text", "character varying(9)"),
+        ("bigint", "integer"),
+        ("integer", "real"),
+        ("integer", "text"),
+        ("integer", "numeric(3,1)"),
+        ("character(3)", "character(5)"),
+    ],
+)
+def test_a_type_that_may_change_a_value_is_no_wider_one(old: str, new: str) -> None:
+    assert not widens(old, new)
 
 
 @pytest.mark.parametrize(
     ("key", "table", "columns", "message"),
     [
         (["code"], "", [ID, column("code")], "another key"),
-        (["id"], "public.other", [ID, column("code")], "cannot follow"),
         (["id"], "", [ID, column("code", "bytes")], "from text to bytes"),
     ],
 )
@@ -337,6 +382,26 @@ def test_an_entity_that_becomes_another_is_refused_by_name(
         fork.sync()
 
     assert "Order" in str(refused.value)
+
+
+def test_a_table_that_upstream_renames_is_renamed_unless_the_name_is_taken(log: MadeLog, fork: Fork) -> None:
+    log.shape("Order", ID, column("code"), table="public.a")
+    log.snapshot("Order", {"id": 1, "code": "x"})
+    fork.sync()
+    fork.sql("CREATE SCHEMA mine")
+    fork.sql("CREATE TABLE mine.taken (id int)")
+    log.shape("Order", ID, column("code"), column("more"), table='"New one".b')
+    log.snapshot("Order", {"id": 1, "code": "x", "more": "y"}, name="s2")
+    fork.sync()
+    assert fork.sql('SELECT * FROM "New one".b') == [(1, "x", "y")]
+
+    log.shape("Order", ID, column("code"), column("more"), table="mine.taken")
+    with pytest.raises(Refused, match="and the fork has a table of that name") as refused:
+        fork.sync()
+    assert refused.value.hint.startswith("ALTER TABLE mine.taken RENAME")
+    with Target(fork.url) as target:
+        assert drop(target) == []
+    assert ("New one", "b") not in objects(fork)
 
 
 def test_two_entities_of_one_table_are_refused_unless_one_is_left_out(log: MadeLog, fork: Fork) -> None:

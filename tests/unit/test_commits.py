@@ -14,7 +14,7 @@ from commitlog.cdc.log import canonical
 from commitlog.cdc.log.chain import ChainWriter
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.rules import Rules
-from commitlog.cdc.log.state import LogState
+from commitlog.cdc.log.state import LogState, Progress
 from commitlog.cdc.tail.pgoutput import Assembler, Transaction
 from commitlog.cdc.tail.pgtypes import CANONICAL
 from commitlog.schemas.change import RawRow
@@ -56,6 +56,9 @@ class NoCatalog:
     def table(self, namespace: str, name: str) -> None:
         return None
 
+    def rows(self, query: str, parameters: object = ()) -> list[tuple[str]]:
+        return []
+
     def type(self, oid: int) -> tuple[str, tuple[str, ...]]:
         return CANONICAL[oid], ()
 
@@ -90,7 +93,7 @@ class Log:
         self.assembler = Assembler(1 << 20)
         self.chain = ChainWriter(LOG, epoch=1, engine="postgresql", position="0/1")
         self.lines.append(self.chain.record("genesis", [b"{}"]))
-        state = LogState(genesis={"system": "77", "timeline": 1})
+        state = self.state = LogState(genesis={"system": "77", "timeline": 1})
         catalog = cast(Any, NoCatalog())
         self.committer = Committer(
             self.chain, self._append, config=config, catalog=catalog, state=state, counts=self.counts
@@ -271,8 +274,18 @@ def test_a_build_without_a_schema_waits_where_the_schemas_say_so() -> None:
 
 def test_a_key_that_the_table_lost_is_named() -> None:
     log = Log()
+    log.state.snapshots["item"] = Progress("1", None, last=True)
     with pytest.raises(SchemaError, match="the key field 'id' cannot be recorded: the table has no such column"):
         log.commit(relation(ITEM, [("name", TEXT)]), insert([b"n"]))
+
+
+def test_rows_without_the_key_are_left_to_a_snapshot_that_is_still_to_come() -> None:
+    log = Log()
+    log.state.snapshots["item"] = Progress("1", None, last=False)
+    assert log.commit(relation(ITEM, [("name", TEXT)]), insert([b"n"])) == []
+    nobody_takes_it = Log(schema(builds=("b1",), default=False))
+    with pytest.raises(SchemaError, match="the key field 'id'"):
+        nobody_takes_it.commit(relation(ITEM, [("name", TEXT)]), insert([b"n"]), tag(build="b1"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,269 @@
+"""Sees that the rows of a mapped table changed in a way the stream does not tell of, and what must follow from it.
+
+What a table was when its rows were last told is remembered in a file of the worker's, and compared with what it is: at the start,
+every few seconds, and when the stream shows a table in a form that is not known. The file is disposable: without it tables are taken as
+they are.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..schemas.errors import HistoryLost
+from ..transforms.app_schema import AppSchema, Entity
+from ..transforms.registry import Registry
+from ..transforms.table_name import TableName, quoted
+from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten
+from .source_check import ACCEPT_GAP
+from .tail.catalog import Catalog
+from .tail.incarnation import Incarnation, holders, incarnations, may_hold, name_of
+from .tail.pgoutput import Relation
+
+log = logging.getLogger("commitlog")
+
+SETUP = "commitlog setup sets it"
+
+
+@dataclass(slots=True)
+class Known:
+    """An entity's table when its rows were last told, and the fields that are recorded of it."""
+
+    incarnation: Incarnation
+    fields: list[str]
+
+
+class TableWatch:
+    """Remembers tables and compares them.
+
+    Args:
+        path: The file.
+        epoch: The log's epoch: what was remembered in an earlier one does not count.
+        catalog: The source's catalogs.
+        publication: The publication's name.
+        visibility: That of the log.
+    """
+
+    def __init__(self, path: Path, *, epoch: int, catalog: Catalog, publication: str, visibility: str) -> None:
+        self._path, self._epoch, self._catalog = path, epoch, catalog
+        self._publication, self._visibility = publication, visibility
+        self._known = remembered(path, epoch)
+        self._said: set[str] = set()
+        self.changed = False
+        """What is known is not what the file holds."""
+
+    def look(self, schema: AppSchema, told: Collection[str]) -> dict[str, str]:
+        """Compare every table of a schema with what it was.
+
+        Args:
+            schema: Says which tables, and which fields of them.
+            told: The entities of which the log holds rows.
+
+        Returns:
+            Entity to why its rows may not be those that were told.
+
+        Raises:
+            HistoryLost: A table was taken out of the publication and put back.
+        """
+        wanted = {e.name: e for e in schema.entities.values() if e.published(self._visibility)}
+        now = incarnations(self._catalog, {e.table for e in wanted.values()}, self._publication)
+        renewals: dict[str, str] = {}
+        for entity in wanted.values():
+            why = self._compare(entity, now.get(entity.table), told=entity.name in told)
+            if why:
+                renewals[entity.name] = why
+        self._say_holders(now)
+        return renewals
+
+    def _compare(self, entity: Entity, table: Incarnation | None, *, told: bool) -> str:
+        known = self._known.get(entity.name)
+        if table is None:
+            gone = f"there is no table {quoted(entity.table)}{where_now(self._catalog, known)}"
+            self._say(f"{entity.name}: {gone}; nothing of it is recorded")
+            return gone if told else ""
+        published = entity.published(self._visibility)
+        fields = [field for field in published if field in table.columns]
+        if len(fields) < len(published):
+            missing = ", ".join(field for field in published if field not in fields)
+            self._say(f"{entity.name}: table {table.table} has no column {missing}; nothing of it is recorded")
+        present = Known(table, fields)
+        why = ""
+        if known is not None and told:
+            self._check_ways(known.incarnation, table)
+            why = next(self._differences(known, present), "")
+        if present != known:
+            self._known[entity.name], self.changed = present, True
+        return why
+
+    def knows(self, relation: Relation, schema: AppSchema) -> bool:
+        """Whether a table as the stream shows it is as it was last seen; one that nobody maps is, unless it was mapped by another
+        name."""
+        entity = schema.by_table.get(relation.table)
+        if entity is None or entity.name not in self._known:
+            return all(known.incarnation.oid != relation.oid for known in self._known.values())
+        known = self._known[entity.name]
+        columns = known.incarnation.columns
+        return known.incarnation.oid == relation.oid and all(
+            column.name in columns and columns[column.name][1:] == [column.type_oid, column.modifier]
+            for column in relation.columns
+            if column.name in known.fields or column.name in entity.fields
+        )
+
+    def concerns(self, notice: Rewritten | Altered) -> bool:
+        """Whether a notice is of a table that is mapped, or of a partition of one."""
+        return bool(self._entities({notice.oid} if isinstance(notice, Rewritten) else notice.oids))
+
+    def changed_by(self, notice: Rewritten | Altered) -> set[str]:
+        """The entities whose rows are others after what a notice tells of.
+
+        Raises:
+            HistoryLost: A table was logged before, or is after it, but not both.
+        """
+        if isinstance(notice, Altered):
+            return self._entities(notice.oids) if notice.dropped else set()
+        found = self._entities({notice.oid})
+        if found and notice.reason & UNLOGGED:
+            raise HistoryLost(
+                f"table {name_of(self._catalog, notice.oid) or notice.oid} was made LOGGED or UNLOGGED: changes of it may be missing",
+                hint=ACCEPT_GAP,
+            )
+        return found if notice.reason & NEW_TYPE else set()
+
+    def _entities(self, oids: Collection[int]) -> set[str]:
+        """The entities of tables, or of partitions of them."""
+        return {
+            name
+            for name, known in self._known.items()
+            if known.incarnation.oid in oids or any(int(part) in oids for part in known.incarnation.parts)
+        }
+
+    def save(self) -> None:
+        """Keep what is known; the log must hold the renewals first."""
+        document = {
+            "epoch": self._epoch,
+            "entities": {
+                name: {"incarnation": asdict(known.incarnation), "fields": known.fields}
+                for name, known in self._known.items()
+            },
+        }
+        temporary = self._path.with_suffix(".new")
+        try:
+            with os.fdopen(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+            ) as file:
+                json.dump(document, file)
+            temporary.replace(self._path)
+            self.changed = False
+        except OSError as exc:
+            log.warning("%s cannot be written: %s", self._path, exc.strerror)
+
+    def published(self, notice: Published, told: Collection[str]) -> None:
+        """Take note of how tables were published at one place of the stream.
+
+        Raises:
+            HistoryLost: One of which the log holds rows was not, or not wholly.
+        """
+        for name in sorted(set(told) & self._known.keys()):
+            table = self._known[name].incarnation
+            if table.ways and not notice.ways.intersection(table.ways):
+                raise HistoryLost(
+                    f"table {table.table} is not in publication {self._publication!r} any more: changes of it may be missing",
+                    hint=ACCEPT_GAP,
+                )
+            if notice.left_out:
+                raise HistoryLost(
+                    f"publication {self._publication!r} leaves out {notice.left_out}: changes may be missing",
+                    hint=ACCEPT_GAP,
+                )
+
+    def _check_ways(self, was: Incarnation, now: Incarnation) -> None:
+        """Whether a table was in the publication all the time; check_published names one that is not in it now."""
+        if was.oid == now.oid and was.ways and now.ways and not set(was.ways) & set(now.ways):
+            raise HistoryLost(
+                f"table {now.table} was taken out of publication {self._publication!r} and put back: changes of it may be missing",
+                hint=ACCEPT_GAP,
+            )
+
+    def _differences(self, was: Known, now: Known) -> Iterator[str]:
+        """Why the rows that were told may not be those of the table."""
+        before, after = was.incarnation, now.incarnation
+        if before.table != after.table:
+            yield f"it comes from {after.table} instead of {before.table}"
+        if before.oid != after.oid:
+            yield f"table {after.table} was dropped and made anew"
+        for field in now.fields:
+            if field not in was.fields:
+                if may_hold(self._catalog, [str(after.oid)], field):
+                    yield f"column {field} was added"
+                continue
+            (number, *old_type), (number_now, *new_type) = before.columns[field], after.columns[field]
+            if number != number_now:
+                yield f"column {field} is another one"
+            elif old_type[0] != new_type[0] or (
+                old_type != new_type and (before.file, before.parts) != (after.file, after.parts)
+            ):
+                yield f"column {field} has another type"
+        yield from self._partitions(before.parts, after.parts)
+
+    def _partitions(self, before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+        if before.keys() - after.keys():
+            yield "a partition was detached or dropped"
+        if any(after[oid] != file for oid, file in before.items() if oid in after):
+            yield "a partition was truncated or rewritten"
+        new = after.keys() - before.keys()
+        if new and may_hold(self._catalog, new):
+            yield "a partition with rows was attached"
+
+    def _say_holders(self, tables: Collection[TableName]) -> None:
+        for holder in holders(self._catalog, tables):
+            if holder.old_rows == "none":
+                self._say(
+                    f"table {holder.quoted} has no replica identity: the server refuses UPDATE and DELETE of it; {SETUP}"
+                )
+            elif holder.old_rows != "full":
+                self._say(
+                    f"table {holder.quoted} does not log whole old rows: commits lack what was there before; {SETUP}"
+                )
+
+    def _say(self, text: str) -> None:
+        """Warn, once."""
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
+
+
+def missing_tables(path: Path, catalog: Catalog, registry: Registry) -> Iterator[str]:
+    """The tables that app schemas map and that do not exist, one sentence each, with what they are called now where that is known.
+
+    Args:
+        path: A worker's memory of tables.
+        catalog: The source.
+        registry: The app schemas.
+    """
+    known = {known.incarnation.table: known for known in remembered(path).values()}
+    entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
+    for table, name in sorted(entities):
+        if catalog.table(*table) is None:
+            yield f"table {quoted(table)} of {name} does not exist{where_now(catalog, known.get(quoted(table)))}"
+
+
+def where_now(catalog: Catalog, known: Known | None) -> str:
+    """Behind the name of a table that is missing: what it is called now, empty where it is not known to be there."""
+    name = name_of(catalog, known.incarnation.oid) if known else ""
+    return f": it was renamed to {name}" if name else ""
+
+
+def remembered(path: Path, epoch: int | None = None) -> dict[str, Known]:
+    """What the file holds by entity; nothing where it cannot be read, or is of another epoch than the one asked for."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if epoch not in (None, document["epoch"]):
+            return {}
+        return {
+            name: Known(Incarnation(**known["incarnation"]), known["fields"])
+            for name, known in document["entities"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}

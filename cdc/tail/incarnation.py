@@ -1,0 +1,170 @@
+"""What a table is besides its rows: by it one sees that rows changed in a way the stream does not tell of.
+
+A DROP and CREATE under the same name, a rewrite by ALTER TABLE, a column with a default, a partition attached, detached or
+truncated: none of them sends a row. Read from the catalogs without a lock on any table, so that nobody who alters one is waited for.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from ...schemas.errors import Unreachable
+from ...transforms.table_name import TableName, quoted
+from .catalog import Catalog, sql_name
+
+SCHEMAS_PUBLISHED_FROM = 150_000
+"""From this server version on a publication can name whole schemas."""
+
+_TABLES = """
+WITH RECURSIVE wanted AS (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s::text[]) AS w (namespace, name)),
+t AS (SELECT c.oid, c.relfilenode, c.relkind, c.relpersistence, c.relnamespace, w.* FROM wanted w
+      JOIN pg_namespace n ON n.nspname = w.namespace JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+      WHERE c.relkind IN ('r', 'p')),
+down (root, oid) AS (SELECT oid, oid FROM t WHERE relkind = 'p'
+    UNION ALL SELECT d.root, i.inhrelid FROM down d JOIN pg_inherits i ON i.inhparent = d.oid),
+up (leaf, oid) AS (SELECT oid, oid FROM t
+    UNION ALL SELECT u.leaf, i.inhparent FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
+        JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'),
+via AS (SELECT u.leaf, 'table ' || r.oid AS way FROM up u JOIN pg_publication_rel r ON r.prrelid = u.oid
+            JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = %(publication)s
+        UNION SELECT t.oid, 'all ' || p.oid FROM t, pg_publication p
+            WHERE p.pubname = %(publication)s AND p.puballtables AND t.relpersistence = 'p' {schemas})
+SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8,
+    (SELECT json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::int8, a.atttypmod)) FROM pg_attribute a
+     WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    (SELECT json_object_agg(d.oid, c.relfilenode::int8) FROM down d JOIN pg_class c ON c.oid = d.oid
+     WHERE d.root = t.oid AND c.relkind = 'r'),
+    (SELECT json_agg(v.way ORDER BY v.way) FROM via v WHERE v.leaf = t.oid)
+FROM t
+"""
+_BY_SCHEMA = """ UNION SELECT u.leaf, 'schema ' || s.oid FROM up u JOIN pg_class c ON c.oid = u.oid
+    JOIN pg_publication_namespace s ON s.pnnspid = c.relnamespace
+    JOIN pg_publication p ON p.oid = s.pnpubid AND p.pubname = %(publication)s"""
+
+_HOLDERS = """
+WITH RECURSIVE wanted AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS w (namespace, name)),
+down (namespace, name, oid, relkind) AS (SELECT w.namespace, w.name, c.oid, c.relkind FROM wanted w
+        JOIN pg_namespace n ON n.nspname = w.namespace JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+    UNION ALL SELECT d.namespace, d.name, c.oid, c.relkind FROM down d JOIN pg_inherits i ON i.inhparent = d.oid
+        JOIN pg_class c ON c.oid = i.inhrelid WHERE d.relkind = 'p')
+SELECT d.namespace, d.name, n.nspname::text, c.relname::text, CASE c.relreplident
+    WHEN 'f' THEN 'full'
+    WHEN 'd' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) THEN 'key' ELSE 'none' END
+    WHEN 'i' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident) THEN 'index' ELSE 'none' END
+    ELSE 'none' END
+FROM down d JOIN pg_class c ON c.oid = d.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' ORDER BY 1, 2, 3, 4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """A table as its catalogs have it at one time.
+
+    Args:
+        table: Its name, quoted.
+        oid: Its object id: a table that was dropped and made anew has another.
+        file: The file of its rows: a rewrite makes another; 0 for a partitioned table.
+        columns: Name to (number, type's object id, modifier): a column that was dropped and added anew has another number.
+        parts: Object id of each leaf partition to its file.
+        ways: How it is in the publication; taken out and put back, it is there in another way.
+    """
+
+    table: str
+    oid: int
+    file: int
+    columns: dict[str, list[int]]
+    parts: dict[str, int]
+    ways: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A table that holds rows: an ordinary one, or a leaf partition.
+
+    Args:
+        of: The table that is published: itself, or the partitioned one.
+        table: Its name.
+        old_rows: What is logged of a row's old values: `full`, `key` (primary key), `index`, or `none`: published, the server refuses
+            UPDATE and DELETE.
+    """
+
+    of: TableName
+    table: TableName
+    old_rows: str
+
+    @property
+    def quoted(self) -> str:
+        """The name as messages write it."""
+        return quoted(self.table)
+
+
+def incarnations(catalog: Catalog, tables: Collection[TableName], publication: str) -> dict[TableName, Incarnation]:
+    """The tables that exist, as they are now."""
+    by_schema = catalog.connection.info.server_version >= SCHEMAS_PUBLISHED_FROM
+    ordered = sorted(tables)
+    rows = catalog.rows(
+        _TABLES.format(schemas=_BY_SCHEMA if by_schema else ""),
+        {
+            "namespaces": [table[0] for table in ordered],
+            "names": [table[1] for table in ordered],
+            "publication": publication,
+        },
+    )
+    return {
+        (row[0], row[1]): Incarnation(
+            quoted((row[0], row[1])), row[2], row[3], row[4] or {}, row[5] or {}, row[6] or []
+        )
+        for row in rows
+    }
+
+
+def holders(catalog: Catalog, tables: Collection[TableName]) -> list[Holder]:
+    """Where the rows of tables are, and what is logged of their old values: for a partitioned table its leaves."""
+    ordered = sorted(tables)
+    rows = catalog.rows(_HOLDERS, ([table[0] for table in ordered], [table[1] for table in ordered]))
+    return [Holder((row[0], row[1]), (row[2], row[3]), row[4]) for row in rows]
+
+
+def name_of(catalog: Catalog, oid: int) -> str:
+    """The quoted name of the table with an object id, empty where there is none."""
+    rows = catalog.rows(
+        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s",
+        (oid,),
+    )
+    return quoted((rows[0][0], rows[0][1])) if rows else ""
+
+
+def may_hold(catalog: Catalog, oids: Iterable[str], field: str = "") -> bool:
+    """Whether some tables hold a row, or one with a value in a field.
+
+    Also true where the server does not answer within a second: the table is large, or locked, or not ours to read.
+
+    Args:
+        catalog: The source.
+        oids: Object ids of the tables; partitioned ones, too.
+        field: The field; empty for any row.
+    """
+    names = catalog.rows(
+        "SELECT CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || oid::regclass FROM pg_class WHERE oid = ANY (%s::oid[])",
+        (list(oids),),
+    )
+    condition = f" WHERE {sql_name(field)} IS NOT NULL" if field else ""
+    connection = catalog.connection
+    try:
+        with connection.transaction():
+            connection.execute(
+                "SET LOCAL lock_timeout = 50; SET LOCAL statement_timeout = 1000; SET LOCAL row_security = off"
+            )
+            return any(_exists(connection, f"SELECT FROM {row[0]}{condition}") for row in names)
+    except psycopg.Error:
+        if connection.closed:
+            raise Unreachable("the source went away") from None
+        return True
+
+
+def _exists(connection: "psycopg.Connection[tuple[Any, ...]]", query: str) -> bool:
+    row = connection.execute(f"SELECT EXISTS ({query})".encode()).fetchone()
+    return row is None or bool(row[0])

@@ -1,0 +1,203 @@
+"""Columns and tables that change while the worker streams: the log tells every row as it is, and a fork has it."""
+
+import json
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from commitlog.schemas.errors import Refused
+from fixtures.followed import Followed
+from fixtures.worker import Run, Source, begins_anew
+
+ROWS = 12
+CHUNK = {"limits__snapshot_rows": 5}
+
+
+@pytest.fixture
+def shop(source: Source) -> Source:
+    """A table with rows, mapped with columns that it has not yet."""
+    source.execute(
+        "CREATE TABLE orders (id int PRIMARY KEY, status varchar(20), total int)",
+        f"INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, {ROWS}) n",
+    )
+    return source
+
+
+@pytest.fixture
+def fork(source: Source, new_database: Callable[[], str]) -> Followed:
+    return Followed(source, new_database())
+
+
+def started(source: Source) -> Run:
+    run = source.run(**CHUNK).streaming()
+    run.until_caught_up()
+    return run
+
+
+def settle(run: Run) -> None:
+    """Wait until the log holds what was committed, and then the snapshots that began anew before it."""
+    run.until_marked()
+    run.until_caught_up()
+
+
+def anew(source: Source, entity: str) -> int:
+    """How often the snapshot of an entity began anew."""
+    records = source.history().of_kind("snapshot")
+    return sum(begins_anew(items) for _, items in records if items[1]["entity"] == entity)
+
+
+def finish(source: Source, run: Run, fork: Followed, *entities: str) -> None:
+    settle(run)
+    run.terminate()
+    source.check()
+    fork.check(*entities)
+
+
+def test_columns_added_dropped_and_renamed_among_writes_in_and_out_of_transactions(
+    shop: Source, fork: Followed
+) -> None:
+    fields = ("id", "status", "total", "note", "size", "state", "stamp")
+    shop.map("Order", "orders", fields=fields)
+    shop.setup()
+    run = started(shop)
+    fork.sync()
+    shop.execute(
+        "INSERT INTO orders VALUES (100, 'new', 1)",
+        "ALTER TABLE orders ADD note text",
+        "UPDATE orders SET note = 'n' WHERE id = 1",
+        "BEGIN; INSERT INTO orders VALUES (101, 'new', 1); ALTER TABLE orders ADD size int NOT NULL DEFAULT 7;"
+        " UPDATE orders SET size = 8 WHERE id = 2; INSERT INTO orders VALUES (102, 'new', 1, 'x', 9); COMMIT",
+    )
+    settle(run)
+    fork.check()
+    shop.execute(
+        "UPDATE orders SET total = total + 1 WHERE id < 4",
+        "BEGIN; UPDATE orders SET status = 'mid' WHERE id = 3; ALTER TABLE orders RENAME status TO state;"
+        " INSERT INTO orders VALUES (103, 'new', 1, NULL, 3); DELETE FROM orders WHERE id = 4; COMMIT",
+        "ALTER TABLE orders ADD stamp uuid DEFAULT gen_random_uuid()",
+        "ALTER TABLE orders DROP note",
+        "UPDATE orders SET state = 'late' WHERE id = 5",
+    )
+    finish(shop, run, fork)
+    assert len(shop.history().shapes("Order")) >= 5
+
+
+def test_a_changed_type_is_told_anew_and_a_fork_goes_on_when_its_owner_has_changed_it_too(
+    shop: Source, fork: Followed
+) -> None:
+    shop.execute("ALTER TABLE orders ADD size int DEFAULT 1")
+    shop.map("Order", "orders")
+    shop.setup()
+    run = started(shop)
+    fork.sync()
+    shop.execute(
+        "UPDATE orders SET total = 20 WHERE id = 2",
+        "BEGIN; INSERT INTO orders VALUES (100, 'new', 1); ALTER TABLE orders ALTER total TYPE numeric(8, 2) USING total / 4.0;"
+        " UPDATE orders SET total = 1.5 WHERE id = 3; COMMIT",
+        "UPDATE orders SET total = total + 1 WHERE id < 5",
+    )
+    settle(run)
+    with pytest.raises(Refused, match="becomes numeric") as refused:
+        fork.sync()
+    fork.sql(refused.value.hint.partition(", then")[0])
+    fork.check()
+    # The same type, other values: only an event trigger tells of that.
+    shop.execute(
+        "BEGIN; UPDATE orders SET status = 'x' WHERE id = 1; ALTER TABLE orders ALTER total TYPE numeric(8, 2) USING total * 2;"
+        " UPDATE orders SET total = total + 1 WHERE id = 4; COMMIT",
+    )
+    settle(run)
+    assert anew(shop, "Order") == 2
+    shop.execute(
+        # This rewrites nothing, and nothing is read again.
+        "ALTER TABLE orders ALTER status TYPE varchar(30)",
+        "INSERT INTO orders VALUES (102, 'new', 1)",
+    )
+    settle(run)
+    assert anew(shop, "Order") == 2
+    shop.execute(
+        # Rewritten, and a fork needs nobody for it.
+        "ALTER TABLE orders ALTER size TYPE bigint",
+        "INSERT INTO orders VALUES (101, 'new', 1)",
+    )
+    finish(shop, run, fork)
+    assert anew(shop, "Order") == 3
+
+
+def test_a_renamed_table_is_named_and_goes_on_where_a_schema_says_so(shop: Source, fork: Followed) -> None:
+    shop.map("Order", "orders")
+    shop.setup()
+    run = started(shop)
+    fork.sync()
+    shop.execute("ALTER TABLE orders RENAME TO purchases", "UPDATE purchases SET status = 'unseen' WHERE id < 3")
+    run.until_marked()
+    run.until(lambda: "there is no table public.orders: it was renamed to public.purchases" in run.output, "a warning")
+    doctor = shop.commitlog("doctor", code=1).stdout
+    missing = "table public.orders of Order does not exist: it was renamed to public.purchases"
+    assert missing in doctor
+    assert json.loads(shop.commitlog("status", "--json").stdout)["source"]["missing"] == [missing]
+
+    shop.map("Order", "purchases")
+    run.signal(signal.SIGHUP)
+    run.until(lambda: "app schemas read again" in run.output, "the new schema")
+    shop.execute("INSERT INTO purchases VALUES (100, 'new', 1)")
+    settle(run)
+    run.terminate()
+    shop.check_tables(shop.history())
+    shop.verify()
+    fork.check()
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["in one transaction", "and published later"])
+def test_a_table_dropped_and_made_anew_has_its_new_rows_only(shop: Source, fork: Followed, published: bool) -> None:
+    shop.map("Order", "orders")
+    shop.setup()
+    run = started(shop)
+    fork.sync()
+    fork.sql("UPDATE orders SET status = 'mine' WHERE id = 4")
+    again = f"ALTER PUBLICATION {shop.name} ADD TABLE orders"
+    shop.execute(
+        "BEGIN; DELETE FROM orders WHERE id = 1; DROP TABLE orders;"
+        f" CREATE TABLE orders (id int PRIMARY KEY, status text, total int); {again if published else ''};"
+        " ALTER TABLE orders REPLICA IDENTITY FULL; INSERT INTO orders VALUES (2, 'anew', 2); COMMIT"
+    )
+    if published:
+        shop.execute("UPDATE orders SET total = 3", "INSERT INTO orders VALUES (3, 'anew', 3), (40, 'anew', 4)")
+        settle(run)
+    else:
+        hint = run.refused(3, "is not in publication")
+        assert hint == "commitlog resume --accept-gap"
+        shop.execute("INSERT INTO orders VALUES (3, 'anew', 3), (40, 'anew', 4)")
+        shop.commitlog("resume", "--accept-gap")
+        run = started(shop)
+    run.terminate()
+    shop.check_tables(shop.history(), epoch=1 if published else 2)
+    fork.sync()
+    assert fork.conflicts() == [("Order", {"id": 4}, "delete/update")]
+    fork.sql("DELETE FROM orders WHERE id = 4")
+    fork.equal()
+
+
+def test_a_table_made_anew_with_another_key_stops_the_worker_by_name_until_a_schema_has_it(
+    shop: Source, fork: Followed
+) -> None:
+    shop.map("Order", "orders")
+    shop.setup()
+    run = started(shop)
+    fork.sync()
+    shop.execute(
+        "BEGIN; INSERT INTO orders VALUES (100, 'old', 1); DROP TABLE orders; CREATE TABLE orders (code text PRIMARY KEY, status text);"
+        f" ALTER TABLE orders REPLICA IDENTITY FULL; ALTER PUBLICATION {shop.name} ADD TABLE orders;"
+        " INSERT INTO orders VALUES ('a', 'new'); COMMIT"
+    )
+    run.refused(4, "Order", "key field 'id'")
+    shop.map("Order", "orders", key=("code",))
+    run = shop.run(**CHUNK)
+    shop.execute("INSERT INTO orders VALUES ('b', 'new')")
+    settle(run)
+    run.terminate()
+    assert shop.history().rows(shop.entities["Order"]).keys() >= {("a",), ("b",)}
+    shop.verify()
+    with pytest.raises(Refused, match="gets another key"):
+        fork.sync()
