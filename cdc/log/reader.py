@@ -11,6 +11,7 @@ import orjson
 
 from ...schemas.errors import HistoryLost, RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
 from ...schemas.record import Chain, Head, Record
+from .. import native
 from . import canonical
 from .headfile import DurableHead, read_headfile
 from .location import Location
@@ -206,7 +207,8 @@ class _Cursor:
     def _accept(self, line: bytes) -> Record:
         seq = self._next_seq
         try:
-            record = Record.parse(line, orjson.loads)
+            plain = native.plain_record(line) if native.COMPILED else None
+            record = Record(*plain) if plain else Record.parse(line, orjson.loads)
         except RecordError as exc:
             raise RecordError(f"log {self._location}, record {seq}: {exc}", seq=seq, hint=exc.hint) from exc
         except UnknownFormat as exc:

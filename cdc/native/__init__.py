@@ -1,7 +1,7 @@
 """The worker's inner loops, compiled. Where there was no C compiler, and for whatever is not plain, Python's own do the same.
 
 What stands here twice gives the same bytes, and tests/unit/test_native.py compares them: `Collector` with `tail/pgoutput.py`,
-`Shaper` with `transforms/project.py`, `plain_tag` with `transforms/join.py`, `seal` with `log/chain.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
+`Shaper` with `transforms/project.py`, `plain_tag` with `transforms/join.py`, `plain_record` with `schemas/record.py`, `seal` with `log/chain.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
 """
 
 import os
@@ -13,10 +13,10 @@ missing = ""
 try:
     if os.environ.get("COMMITLOG_PURE"):
         raise ImportError("COMMITLOG_PURE is set")
-    from ._native import Collector, Shaper, choose, plain_tag, seal, sha256, tree_root
+    from ._native import Collector, Shaper, choose, plain_record, plain_tag, seal, sha256, tree_root
 except ImportError as exc:
     missing = str(exc)
 
 COMPILED: Final = not missing
 
-__all__ = ["COMPILED", "Collector", "Shaper", "choose", "missing", "plain_tag", "seal", "sha256", "tree_root"]
+__all__ = ["COMPILED", "Collector", "Shaper", "choose", "missing", "plain_record", "plain_tag", "seal", "sha256", "tree_root"]

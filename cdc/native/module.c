@@ -25,6 +25,7 @@ static PyObject *native_choose(PyObject *module, PyObject *portable) {
 static PyMethodDef methods[] = {
     {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "seal(begin, items, salt, recorded) -> (line, hash)"},
     {"tree_root", (PyCFunction)(void (*)(void))native_tree_root, METH_FASTCALL, "tree_root(salt, items) -> root"},
+    {"plain_record", native_plain_record, METH_O, "plain_record(line) -> (header bytes, body bytes, recorded, header, hash), or None"},
     {"plain_tag", native_plain_tag, METH_O, "plain_tag(tag) -> (by, build, version, app, request), or None"},
     {"sha256", native_sha256, METH_O, "sha256(data) -> digest"},
     {"choose", native_choose, METH_O, "choose(portable) -> which SHA-256 is used from now on"},
@@ -41,7 +42,7 @@ static int add_type(PyObject *module, PyType_Spec *spec) {
 
 static int fill(PyObject *module) {
     sha256_choose(0);
-    return add_type(module, &shaper_spec) || add_type(module, &collector_spec) ? -1 : 0;
+    return native_record_begin() || add_type(module, &shaper_spec) || add_type(module, &collector_spec) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0}};

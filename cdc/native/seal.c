@@ -8,14 +8,6 @@
 
 enum { SALT_BYTES = 32, SALT_DIGITS = 44, ITEM_SALT_BYTES = 16, HEX_DIGITS = 2 * SHA256_BYTES };
 
-static void hex(char out[HEX_DIGITS], const uint8_t digest[SHA256_BYTES]) {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < SHA256_BYTES; i++) {
-        out[2 * i] = digits[digest[i] >> 4];
-        out[2 * i + 1] = digits[digest[i] & 15];
-    }
-}
-
 static void leaf_of(uint8_t out[SHA256_BYTES], const uint8_t salt[SALT_BYTES], size_t index, PyObject *item) {
     uint8_t number[4] = {(uint8_t)(index >> 24), (uint8_t)(index >> 16), (uint8_t)(index >> 8), (uint8_t)index};
     sha256 hash;
@@ -34,7 +26,7 @@ static void leaf_of(uint8_t out[SHA256_BYTES], const uint8_t salt[SALT_BYTES], s
 /* The RFC 6962 root over items, into 64 hex digits: pairs level by level, an odd last node carried up. */
 static int root_of(char out[HEX_DIGITS], const uint8_t salt[SALT_BYTES], PyObject *items) {
     size_t count = (size_t)PyList_GET_SIZE(items);
-    uint8_t few[16][SHA256_BYTES], (*nodes)[SHA256_BYTES] = few;
+    uint8_t few[16][SHA256_BYTES] = {{0}}, (*nodes)[SHA256_BYTES] = few;
     if (count > 16 && !(nodes = PyMem_Malloc(count * SHA256_BYTES))) return -1;
     for (size_t i = 0; i < count; i++) leaf_of(nodes[i], salt, i, PyList_GET_ITEM(items, (Py_ssize_t)i));
     while (count > 1) {
@@ -48,7 +40,7 @@ static int root_of(char out[HEX_DIGITS], const uint8_t salt[SALT_BYTES], PyObjec
         if (count % 2) memmove(nodes[count / 2], nodes[count - 1], SHA256_BYTES);
         count = count / 2 + count % 2;
     }
-    hex(out, nodes[0]);
+    sha256_hex(out, nodes[0]);
     if (nodes != few) PyMem_Free(nodes);
     return 0;
 }
@@ -119,7 +111,7 @@ PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     sha256_take(&hash, begin, (size_t)begin_size);
     sha256_take(&hash, tree, (size_t)tree_size);
     sha256_end(&hash, digest);
-    hex(hash_text, digest);
+    sha256_hex(hash_text, digest);
     at = put(put(at, begin, (size_t)begin_size), tree, (size_t)tree_size);
     at = PUT(at, ",\"body\":{\"salt\":\"");
     at += base64(at, salt, SALT_BYTES);

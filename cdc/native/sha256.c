@@ -153,3 +153,11 @@ void sha256_end(sha256 *hash, uint8_t digest[SHA256_BYTES]) {
     for (int i = 0; i < 8; i++)
         for (int j = 0; j < 4; j++) digest[4 * i + j] = (uint8_t)(hash->state[i] >> (24 - 8 * j));
 }
+
+void sha256_hex(char out[2 * SHA256_BYTES], const uint8_t digest[SHA256_BYTES]) {
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < SHA256_BYTES; i++) {
+        out[2 * i] = digits[digest[i] >> 4];
+        out[2 * i + 1] = digits[digest[i] & 15];
+    }
+}

@@ -18,6 +18,9 @@ void sha256_begin(sha256 *hash);
 void sha256_take(sha256 *hash, const void *data, size_t size);
 void sha256_end(sha256 *hash, uint8_t digest[SHA256_BYTES]);
 
+/* A digest as 64 hex digits, without a NUL. */
+void sha256_hex(char out[2 * SHA256_BYTES], const uint8_t digest[SHA256_BYTES]);
+
 /* Choose between the processor's own instructions and portable C, once. Returns the name of the choice. */
 const char *sha256_choose(int portable);
 

@@ -18,6 +18,7 @@ typedef struct {
     char *label; /* `"field":`, NULL where the column is not published */
     size_t label_size;
     int kind;
+    PyObject *values; /* a dict with every text that the column may have; NULL where it may have any */
 } column;
 
 typedef struct {
@@ -69,6 +70,12 @@ static int add_cell(text *out, const column *c, const cell *value, int *first) {
     *first = 0;
     if (text_add(out, c->label, c->label_size)) return -1;
     if (value->sent == 'n') return text_add(out, "null", 4);
+    if (c->values) {
+        PyObject *known = PyBytes_FromStringAndSize((const char *)value->value, value->size);
+        int found = known ? PyDict_Contains(c->values, known) : -1;
+        Py_XDECREF(known);
+        if (found != 1) return found ? -1 : 1;
+    }
     return text_add_value(out, c->kind, value->value, value->size);
 }
 
@@ -141,6 +148,8 @@ static int add_change(Shaper *self, const uint8_t *data, size_t size, unsigned l
     int failed;
     if (op == 'I') {
         if (mark != 'N' || read_row(data, size, at, self->new_row, self->width) != size) return 1;
+        for (Py_ssize_t i = 0; i < self->width; i++)
+            if (self->new_row[i].sent == 'u') return 1;
         if ((failed = add_head(self, "\"insert\"", shape, self->new_row))) return failed;
         return add_whole(self, "},\"after\":{", self->new_row);
     }
@@ -168,7 +177,7 @@ static PyObject *shaper_call(PyObject *object, PyObject *const *arguments, size_
     if (state == 0) item = PyBytes_FromStringAndSize(self->out.bytes, (Py_ssize_t)self->out.size);
     else if (state == 1) item = PyObject_Vectorcall(self->fallback, arguments, 2, NULL);
     else if (state == 2) item = Py_NewRef(Py_None);
-    else PyErr_NoMemory();
+    else if (!PyErr_Occurred()) PyErr_NoMemory();
     if (self->out.room > KEPT_BYTES) { /* one large row is no reason to hold its memory for good */
         free(self->out.bytes);
         self->out = (text){0};
@@ -178,7 +187,10 @@ static PyObject *shaper_call(PyObject *object, PyObject *const *arguments, size_
 
 static void shaper_free(PyObject *object) {
     Shaper *self = (Shaper *)object;
-    for (Py_ssize_t i = 0; self->columns && i < self->width; i++) free(self->columns[i].label);
+    for (Py_ssize_t i = 0; self->columns && i < self->width; i++) {
+        free(self->columns[i].label);
+        Py_XDECREF(self->columns[i].values);
+    }
     free(self->columns);
     free(self->old_row);
     free(self->new_row);
@@ -194,7 +206,9 @@ static void shaper_free(PyObject *object) {
 static int take_column(column *c, PyObject *described) {
     const char *label;
     Py_ssize_t size;
-    if (!PyArg_ParseTuple(described, "z#i", &label, &size, &c->kind)) return -1;
+    PyObject *values;
+    if (!PyArg_ParseTuple(described, "z#iO", &label, &size, &c->kind, &values)) return -1;
+    if (PyDict_Check(values)) c->values = Py_NewRef(values);
     if (c->kind < 0 || c->kind >= KIND_COUNT) {
         PyErr_Format(PyExc_ValueError, "there is no kind of value %d", c->kind);
         return -1;

@@ -9,6 +9,7 @@ from ...schemas.change import INSERT
 from ...transforms.project import Projection
 from .. import native
 from . import pgtypes
+from .enums import Labels
 from .pgoutput import parse_change, read_insert
 
 ShapeItem = Callable[[bytes, int], bytes | None]
@@ -40,13 +41,27 @@ def shape_item(plan: Projection, *, compiled: bool = native.COMPILED) -> ShapeIt
             return plan.insert(read_insert(data, plan.readers), shape_index)
         return plan.item(parse_change(data), shape_index)
 
-    kinds = [_KINDS.get(convert) for field, convert in plan.readers if field is not None]
-    if not compiled or None in kinds:
+    columns = [_column(field, convert) for field, convert in plan.readers]
+    if not compiled or None in columns:
         return python
     places = {field: index for index, (field, _) in enumerate(plan.readers)}
     return native.Shaper(
         b',"entity":' + orjson.dumps(plan.entity) + b',"shape":',
-        tuple((None, 0) if f is None else (orjson.dumps(f) + b":", _KINDS[convert]) for f, convert in plan.readers),
+        tuple(filter(None, columns)),
         tuple(places[field] for field in plan.shape.key),
         python,
     )
+
+
+def _column(
+    field: str | None, convert: Callable[[bytes], object]
+) -> tuple[bytes | None, int, dict[bytes, str] | None] | None:
+    """A column as the compiled form wants it; None where it does not know the kind."""
+    if field is None:
+        return None, 0, None
+    label = orjson.dumps(field) + b":"
+    labels = getattr(convert, "__self__", None)
+    if isinstance(labels, Labels):
+        return label, _KINDS[pgtypes.text], labels
+    kind = _KINDS.get(convert)
+    return None if kind is None else (label, kind, None)

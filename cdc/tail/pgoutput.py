@@ -106,16 +106,25 @@ class Transaction:
             self.changes.close()
 
 
-class _Assembling:
-    """Any message, on what a transaction in hand has so far. Where that is kept is the subclasses' affair."""
+class PythonAssembler:
+    """Collects messages into transactions, in commit order as the server sends them.
 
-    _spill_bytes: int
-    _relations: dict[bytes, Relation]
-    _changes: list[Entry]
-    _spill: Spill[Relation | tuple[Relation, ...]] | None
-    _bytes: int
-    _tags: list[bytes]
-    _xid: int | None
+    Args:
+        spill_bytes: A transaction with more raw bytes than this goes to a temporary file.
+    """
+
+    def __init__(self, spill_bytes: int) -> None:
+        self._spill_bytes = spill_bytes
+        self._relations: dict[bytes, Relation] = {}
+        self._changes: list[Entry] = []
+        self._spill: Spill[Relation | tuple[Relation, ...]] | None = None
+        self._bytes = 0
+        self._tags: list[bytes] = []
+        self._xid: int | None = None
+
+    def feed(self, data: bytes, /) -> Transaction | None:
+        """As `feed_any`."""
+        return self.feed_any(data)
 
     @property
     def in_transaction(self) -> bool:
@@ -201,33 +210,17 @@ class _Assembling:
         return transaction
 
 
-class PythonAssembler(_Assembling):
-    """Collects messages into transactions, in commit order as the server sends them.
-
-    Args:
-        spill_bytes: A transaction with more raw bytes than this goes to a temporary file.
-    """
-
-    def __init__(self, spill_bytes: int) -> None:
-        self._spill_bytes = spill_bytes
-        self._relations = {}
-        self._changes, self._spill, self._bytes, self._tags, self._xid = [], None, 0, [], None
-
-    def feed(self, data: bytes) -> Transaction | None:
-        """As `feed_any`."""
-        return self.feed_any(data)
-
+Assembler: type[PythonAssembler] = PythonAssembler
 
 if native.COMPILED:
 
-    class CompiledAssembler(_Assembling, native.Collector[Transaction]):
-        """The same, with the plain messages taken by native/collector.c."""
+    class CompiledAssembler(native.Collector[Transaction], PythonAssembler):
+        """The same, with the plain messages taken by native/collector.c, which holds the attributes, too."""
 
         def __init__(self, spill_bytes: int) -> None:
-            super().__init__(spill_bytes, Transaction)
+            native.Collector[Transaction].__init__(self, spill_bytes, Transaction)
 
-
-Assembler: "type[PythonAssembler | CompiledAssembler]" = CompiledAssembler if native.COMPILED else PythonAssembler
+    Assembler = CompiledAssembler
 
 
 def _lsn_of(data: bytes) -> str:

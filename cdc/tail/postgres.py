@@ -33,6 +33,10 @@ ASK_INTERVAL_S = 0.1
 POLL_BYTES_MAX = 256 * 1024
 """Raw bytes that one poll returns at most, so that a backlog is flushed in steps."""
 
+GATHER_BYTES, GATHER_S = 32 * 1024, 0.001
+"""After a poll of so much, the next one that finds nothing lets the server go on for a moment: it sends each message by itself,
+and waking a reader for each costs it more than decoding does."""
+
 
 class SlotTaken(Locked):
     """Another connection reads the slot: another worker, or one that died and that the server has not noticed yet."""
@@ -90,6 +94,7 @@ class Stream:
         """The last poll ended because it had read enough: more is at hand."""
         self.reply_due = False
         """The server asked for a reply; the next `acknowledge` answers."""
+        self._flowing = False
 
     @property
     def in_transaction(self) -> bool:
@@ -137,10 +142,13 @@ class Stream:
                     break
                 else:
                     waited, consumed = True, False
+                    if self._flowing:
+                        time.sleep(GATHER_S)
                     self._readable.poll(timeout_s * 1000)
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the replication connection was cut: {one_line(exc)}") from exc
         self.busy = room <= 0
+        self._flowing = POLL_BYTES_MAX - room >= GATHER_BYTES
         if room < POLL_BYTES_MAX:
             self._heard_at = time.monotonic()
         else:

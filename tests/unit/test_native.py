@@ -11,18 +11,23 @@ from hypothesis import strategies as st
 from commitlog.cdc import native
 from commitlog.cdc.log.chain import seal
 from commitlog.cdc.tail import pgtypes
+from commitlog.cdc.tail.enums import Labels, UnknownLabel
 from commitlog.cdc.tail.items import ShapeItem, shape_item
-from commitlog.cdc.tail.pgoutput import PythonAssembler
+from commitlog.cdc.tail.pgoutput import Assembler, PythonAssembler
 from commitlog.drivers import tag
 from commitlog.schemas.change import UNSENT, RawRow
 from commitlog.schemas.errors import CommitLogError
+from commitlog.schemas.record import Record
 from commitlog.schemas.shape import Column, Shape
 from commitlog.schemas.tree import tree_root
 from commitlog.transforms.join import join
 from commitlog.transforms.project import Projection, PublishedColumn
 from fixtures import messages
+from fixtures.logs import golden_lines
 
 pytestmark = pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
+
+LINES = [line.removesuffix(b"\n") for line in golden_lines()]
 
 TYPES = ["int32", "text", "bytes", "bool", "timestamp", "instant", "decimal"]
 COLUMNS = [(f"c{index}", kind) for index, kind in enumerate([*TYPES, "text"])]
@@ -42,9 +47,11 @@ good = st.tuples(
     st.datetimes().map(lambda at: str(at).encode()),
     st.datetimes().map(lambda at: str(at).encode() + b"+00"),
     st.decimals().map(lambda number: str(number).encode()),
-    st.none() | st.text().map(str.encode),
+    st.none() | st.sampled_from([b"", b"new", "ü".encode()]),
 ).map(list)
 rows = good | st.lists(values, min_size=len(COLUMNS) - 1, max_size=len(COLUMNS) + 1)
+
+CONVERTERS = [*(pgtypes.converter(kind) for _, kind in COLUMNS[:-1]), Labels("mood", ["", "new", "ü"]).__getitem__]
 
 
 def projection(published: list[int], key: list[int]) -> Projection:
@@ -56,7 +63,7 @@ def projection(published: list[int], key: list[int]) -> Projection:
             key=tuple(COLUMNS[index][0] for index in key),
             columns=tuple(Column(name, kind, kind) for name, kind in columns),
         ),
-        [PublishedColumn(index, COLUMNS[index][0], pgtypes.converter(COLUMNS[index][1])) for index in published],
+        [PublishedColumn(index, COLUMNS[index][0], CONVERTERS[index]) for index in published],
         width=len(COLUMNS),
     )
 
@@ -68,7 +75,7 @@ def outcome(call: Callable[[], object]) -> object:
     """What a call gives, or the error it raises."""
     try:
         return call()
-    except (CommitLogError, ValueError, TypeError) as exc:
+    except (CommitLogError, UnknownLabel, ValueError, TypeError) as exc:
         return type(exc), str(exc)
 
 
@@ -120,7 +127,7 @@ def test_plain_changes_are_shaped_by_the_compiled_part_itself(old: RawRow, new: 
     names = [name for name, _ in COLUMNS]
     kinds = [0 if kind == "decimal" else ["text", "int32", "bool", "timestamp", "instant", "bytes"].index(kind) for _, kind in COLUMNS]  # fmt: skip
     shaper = native.Shaper(
-        b"", tuple((f'"{name}":'.encode(), kind) for name, kind in zip(names, kinds, strict=True)), (0,), never
+        b"", tuple((f'"{name}":'.encode(), kind, None) for name, kind in zip(names, kinds, strict=True)), (0,), never
     )
 
     for data in (messages.insert(new), messages.update([old[0], *new[1:]], old), messages.delete(old)):
@@ -149,11 +156,10 @@ STREAM = [
 
 @given(st.lists(st.sampled_from(STREAM), max_size=30))
 def test_messages_become_transactions_alike(stream: list[bytes]) -> None:
-    from commitlog.cdc.tail.pgoutput import CompiledAssembler
+    compiled, python = Assembler(500), PythonAssembler(500)
+    assert isinstance(compiled, native.Collector)
 
-    compiled, python = CompiledAssembler(500), PythonAssembler(500)
-
-    def fed(assembler: CompiledAssembler | PythonAssembler, message: bytes) -> object:
+    def fed(assembler: PythonAssembler, message: bytes) -> object:
         transaction = assembler.feed(message)
         if transaction is None:
             return assembler.in_transaction
@@ -192,3 +198,26 @@ words = st.text("abc-:.@/ 0123456789", min_size=1, max_size=100)
 @given(st.dictionaries(st.sampled_from(tag.KEYS[:-1]), words, min_size=1))
 def test_the_tags_that_drivers_write_are_plain(values: dict[str, str]) -> None:
     assert native.plain_tag(tag.encode(values)[0]) is not None
+
+
+def parsed(line: bytes) -> object:
+    plain = native.plain_record(line)
+    return Record(*plain) if plain else None
+
+
+def test_nearly_every_record_of_the_golden_log_is_taken_apart_by_the_compiled_part_itself() -> None:
+    assert all(parsed(line) in (None, Record.parse(line)) for line in LINES)
+    assert sum(parsed(line) is not None for line in LINES) > len(LINES) / 2
+
+
+@given(st.data())
+def test_damaged_records_are_taken_apart_alike(data: st.DataObject) -> None:
+    line = data.draw(st.sampled_from(LINES))
+    at = data.draw(st.integers(0, len(line)))
+    piece = data.draw(st.sampled_from([b"", b"0", b"01", b'"', b"\\", b"}", b",", b"f", b"\xff", b"Z", b"9" * 16]))
+    cut = data.draw(st.integers(0, 3))
+    damaged = line[:at] + piece + line[at + cut :]
+
+    found = parsed(damaged)
+
+    assert found is None or found == Record.parse(damaged)
