@@ -24,7 +24,7 @@ from ..transforms.project import Projection
 from .config import Limits, SourceConfig
 from .log.state import Progress
 from .tail.catalog import Catalog, Table, sql_name
-from .tail.connection import one_line
+from .tail.connection import grant, one_line
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
 from .tail.row_range import KeyColumn, rows_after
 from .tail.shapes import project
@@ -218,9 +218,8 @@ class Snapshotter:
             except psycopg.OperationalError as exc:
                 raise Unreachable(f"the snapshot of {entity.name} cannot be read: {one_line(exc)}") from exc
             except psycopg.Error as exc:
-                raise Refused(
-                    f"the snapshot of {entity.name} cannot be read: {one_line(exc)}", hint="commitlog doctor"
-                ) from exc
+                way = grant(exc, self._catalog.connection.info.user, table=sql_name(*entity.table))
+                raise Refused(f"the snapshot of {entity.name} cannot be read: {one_line(exc)}", hint=way) from exc
             if self.chunk is not None:
                 self._hurried_at = time.monotonic()
                 return True

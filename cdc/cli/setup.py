@@ -15,22 +15,35 @@ from .output import Output
 @click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @source_option
-@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+@click.option(
+    "--dry-run", "--sql", "dry_run", is_flag=True, help="Print the SQL, for a DBA to run, and change nothing."
+)
+@click.option("--role", default="", help="Also give this role what the worker needs, and no more.")
 @pass_invocation
-def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool) -> int:
+def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role: str) -> int:
     """Create what the guarantees need on the source: whole old rows of mapped tables, the publication, the slot.
 
     What is there already stays as it is; run it again whenever an app schema maps a new table. FILE is an app schema that is
     not yet in the folder of [schemas]: make the source ready for it, then hand it to the worker by commitlog schema add.
+
+    Who runs it owns the tables, may create publications (CREATE on the database) and replicates. The worker needs less: LOGIN,
+    REPLICATION, CONNECT on the database, USAGE on the schemas and SELECT on the mapped tables, BYPASSRLS where they have row security.
+    Give it a role of its own by --role, and run this as another one:
+
+    \b
+      commitlog setup --source postgresql://DBA@HOST/DATABASE --role commitlog
+      commitlog setup --sql --role commitlog | psql …
     """
     config, output = invocation.load(), Output()
     registry = Registry([*load_registry(config.schemas.path).schemas, *(load_file(file) for file in files)])
     catalog = Catalog(config.source.conninfo())
     try:
         steps = provisioning.setup_steps(catalog, config.source, registry)
+        steps += provisioning.grant_steps(catalog, registry, role) if role else []
         for step in steps:
             if dry_run:
-                output.line(f"{step.statement};")
+                for line in _printed(step).splitlines():
+                    output.line(line)
             else:
                 provisioning.execute(catalog, step)
                 output.line(f"done: {step.text}")
@@ -41,3 +54,10 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool) -> i
     if not dry_run:
         output.line("next: commitlog run")
     return 0
+
+
+def _printed(step: provisioning.Step) -> str:
+    """A step as psql takes it, under a line that says what it is for."""
+    if step.replication:
+        return f"-- {step.text}; on a replication connection (psql 'replication=database …'):\n-- {step.statement};"
+    return f"-- {step.text}\n{step.statement};"

@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from ...schemas.errors import CommitLogError, Locked, Refused, Unreachable
 from ..tail.address import refusal, secured
-from ..tail.connection import SESSION_SETTINGS, one_line
+from ..tail.connection import SESSION_SETTINGS, grant, one_line
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 600_000
@@ -88,7 +88,7 @@ class Target:
         Raises:
             CommitLogError: As `translated`.
         """
-        with translated():
+        with translated(self.connection.info.user):
             return self.connection.execute(query, parameters or None).fetchall()  # type: ignore[arg-type] # constant text
 
     def execute(self, query: "str | sql.Composable", parameters: tuple[object, ...] = ()) -> int:
@@ -97,7 +97,7 @@ class Target:
         Raises:
             CommitLogError: As `translated`.
         """
-        with translated():
+        with translated(self.connection.info.user):
             return self.connection.execute(query, parameters or None).rowcount  # type: ignore[arg-type] # constant text
 
     def prepared(self, query: "bytes | sql.Composed", parameter: str) -> "psycopg.RawCursor[Row]":
@@ -160,8 +160,11 @@ class Target:
 
 
 @contextmanager
-def translated() -> Generator[None, None, None]:
+def translated(user: str = "") -> Generator[None, None, None]:
     """Turn psycopg's errors into ours, those of REJECTED and AGAIN aside.
+
+    Args:
+        user: The fork's role, for what it lacks.
 
     Raises:
         Unreachable: The server does not answer, or cut the connection.
@@ -172,14 +175,15 @@ def translated() -> Generator[None, None, None]:
     except (*REJECTED, *AGAIN):
         raise
     except psycopg.Error as exc:
-        raise _error(exc) from exc
+        raise _error(exc, user) from exc
 
 
-def _error(exc: psycopg.Error) -> CommitLogError:
+def _error(exc: psycopg.Error, user: str) -> CommitLogError:
     text = one_line(exc)
     if isinstance(exc, errors.InsufficientPrivilege):
         return Refused(
-            f"the fork's user may not do what it must: {text}", hint="grant it, then run the same command again"
+            f"the fork's user may not do what it must: {text}",
+            hint=grant(exc, user, writes=True) if user else "grant it, then run the same command again",
         )
     if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName):
         return Refused(

@@ -13,7 +13,7 @@ import psycopg
 from ...schemas.errors import Refused, Unreachable
 from ...schemas.position import format_lsn, parse_lsn
 from ...transforms.table_name import quoted
-from .connection import PATIENCE_S, connect, one_line
+from .connection import PATIENCE_S, connect, grant, one_line
 from .pgtypes import CANONICAL
 
 GENERATED_PUBLISHED_FROM = 180_000
@@ -386,4 +386,5 @@ class Catalog:
         except psycopg.OperationalError as exc:
             raise Unreachable(f"the source's catalogs cannot be read: {one_line(exc)}") from exc
         except psycopg.errors.InsufficientPrivilege as exc:
-            raise Refused(f"the source's catalogs cannot be read: {one_line(exc)}", hint="commitlog doctor") from exc
+            user = self.connection.info.user
+            raise Refused(f"the source's catalogs cannot be read: {one_line(exc)}", hint=grant(exc, user)) from exc

@@ -1,5 +1,6 @@
 """An ordinary connection to a source: settings that make its texts the same everywhere, and a limit on every wait."""
 
+import re
 import time
 from collections.abc import Generator
 from typing import Any
@@ -16,6 +17,10 @@ SESSION_SETTINGS = (
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 60_000
+_READS = {"database": "CREATE", "schema": "USAGE", "table": "SELECT", "function": "EXECUTE"}
+_WRITES = {**_READS, "schema": "USAGE, CREATE", "table": "ALL"}
+"""What is needed of what. A database that was connected to lacks CREATE, for a publication or a schema."""
+
 PATIENCE_S = 70.0
 """How long to wait for an answer: a little longer than the server lets a statement run."""
 
@@ -66,6 +71,34 @@ def connect(
         raise refusal(exc, what="the source", where=where) from exc
     connection.patience_s = patience_s
     return connection
+
+
+def grant(exc: psycopg.Error, user: str, *, table: str = "", writes: bool = False) -> str:
+    """The statement that lets a role do what a server has just refused it, as far as the server's words say what that is.
+
+    Args:
+        exc: As psycopg raised it.
+        user: The role.
+        table: The table that was read or written, in SQL text, where it is known: the server says its name alone.
+        writes: The role is to make and write tables, as a fork's does.
+
+    Returns:
+        SQL, or what to do where the server's words do not say it.
+    """
+    text, role = one_line(exc), '"' + user.replace('"', '""') + '"'
+    if "row-level security policy" in text:
+        return f"ALTER ROLE {role} BYPASSRLS"
+    if "to use replication slots" in text:
+        return f"ALTER ROLE {role} REPLICATION"
+    found = re.search(r"permission denied for (database|schema|table|function) (.+?)(?: [A-Z]+:| LINE|$)", text)
+    if found is None:
+        return "let the owner, or a superuser, do it" if "must be owner" in text else "commitlog doctor"
+    kind, name = found[1], found[2].strip('"').replace('"', '""')
+    return f"GRANT {(_WRITES if writes else _READS)[kind]} ON {kind.upper()} {(kind == 'table' and table) or _named(kind, name)} TO {role}"
+
+
+def _named(kind: str, name: str) -> str:
+    return name if kind == "function" else f'"{name}"'
 
 
 def one_line(exc: BaseException) -> str:
