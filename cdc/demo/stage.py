@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -18,6 +17,7 @@ from ..log.location import Location
 from ..servers.failure import POSTGRES_URL_VARIABLE
 from ..servers.postgres import GivenServer
 from ..servers.provision import provide_postgres
+from ..servers.scratch import Scratch
 from .follower import Follower
 from .interrupt import held_back
 from .mesh import ACCESS_LOG, ROUTES_FILE, USERS_FILE
@@ -63,8 +63,9 @@ class Stage:
             self._exits.close()
 
     def _open(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="commitlog-demo-"))
-        self._exits.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        scratch = Scratch("commitlog-demo-")
+        self._exits.callback(scratch.remove)
+        self.folder = scratch.folder
         with held_back():
             self.server = self._exits.enter_context(provide_postgres())
         # A server that somebody else runs may have databases and slots of these names.

@@ -1,7 +1,7 @@
 """A PostgreSQL of our own on this machine: made in a folder, started, stopped or killed, and removed without a trace.
 
 It listens on the loopback only, behind a password of its own. It ends when the process that started it ends, even
-by SIGKILL (its folder then stays behind), unless it is told to outlive it.
+by SIGKILL (its folder then stays until the next one is made), unless it is told to outlive it.
 """
 
 import os
@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from .account import Account, end_with_parent
 from .failure import ServerFailed
 from .postgres import Server
 from .programs import Programs, find_programs
+from .scratch import Scratch
 
 StopMode = Literal["fast", "immediate", "kill"]
 
@@ -59,7 +59,7 @@ class PostgresServer(Server):
         self._home = home
         self._account = account
         self._password = password
-        self._temporary = True
+        self._scratch: Scratch | None = None
         self._outlive = False
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,15 +93,19 @@ class PostgresServer(Server):
             ServerFailed: The message names the step; nothing is left running, and no temporary folder.
         """
         account = Account.current()
-        home = _home(folder, account)
+        # Root's own TMPDIR is often closed to everyone else (libpam-tmpdir), and the server is then somebody else.
+        parent = "/tmp" if account.uid is not None else None  # noqa: S108
+        scratch = Scratch("commitlog-postgres-", parent=parent) if folder is None else None
+        server: Self | None = None
         try:
+            home = _home(scratch.folder if scratch else _empty(folder), account)
             origin = copy_of or standby_of
             programs = find_programs(
                 account, version or (origin.version if origin else None), copy_to=home if outlive else None
             )
             password = origin._password if origin else secrets.token_hex(8)
             server = cls(home, programs, account, password)
-            server._temporary = folder is None
+            server._scratch = scratch
             server._outlive = outlive
             if copy_of:
                 shutil.copytree(copy_of.folder, server.folder, symlinks=True)
@@ -112,9 +116,14 @@ class PostgresServer(Server):
                 server._initdb()
             server._start_on_free_port({**_DEFAULTS, **(settings or {})})
         except BaseException:
-            if folder is None:
-                shutil.rmtree(home, ignore_errors=True)
+            # Also of a Ctrl-C while it was waited for: no process may be left behind, nor what it made.
+            if server is not None and server.running:
+                server.stop("kill")
+            if scratch:
+                scratch.remove()
             raise
+        if scratch and outlive:
+            scratch.keep()
         return server
 
     @property
@@ -212,8 +221,8 @@ class PostgresServer(Server):
                 self.stop("immediate")
             except ServerFailed:
                 self.stop("kill")
-        if self._temporary:
-            shutil.rmtree(self._home, ignore_errors=True)
+        if self._scratch:
+            self._scratch.remove()
 
     def log_tail(self, line_count: int = 20) -> str:
         """The last lines of the server's own log."""
@@ -319,16 +328,17 @@ class PostgresServer(Server):
         raise ServerFailed("start", self.log_tail() or f"postgres ended with {process.returncode}")
 
 
-def _home(folder: Path | None, account: Account) -> Path:
+def _empty(folder: Path | None) -> Path:
+    """A folder that is given, made where it is not there."""
+    home = (folder or Path()).absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if any(home.iterdir()):
+        raise ServerFailed("folder", f"{home} is not empty")
+    return home
+
+
+def _home(home: Path, account: Account) -> Path:
     """The folder of a server; open enough for the server's account to pass through it."""
-    if folder is None:
-        # Root's own TMPDIR is often closed to everyone else (libpam-tmpdir), and the server is then somebody else.
-        home = Path(tempfile.mkdtemp(prefix="commitlog-postgres-", dir="/tmp" if account.uid is not None else None))  # noqa: S108
-    else:
-        home = folder.absolute()
-        home.mkdir(parents=True, exist_ok=True)
-        if any(home.iterdir()):
-            raise ServerFailed("folder", f"{home} is not empty")
     home.chmod(0o711)
     closed = [parent for parent in home.parents if not account.may_enter(parent)]
     if closed:
