@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 import psycopg as _psycopg
 import psycopg_pool as _psycopg_pool
@@ -36,7 +36,8 @@ _OURS: dict[type, type] = {
 
 def stamped_class(connection_class: Any) -> Any:
     """Return a class whose connections tag: the class itself, ours for psycopg's, or one made of an app's and ours."""
-    return _derived(connection_class) if isinstance(connection_class, type) else connection_class
+    theirs = get_origin(connection_class) or connection_class  # Connection[Row] is made by Connection
+    return _derived(theirs) if isinstance(theirs, type) else theirs
 
 
 @lru_cache(maxsize=256)

@@ -4,11 +4,12 @@ import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, get_origin
 
 import psycopg as plain
 import psycopg_pool as plain_pool
 import pytest
+from psycopg.rows import Row
 
 from commitlog.drivers import psycopg, psycopg_pool, session
 from fixtures.tagged import TagLog, tag_log
@@ -58,6 +59,10 @@ class ShopConnection(plain.Connection[Any]):
         self.execute("INSERT INTO item VALUES (%s, 'a')", (number,))
 
 
+class GenericConnection(plain.Connection[Row]):
+    """Another one, that says which rows it gives where it is used."""
+
+
 class AsyncShopConnection(plain.AsyncConnection[Any]):
     """The same, async."""
 
@@ -67,13 +72,16 @@ class OurConnection(psycopg.Connection[Any]):
 
 
 @pytest.mark.parametrize("kind", [psycopg_pool.ConnectionPool, psycopg_pool.NullConnectionPool])
-@pytest.mark.parametrize("connection_class", [None, plain.Connection, ShopConnection, OurConnection])
+@pytest.mark.parametrize(
+    "connection_class",
+    [None, plain.Connection, plain.Connection[Any], ShopConnection, GenericConnection[Any], OurConnection],
+)
 def test_whatever_class_of_connection_is_asked_for_it_tags(log: TagLog, kind: Any, connection_class: Any) -> None:
     chosen = {} if connection_class is None else {"connection_class": connection_class}
     with kind(log.url, min_size=0, max_size=2, open=True, **chosen) as pool:
         with session.bind(request="one"), pool.connection(timeout=20) as conn:
             conn.execute("INSERT INTO item VALUES (1, 'a')")
-        assert isinstance(conn, connection_class or psycopg.Connection)
+        assert isinstance(conn, get_origin(connection_class) or connection_class or psycopg.Connection)
         assert isinstance(conn, psycopg.Connection)
         with pool.connection(timeout=20) as conn:
             conn.execute("INSERT INTO item VALUES (2, 'a')")
