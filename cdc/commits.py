@@ -36,7 +36,6 @@ Append = Callable[[bytes, Head], None]
 TAG_SLACK: Final = 4
 """A tag may be this many times the limit that drivers keep to, before it is not read at all."""
 
-
 JOINED_MAX: Final = 1024
 """Tags remembered at most; one is small, and they are forgotten a few times a second."""
 
@@ -113,26 +112,24 @@ class Committer:
         if resolved is None:
             raise UnknownBuild(provenance.build, provenance.version)
         schema = self.recorded(resolved[0])
-        commit, missed = _Commit(transaction, provenance, schema.id, resolved[1]), set[str]()
         while (plans := self._resolve(transaction, schema)) is not None:
             try:
-                self._project(commit, plans)
+                self._project(_Commit(transaction, provenance, schema.id, resolved[1]), plans)
                 return
             except UnknownLabel as exc:
-                self._take_label(exc, again=exc.enum in missed)
-                missed.add(exc.enum)
+                self._take_label(exc)
             except ValueError as exc:
                 raise DecodeError(
                     f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type: {exc}"
                 ) from exc
         self.counts.unpublished += 1
 
-    def _take_label(self, unknown: UnknownLabel, *, again: bool) -> None:
-        """Have shapes made anew that know a label; the parts that a commit has so far do not count."""
+    def _take_label(self, unknown: UnknownLabel) -> None:
+        """Have shapes made anew that know a label. The parts that a commit has so far do not count."""
         if self._first_part is not None:
             parts, self._first_part = (self._first_part, self._chain.head.seq), None
             self._append(self._chain.record("void", extras=Extras(void=parts)), self._chain.head)
-        self._enums.miss(unknown, again=again)
+        self._enums.miss(unknown)
         self._plans.clear()
 
     def _project(self, commit: "_Commit", plans: Mapping[Relation, "_Plan | None"]) -> None:
@@ -235,12 +232,15 @@ class Committer:
             return False
         schema = self.recorded(resolved[0])
         plans = {relation: self._plan(relation, schema) for relation in transaction.relations()}
-        for relation, data in transaction.changes:
-            if isinstance(relation, tuple):
-                if any(plans[r] for r in relation):
+        try:
+            for relation, data in transaction.changes:
+                if isinstance(relation, tuple):
+                    if any(plans[r] for r in relation):
+                        return True
+                elif (plan := plans[relation]) is not None and plan.shape_item(data, 0) is not None:
                     return True
-            elif (plan := plans[relation]) is not None and _makes_item(plan, data):
-                return True
+        except UnknownLabel:
+            return True
         return False
 
     @property
@@ -390,13 +390,6 @@ class _Commit(NamedTuple):
             if len(transaction.tags) > 1:
                 meta += f',"tags":{len(transaction.tags)}'
         return (meta + "}").encode()
-
-
-def _makes_item(plan: "_Plan", data: bytes) -> bool:
-    try:
-        return plan.shape_item(data, 0) is not None
-    except UnknownLabel:
-        return True
 
 
 def _truncate(data: bytes, plans: "list[_Plan | None]") -> bytes | None:

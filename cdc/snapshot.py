@@ -103,6 +103,7 @@ class Chunk:
         places: Where the key stands in a row.
         omitted: Keys that came into the table after the chunk was read, within its range or not: commits have them.
         spoiled: It cannot be made right any more and must be read again.
+        expected: Rows from its start to the table's end, as the source's planner thinks.
     """
 
     entity: Entity
@@ -116,6 +117,7 @@ class Chunk:
     places: list[int]
     omitted: set[Key] = field(default_factory=set[Key])
     spoiled: bool = False
+    expected: int = 0
 
     def omit(self, key: Key) -> None:
         """Leave a key to the commit that brought it here after the chunk was read."""
@@ -269,12 +271,22 @@ class Snapshotter:
         start = progress.to if progress else None
         oids, types = {c.name: c.type_oid for c in table.columns}, {c.field: c.type for c in projection.shape.columns}
         key = [KeyColumn(name, types[name], self._catalog.compared(oids[name])) for name in entity.key]
-        rows, last = self._rows(connection, *rows_after(table, key, start))
+        select = rows_after(table, key, start)
+        expected = self._expected(connection, *select)
+        rows, last = self._rows(connection, *select)
         kept = _fitting(rows, self._bytes_max)
         rows, last = rows[:kept], last and kept == len(rows)
         places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
         end = None if last else list(projection.key(rows[-1]).values())
-        return Chunk(entity, projection, start, end, {_key(row, places): row for row in rows}, seen, due, table, places)
+        keyed = {_key(row, places): row for row in rows}
+        return Chunk(entity, projection, start, end, keyed, seen, due, table, places, expected=expected)
+
+    @staticmethod
+    def _expected(connection: psycopg.Connection[Any], query: str, parameters: list[str | None]) -> int:
+        """How many rows a query gives, as the planner thinks."""
+        with psycopg.RawCursor(connection) as cursor:
+            row = cursor.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters, prepare=False).fetchone()
+        return int(row[0][0]["Plan"]["Plan Rows"]) if row is not None else 0
 
     def _rows(
         self, connection: psycopg.Connection[Any], query: str, parameters: list[str | None]
@@ -297,7 +309,11 @@ class Snapshotter:
         return rows, False
 
     def finish(self) -> tuple[dict[str, object], list[bytes]]:
-        """The chunk in hand as a snapshot record: meta and items. From here on it counts as recorded."""
+        """The chunk in hand as a snapshot record: meta and items. From here on it counts as recorded.
+
+        Raises:
+            UnknownLabel: An enum was altered since it was read; it is thrown away.
+        """
         chunk = self.chunk
         if chunk is None:
             raise ValueError("there is no chunk to finish")
@@ -313,8 +329,9 @@ class Snapshotter:
         }
         if chunk.omitted:
             meta["omitted"] = [chunk.projection.key_values(key) for key in sorted(chunk.omitted)]
+        items = [chunk.projection.row(row) for row in chunk.rows.values()]
         self._progress[name] = Progress(snapshot, chunk.end, last)
-        return meta, [chunk.projection.row(row) for row in chunk.rows.values()]
+        return meta, items
 
 
 def _key(row: RawRow | None, places: list[int]) -> Key:

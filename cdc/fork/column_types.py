@@ -51,7 +51,7 @@ class TypeChoice:
 
     Args:
         shown: As the server writes it; for an enum its name as shapes write it.
-        labels: Of an enum that the fork needs, else empty.
+        labels: Of an enum that the fork needs.
         enum: The enum's schema and name.
         note: What the owner of the fork should know, or empty.
     """
@@ -84,7 +84,7 @@ def choose(connection: "psycopg.Connection[tuple[Any, ...]]", column: Column, *,
         column: The column.
         table: Its table, whose schema an enum gets that names none.
     """
-    if column.type == "enum" and column.labels:
+    if column.type == "enum":
         return _enum(column, table)
     built_in = _built_in(connection, column)
     if built_in:

@@ -88,7 +88,7 @@ class LogState:
             self.commit = {"position": header["source"]["position"], "xid": xid, "time": header["time"]}
 
     def _labels(self, record: Record) -> None:
-        columns = [column for shape in record.items()[2:] for column in shape["columns"]]
+        columns = [column for shape in record.items()[2:] for column in shape.get("columns", ())]
         self.labels.update((c["engine_type"], c.get("labels", [])) for c in columns if c["type"] == "enum")
 
     def _snapshot(self, record: Record) -> None:

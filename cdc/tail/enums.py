@@ -5,7 +5,7 @@ behind all of them. So a shape keeps the labels it has until a value has none of
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...schemas.shape import Shape
 
@@ -34,7 +34,7 @@ class Labels(dict[bytes, str]):
         super().__init__((label.encode(), label) for label in labels)
         self._enum = enum
 
-    def __missing__(self, text: bytes) -> str:
+    def __missing__(self, text: object) -> str:
         if not isinstance(text, bytes):  # UNSENT, which no converter takes
             raise TypeError(f"{text!r} is not a label's text")
         raise UnknownLabel(self._enum, text.decode())
@@ -103,7 +103,11 @@ def renamed_labels(old: Sequence[str], new: Sequence[str]) -> dict[str, str]:
     out: dict[str, str] = {}
     went, came = iter(old), iter(new)
     for stay in (*stays, None):
-        gone, added = (list(itertools.takewhile(lambda label, s=stay: label != s, labels)) for labels in (went, came))
+        gone, added = _up_to(stay, went), _up_to(stay, came)
         if len(gone) <= len(added):
             out.update(zip(gone, added, strict=False))
     return out
+
+
+def _up_to(label: str | None, labels: Iterator[str]) -> list[str]:
+    return list(itertools.takewhile(lambda known: known != label, labels))

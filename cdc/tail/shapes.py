@@ -1,6 +1,7 @@
 """From a Relation message, the catalogs and an app schema: the projection of one table. Once per table and schema."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...schemas.errors import SchemaError
 from ...schemas.shape import Column, Shape
@@ -8,11 +9,19 @@ from ...transforms.app_schema import Entity
 from ...transforms.project import Projection, PublishedColumn
 from ...transforms.table_name import quoted
 from .catalog import Catalog, CatalogColumn
+from .enums import Enums, Labels
 from .pgoutput import Relation, RelationColumn
-from .pgtypes import converter
+from .pgtypes import Converter, converter
 
 
-def project(relation: Relation, entity: Entity, *, published: Mapping[str, str], catalog: Catalog) -> Projection:
+def project(
+    relation: Relation,
+    entity: Entity,
+    *,
+    published: Mapping[str, str],
+    catalog: Catalog,
+    enums: Enums | None = None,
+) -> Projection:
     """Resolve how rows of `relation` become changes of `entity`.
 
     Args:
@@ -21,6 +30,7 @@ def project(relation: Relation, entity: Entity, *, published: Mapping[str, str],
         published: Field to class, of the fields that the log's visibility records. A field that the table does not have
             is absent.
         catalog: For what the message does not say: nullability, identity, labels, type names.
+        enums: Says which labels enums have where the stream is; None where the rows are as the catalogs say.
 
     Raises:
         SchemaError: A field of the key is not published, or the table does not have it.
@@ -41,10 +51,18 @@ def project(relation: Relation, entity: Entity, *, published: Mapping[str, str],
     for index, column in enumerate(relation.columns):
         if column.name in published:
             described = _column(column, known.get(column.name), catalog=catalog, cls=published[column.name])
+            if enums is not None and described.type == "enum":
+                described = replace(described, labels=enums.labels(described.engine_type, described.labels))
             columns.append(described)
-            places.append(PublishedColumn(index, column.name, converter(described.type)))
+            places.append(PublishedColumn(index, column.name, _converter(described)))
     shape = Shape.make(entity.name, quoted(relation.table), key=entity.key, columns=tuple(columns))
     return Projection(shape, places, width=len(relation.columns))
+
+
+def _converter(column: Column) -> Converter:
+    if column.type == "enum":
+        return Labels(column.engine_type, column.labels).__getitem__
+    return converter(column.type)
 
 
 def _column(column: RelationColumn, now: CatalogColumn | None, *, catalog: Catalog, cls: str) -> Column:
