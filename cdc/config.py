@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..schemas.errors import UsageError
 from . import json_schema
+from .database_url import shown, split_password, with_password
 from .log.location import Location
 
 FILE_NAME = "commitlog.toml"
@@ -42,8 +42,8 @@ class SourceConfig:
 
     @property
     def shown(self) -> str:
-        """The address without any password, fit for messages."""
-        return split_password(self.url)[0]
+        """The address without any secret, fit for messages."""
+        return shown(self.url)
 
     def conninfo(self) -> str:
         """The address with the password, read now from where the configuration says it is.
@@ -52,7 +52,8 @@ class SourceConfig:
             UsageError: The password is not where the configuration says.
         """
         if not self.password:
-            return self.url
+            bare, password = split_password(self.url)
+            return self.url if password is None else with_password(bare, password)
         kind, _, where = self.password.partition(":")
         if kind == "env":
             if where not in os.environ:
@@ -194,53 +195,6 @@ def load(
 def slot_name(log_name: str) -> str:
     """The slot of a log, where the configuration names none: PostgreSQL allows 63 of a-z, 0-9 and _."""
     return f"commitlog_{log_name}".replace("-", "_").rstrip("_")[:63]
-
-
-def split_password(url: str) -> tuple[str, str | None]:
-    """Cut the password out of a URL, from `user:password@` or from `?password=`.
-
-    Returns:
-        (the URL without it, the password or None).
-    """
-    parts = _split(url)
-    user, at, host = parts.netloc.rpartition("@")
-    user, colon, secret = user.partition(":")
-    password = unquote(secret) if colon else None
-    query = parts.query.split("&") if parts.query else []
-    for pair in query:
-        if pair.startswith("password="):
-            password = unquote(pair.removeprefix("password="))
-    kept = "&".join(pair for pair in query if not pair.startswith("password="))
-    return _joined(parts._replace(netloc=user + at + host, query=kept)), password
-
-
-def with_password(url: str, password: str) -> str:
-    """Put a password into a URL, instead of any that is there."""
-    parts = _split(split_password(url)[0])
-    user, at, host = parts.netloc.rpartition("@")
-    secret = quote(password, safe="")
-    if at:
-        return _joined(parts._replace(netloc=f"{user}:{secret}@{host}"))
-    return _joined(parts._replace(query="&".join(filter(None, [parts.query, f"password={secret}"]))))
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        if not url.isprintable():
-            # urlsplit would leave line ends and tabs out without a word.
-            raise ValueError("it holds control characters")
-        return urlsplit(url)
-    except ValueError as exc:
-        raise UsageError(
-            f"the source's url is malformed: {exc}", hint="write postgresql://USER@HOST:PORT/DATABASE"
-        ) from exc
-
-
-def _joined(parts: SplitResult) -> str:
-    """The URL again; unlike urlunsplit it keeps the empty host of `postgresql:///shop`."""
-    query = f"?{parts.query}" if parts.query else ""
-    fragment = f"#{parts.fragment}" if parts.fragment else ""
-    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}{fragment}"
 
 
 def _from_file(file: Path) -> _Settings:

@@ -3,10 +3,10 @@
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from ..schemas.errors import UsageError
-from .config import FILE_NAME, STATE_FOLDER, Visibility, slot_name, split_password
+from .config import FILE_NAME, STATE_FOLDER, Visibility, slot_name
+from .database_url import database_name, shown, split_password
 
 PASSWORD_FILE = f"{STATE_FOLDER}/password"
 
@@ -54,7 +54,9 @@ def render_default(url: str, *, name: str = "", visibility: Visibility = "own") 
     """
     bare, password = split_password(url)
     if not re.match(r"postgres(ql)?://", bare):
-        raise UsageError(f"{bare} is not the address of a source", hint="write postgresql://USER@HOST:PORT/DATABASE")
+        raise UsageError(
+            f"{shown(url)} is not the address of a source", hint="write postgresql://USER@HOST:PORT/DATABASE"
+        )
     name = name or log_name(bare)
     return _TEMPLATE.format(
         url=_quoted(bare),
@@ -96,7 +98,7 @@ def write_default(folder: Path, url: str, *, name: str = "", visibility: Visibil
 
 def log_name(url: str) -> str:
     """A log's name made from the database's."""
-    database = unquote(urlsplit(url).path.strip("/")) or "log"
+    database = database_name(url) or "log"
     return re.sub(r"[^a-z0-9_-]+", "-", database.lower()).strip("-_")[:64] or "log"
 
 

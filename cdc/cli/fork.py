@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from ...schemas.errors import UsageError
-from ..config import split_password
+from ..database_url import shown
 from ..fork import equality, growth, status
 from ..fork.follow import Follower, Progress
 from ..fork.plan import is_fork_of, make_plan
@@ -224,7 +224,7 @@ def _check_url(url: str) -> None:
 
 
 def _shown(url: str) -> str:
-    return split_password(url)[0]
+    return shown(url)
 
 
 def _entities(only: str) -> list[str]:

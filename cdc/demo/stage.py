@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from ..config import split_password
+from ..database_url import split_password
 from ..log.location import Location
 from ..servers.failure import POSTGRES_URL_VARIABLE
 from ..servers.postgres import GivenServer

@@ -12,7 +12,7 @@ from backlog import Backlog
 from drained import DRAIN_TIMEOUT_S, Drained, Spent, spent
 from program import Program
 
-from commitlog.cdc.config import split_password
+from commitlog.cdc.database_url import split_password
 
 CONFIG = """\
 [source]

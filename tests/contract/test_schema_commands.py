@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from commitlog.cdc.cli.main import main
-from commitlog.cdc.config import split_password
+from commitlog.cdc.database_url import split_password
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.reader import Reader
 from commitlog.cdc.log.verify import verify

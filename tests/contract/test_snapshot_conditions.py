@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from commitlog.cdc.config import Limits, SourceConfig, with_password
+from commitlog.cdc.config import Limits, SourceConfig
+from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.snapshot import Snapshotter
 from commitlog.transforms.app_schema_reader import parse

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from commitlog.cdc import config, json_schema
 from commitlog.cdc.config_template import log_name, render_default, write_default
+from commitlog.cdc.database_url import split_password, with_password
 from commitlog.schemas.errors import UsageError
 
 URL = "postgresql://shop@127.0.0.1:5432/shop"
@@ -183,7 +185,7 @@ def test_a_password_comes_from_where_the_file_says_and_is_never_shown(monkeypatc
 )
 def test_any_password_goes_into_a_url_and_out_again(password: str, rest: str) -> None:
     bare = f"postgresql://{rest}"
-    assert config.split_password(config.with_password(bare, password)) == (bare, password)
+    assert split_password(with_password(bare, password)) == (bare, password)
 
 
 def test_the_written_file_runs_as_it_is_and_keeps_the_password_apart(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ def test_the_written_file_runs_as_it_is_and_keeps_the_password_apart(tmp_path: P
 @given(st.text(max_size=80))
 def test_any_database_name_gives_a_log_name_that_the_rules_allow(name: str) -> None:
     rules = json_schema.read("config")["properties"]["log"]["properties"]["name"]
-    assert json_schema.is_valid(log_name("postgresql://h/" + config.quote(name, safe="", errors="replace")), rules)
+    assert json_schema.is_valid(log_name("postgresql://h/" + quote(name, safe="", errors="replace")), rules)
 
 
 def test_no_source_is_refused_before_anything_is_written(tmp_path: Path) -> None:
