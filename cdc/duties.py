@@ -13,7 +13,6 @@ import orjson
 
 from ..schemas.errors import CommitLogError, UsageError
 from ..schemas.record import Head
-from ..transforms.project import Projection
 from ..transforms.registry import Registry
 from . import ddl_notices, schema_store
 from .commits import Committer
@@ -25,7 +24,7 @@ from .log.chain import ChainWriter, Extras
 from .log.inbox import Inbox, Request
 from .log.state import LogState, Progress
 from .schema_files import load_registry
-from .snapshot import RECENT_TRANSACTIONS, Snapshotter
+from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter
 from .source_check import check_published
 from .table_watch import TableWatch
 from .tail.catalog import Catalog
@@ -277,7 +276,7 @@ class Duties:
             self._p.stream.ask()
             snapshots.hurry()
         else:
-            self._record_chunk(snapshots, snapshots.chunk.projection)
+            self._record_chunk(snapshots, snapshots.chunk)
 
     def _take_chunk(self, snapshots: Snapshotter) -> None:
         """Read a chunk; where none can be read now, do not ask again at once."""
@@ -289,10 +288,10 @@ class Duties:
             snapshots.close()
             self._snapshots = None
 
-    def _record_chunk(self, snapshots: Snapshotter, projection: Projection) -> None:
+    def _record_chunk(self, snapshots: Snapshotter, chunk: Chunk) -> None:
         p = self._p
         schema = p.committer.recorded(snapshots.schema)
-        p.committer.announce(projection, schema)
+        p.committer.announce(chunk.projection, schema)
         failpoint("in_snapshot_chunk")
         try:
             meta, items = snapshots.finish()
@@ -300,6 +299,7 @@ class Duties:
             return  # An enum was altered since the chunk was read: it is read again.
         p.vitals.snapshot_rows += len(items)
         p.vitals.snapshots_left = len(snapshots.missing)
-        extras = Extras(schema=schema.id, shapes=(projection.shape_id,))
+        p.vitals.snapshot = p.vitals.snapshot.grown(chunk.entity.name, len(items), chunk.expected)
+        extras = Extras(schema=schema.id, shapes=(chunk.projection.shape_id,))
         self._append(p.chain.record("snapshot", items, meta=meta, extras=extras))
         log.info("snapshot of %s: %d rows, %s", meta["entity"], len(items), "complete" if meta["last"] else "goes on")

@@ -33,6 +33,28 @@ class Level:
     commit_at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The snapshot in hand: of which entity, how many rows this worker recorded of it, and how many it expects in all."""
+
+    entity: str
+    rows: int
+    expected: int
+
+    def grown(self, entity: str, rows: int, expected: int) -> "Snapshot":
+        """With a further chunk.
+
+        Args:
+            entity: Whose; another one begins anew.
+            rows: Of the chunk.
+            expected: From the chunk's start to the table's end.
+        """
+        if entity != self.entity:
+            return Snapshot(entity, rows, max(rows, expected))
+        # The first guess holds: of what is left behind a key, a planner without statistics knows less.
+        return Snapshot(entity, self.rows + rows, max(self.rows + rows, self.expected))
+
+
 @dataclass(slots=True)
 class Vitals:
     """A worker's state as others may see it.
@@ -44,6 +66,7 @@ class Vitals:
         reloads: How often the app schemas were read again, or could not be.
         waits: How often a commit had to wait for the app schema of its build.
         snapshot_rows: Rows recorded in snapshots since the start.
+        snapshot: The one in hand, or the last one.
         snapshots_left: How many entities lack their whole snapshot.
         trouble: Why it does not stream, empty while it does.
         waiting_for: What app schema a commit waits for, empty when none does.
@@ -59,6 +82,7 @@ class Vitals:
     reloads: int = 0
     waits: int = 0
     snapshot_rows: int = 0
+    snapshot: Snapshot = Snapshot("", 0, 0)
     snapshots_left: int = 0
     trouble: str = "it has only just started"
     waiting_for: str = ""

@@ -22,6 +22,7 @@ from ..logging_setup import configure_logging
 from .commands import Group
 from .options import json_option
 from .output import Output
+from .progress import Bar, wanted
 
 PROGRESS_S = 1.0
 
@@ -87,7 +88,10 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
             growth.create(target, plan)
     stop = _stop_on_signals()
     progress = _Progress(output)
-    Follower(url, reader, stop=stop, report=progress).run(once=once)
+    try:
+        Follower(url, reader, stop=stop, report=progress).run(once=once)
+    finally:
+        progress.hide()
     return progress.end()
 
 
@@ -157,32 +161,46 @@ def drop(url: str, yes: bool) -> None:
 
 
 class _Progress:
-    """Prints how far a fork is, not more often than people read."""
+    """Tells how far a fork is: by a bar on a terminal while it catches up, else by a line now and then."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._bar = Bar("records")
         self._printed = 0.0
         self._caught_up = False
         self._last = Progress(-1, -1, 0, 0)
 
     def __call__(self, progress: Progress) -> None:
-        if progress.conflicts > self._last.conflicts:
-            self._output.line(f"{progress.conflicts} conflicts open: commitlog conflicts list --into …", "yellow")
-        self._last = progress
+        last, self._last = self._last, progress
+        if progress.conflicts > last.conflicts:
+            self._line(f"{progress.conflicts} conflicts open: commitlog conflicts list --into …", "yellow")
         caught_up = progress.seq == progress.head_seq
-        due = time.monotonic() - self._printed > PROGRESS_S
-        if progress.seq >= 0 and ((caught_up and not self._caught_up) or (not caught_up and due)):
-            self._output.line(
-                f"at record {progress.seq} of {progress.head_seq}, {progress.changes} changes"
-                + (": following" if caught_up else "")
-            )
-            self._printed, self._caught_up = time.monotonic(), caught_up
-        self._output.flush()
+        if progress.seq < 0:
+            return
+        if caught_up and not self._caught_up:
+            self._line(f"at record {progress.seq} of {progress.head_seq}, {progress.changes} changes: following")
+            self._caught_up = True
+        elif caught_up:
+            self._bar.hide()
+        elif wanted():
+            self._bar.tell("catching up", progress.seq, progress.head_seq)
+        elif time.monotonic() - self._printed > PROGRESS_S:
+            self._line(f"at record {progress.seq} of {progress.head_seq}, {progress.changes} changes")
+            self._printed = time.monotonic()
 
     def end(self) -> int:
         """Print where the fork stands, and give the exit code."""
-        self._output.line(f"ended at record {self._last.seq}, {self._last.conflicts} conflicts open")
+        self._line(f"ended at record {self._last.seq}, {self._last.conflicts} conflicts open")
         return 1 if self._last.conflicts else 0
+
+    def hide(self) -> None:
+        """Take the bar away."""
+        self._bar.hide()
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._bar.hide()
+        self._output.line(text, style)
+        self._output.flush()
 
 
 def _print_status(output: Output, found: status.Status) -> None:

@@ -9,10 +9,13 @@ import click
 
 from ...schemas.errors import CommitLogError
 from ..logging_setup import configure_logging
+from ..printable import clean
 from ..systemd import Systemd
 from ..telemetry import Telemetry
+from ..vitals import Vitals
 from ..worker import Stopped, Worker
 from .options import Invocation, log_option, pass_invocation, source_option
+from .progress import watched
 
 log = logging.getLogger("commitlog")
 
@@ -53,13 +56,23 @@ def _run(invocation: Invocation) -> None:
     _heed_signals(worker, systemd)
     telemetry = Telemetry(config.http.address, vitals=worker.vitals, name=config.log.location.name)
     worker.tracing = telemetry.tracing
+    end_progress = watched(lambda: _snapshot(worker.vitals), "rows")
     try:
         worker.run()
     except Stopped:
         return
     finally:
+        end_progress()
         systemd.stopping()
         telemetry.close()
+
+
+def _snapshot(vitals: Vitals) -> tuple[str, int, int] | None:
+    """How far the snapshot in hand is; None when there is none, or it is not known yet."""
+    found = vitals.snapshot
+    if not vitals.snapshots_left or vitals.trouble or not found.entity:
+        return None
+    return f"snapshot of {clean(found.entity)}, {vitals.snapshots_left} left", found.rows, found.expected
 
 
 def _heed_signals(worker: Worker, systemd: Systemd) -> None:

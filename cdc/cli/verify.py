@@ -1,8 +1,6 @@
 """`commitlog verify`: does a log hold together, and is it the one whose head is known?"""
 
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from functools import partial
 
 import click
 
@@ -12,9 +10,8 @@ from ..log.location import Location
 from ..log.reader import Reader
 from ..log.verify import Verified, verify
 from .options import Invocation, json_option, pass_invocation
-from .output import Output, is_terminal, note
-
-Progress = Callable[[int, int], None]
+from .output import Output, note
+from .progress import bar
 
 
 @click.command()
@@ -32,8 +29,8 @@ def command(invocation: Invocation, log: str | None, head: str | None, as_json: 
     trusted = Head.parse(head) if head else None
     output = Output(as_json=as_json)
     try:
-        with _progress() as progress:
-            verified = verify(Reader(location), head=trusted, progress=progress)
+        with bar("records") as shown:
+            verified = verify(Reader(location), head=trusted, progress=partial(shown.tell, "verifying"))
     except VerificationFailed as exc:
         if as_json:
             output.document({"ok": False, "log": str(location), "seq": exc.seq, "error": str(exc)})
@@ -80,17 +77,3 @@ def _print(output: Output, location: Location, verified: Verified) -> None:
         note(
             "this log is consistent; that it is the one its writer wrote, only --head with a head learned elsewhere shows"
         )
-
-
-@contextmanager
-def _progress() -> Generator[Progress | None]:
-    """Rich's progress bar on a terminal, nothing elsewhere."""
-    if not is_terminal(sys.stderr):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("verifying", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

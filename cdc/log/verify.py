@@ -16,7 +16,8 @@ from .headfile import DurableHead
 from .reader import Reader
 from .rules import Rules
 
-_PROGRESS_EVERY = 1024
+_PROGRESS_BYTES, _PROGRESS_RECORDS = 1 << 20, 1024
+"""Progress is told of the first record, and after so many bytes of items or so many records, whichever comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def verify(reader: Reader, *, head: Head | None = None, progress: Callable[[int,
             f"log {reader.location} ends at record {durable.head.seq}: the head {head} is not in it", seq=head.seq
         )
     rules = Rules(lambda seq: reader.record(seq).hash)
-    hidden = 0
+    hidden, unsaid = 0, _PROGRESS_BYTES
     try:
         for record in reader.records(until=durable.head.seq):
             items = check_body(record)
@@ -76,8 +77,10 @@ def verify(reader: Reader, *, head: Head | None = None, progress: Callable[[int,
                     "it, or a record before it, was written anew",
                     seq=head.seq,
                 )
-            if progress and record.seq % _PROGRESS_EVERY == 0:
-                progress(record.seq, durable.head.seq + 1)
+            unsaid += record.header["tree"]["bytes"] + _PROGRESS_BYTES // _PROGRESS_RECORDS
+            if progress and unsaid >= _PROGRESS_BYTES:
+                progress(record.seq + 1, durable.head.seq + 1)
+                unsaid = 0
     except VerificationFailed as exc:
         raise _first_failure(exc, reader, durable) from exc
     return Verified(durable.head, rules.log, rules.commits, hidden, rules.unfinished, head)
