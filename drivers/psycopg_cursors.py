@@ -10,33 +10,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg._cursor_base import BaseCursor
 from psycopg._preparing import Prepare
+from psycopg.generators import execute
 from psycopg.rows import Row
 
 from . import session as sessions
-from .psycopg_stamp import BAD, PUBLIC, StampedConnection, take_gen
+from .psycopg_script import ScriptCursor
+from .psycopg_stamp import ACTIVE, BAD, IDLE, PUBLIC, StampedConnection, first_error, take_gen
 from .statement import TEXT_MAX, Kind, kind, remembered
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, PQGen, Query
+    from psycopg.pq.abc import PGresult
 
 # Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
 READ = Kind.READ
 WRITE = Kind.WRITE
+OPAQUE = Kind.OPAQUE
+SCRIPT = Kind.SCRIPT
+SCRIPT_COMMIT = Kind.SCRIPT_COMMIT
 NO = Prepare.NO
 SHOULD = Prepare.SHOULD
 
-_CONTROL = (Kind.BEGIN, Kind.COMMIT, Kind.PREPARE, Kind.ROLLBACK, Kind.SCRIPT_COMMIT)
-
-_UNSEEN = {
-    Kind.OPAQUE: "a statement that may refuse a transaction block, in autocommit",
-    Kind.COPY: "COPY by execute() in autocommit",
-}
+_CONTROL = (Kind.BEGIN, Kind.COMMIT, Kind.PREPARE, Kind.ROLLBACK)
+_BY_ITSELF = "a procedure or block that may commit by itself, in autocommit"
 
 
-class StampedCursor(BaseCursor[Any, Row]):
+class StampedCursor(ScriptCursor[Row]):
     """The part of a cursor that sees autocommitted writes, and transaction control given as text."""
 
     __slots__ = ()
@@ -61,38 +63,51 @@ class StampedCursor(BaseCursor[Any, Row]):
             if session is not None and conn._lone():
                 return self._execute_stamped_gen(plain, query, params, prepare, binary)
             return plain
-        return self._execute_seen_gen(of, plain)
-
-    def _execute_seen_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
-        """Run a statement of another kind than a lone write: with its stamp, counted, or as it is."""
-        conn: StampedConnection[Any] = self._conn
         if of in _CONTROL:
-            yield from self._control_gen(of, plain)
-            return
-        if conn._lone() and sessions.current() is not None:
-            if of is WRITE:
-                yield from conn._pend_gen()
-            elif of is Kind.SCRIPT and not conn._pipeline and (yield from conn._may_stamp_gen()):
-                plain = conn._in_block_gen(plain)
-            else:
-                conn._refuse(_UNSEEN.get(of) or conn._grant.value)
+            return self._control_gen(of, plain)
+        if of is SCRIPT_COMMIT and not conn._pipeline:
+            return self._execute_script_gen(of, plain, query, params, prepare, binary)
+        if session is None or not conn._lone():
+            return plain
+        if conn._pipeline:
+            return self._execute_pended_gen(of, plain)
+        if of is Kind.COPY:
+            return self._execute_in_block_gen(plain)
+        if of is SCRIPT:
+            return self._execute_script_gen(of, plain, query, params, prepare, binary)
+        conn._refuse(_BY_ITSELF)  # what it commits by itself carries no tag, what it leaves to commit does
+        return self._execute_stamped_gen(plain, query, params, prepare, binary)
+
+    def _execute_pended_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
+        """Run what may write in a pipeline, to be stamped at the next sync. The server refuses scripts there."""
+        if of is OPAQUE:
+            self._conn._refuse(_BY_ITSELF)
+        if of is not SCRIPT and of is not SCRIPT_COMMIT:
+            yield from self._conn._pend_gen()
         yield from plain
+
+    def _execute_in_block_gen(self, plain: PQGen[None]) -> PQGen[None]:
+        conn: StampedConnection[Any] = self._conn
+        if (yield from conn._may_stamp_gen()):
+            yield from conn._in_block_gen(plain)
+        else:
+            conn._refuse(conn._grant.value)
+            yield from plain
 
     def _control_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
         """Run transaction control given as text. Whatever the text goes on to begin has its first statement to come."""
         conn: StampedConnection[Any] = self._conn
         if of is Kind.BEGIN:
+            if conn._in_block if conn._pipeline else conn.pgconn.transaction_status != IDLE:
+                yield from plain  # the server warns, and the transaction stays the one it is
+                return
             if not conn._ready():
                 yield from conn._ready_gen()
-        elif of is Kind.SCRIPT_COMMIT:
-            conn._refuse("several statements in one, with transaction control")
         elif of is not Kind.ROLLBACK:
             yield from conn._stamp_gen()
-        try:
-            yield from plain
-        finally:
-            conn._forget()
-            conn._in_block = of is Kind.BEGIN
+        yield from plain
+        conn._forget()
+        conn._in_block = of is Kind.BEGIN
 
     def _execute_stamped_gen(
         self, plain: PQGen[None], query: Query, params: Params | None, prepare: bool | None, binary: bool | None
@@ -111,8 +126,10 @@ class StampedCursor(BaseCursor[Any, Row]):
         prep, name = self._get_prepared(pgq, prepare)
         if prep is SHOULD:
             # psycopg prepares in a round trip of its own, and so it stays.
-            yield from conn._in_block_gen(plain)
-            return
+            self._send_prepare(name, pgq)
+            error = first_error(conn.pgconn, (yield from execute(conn.pgconn)))
+            if error is not None:
+                raise error
         conn.pgconn.enter_pipeline_mode()
         try:
             if prep is NO:
@@ -138,21 +155,47 @@ class StampedCursor(BaseCursor[Any, Row]):
         conn = self._conn
         if _announce(conn) and sessions.current() is not None and conn._lone():
             of = _kind(query)
-            if of is WRITE:
+            if of is OPAQUE or of in _CONTROL:
+                conn._refuse(_BY_ITSELF)
+            if of is not READ:
                 yield from conn._pend_gen()
-            elif of is not READ:
-                conn._refuse(_UNSEEN.get(of) or of.value)
         yield from super()._executemany_gen_pipeline(query, params_seq, returning)
 
     def _stream_send_gen(
         self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int
     ) -> PQGen[None]:
+        """In autocommit a stream that may write runs in a block of its own, which its last fetch commits."""
         conn = self._conn
-        if _announce(conn) and sessions.current() is not None and conn._lone():
-            of = _kind(query)
-            if of is not READ:
-                conn._refuse("stream() in autocommit")
-        yield from super()._stream_send_gen(query, params, binary=binary, size=size)
+        plain = super()._stream_send_gen(query, params, binary=binary, size=size)
+        if not _announce(conn) or sessions.current() is None or not conn._lone() or (of := _kind(query)) is READ:
+            yield from plain
+            return
+        if of is OPAQUE or of in _CONTROL:
+            conn._refuse(_BY_ITSELF)
+        elif not (yield from conn._may_stamp_gen()):
+            conn._refuse(conn._grant.value)
+        else:
+            yield from conn._open_block_gen()
+        try:
+            yield from plain
+        except BaseException:
+            if conn._own_block and conn.pgconn.transaction_status != ACTIVE:
+                yield from conn._abandon_gen()
+            raise
+
+    def _stream_fetchone_gen(self, first: bool) -> PQGen[PGresult | None]:
+        conn = self._conn
+        plain = super()._stream_fetchone_gen(first)
+        if not (isinstance(conn, StampedConnection) and conn._own_block):
+            return (yield from plain)
+        try:
+            result = yield from plain
+        except errors.Error:
+            yield from conn._close_block_gen()
+            raise
+        if result is None:
+            yield from conn._close_block_gen()
+        return result
 
     def _copy_block_gen(self, statement: Query) -> PQGen[bool]:
         """Return whether a COPY is to run in a block, and open it."""
@@ -169,9 +212,18 @@ class StampedCursor(BaseCursor[Any, Row]):
 
 
 class StampedServerCursor(BaseCursor[Any, Row]):
-    """The part of a server-side cursor: it only reads, so all it does is say that it is ours."""
+    """The part of a server-side cursor: it reads, and says that it is ours."""
 
     __slots__ = ()
+
+    _withhold: bool
+
+    def _declare_gen(self, query: Query, params: Params | None = None, binary: bool | None = None) -> PQGen[None]:
+        conn = self._conn
+        if self._withhold and _announce(conn) and sessions.current() is not None and _kind(query) is not READ:
+            conn._refuse("a cursor WITH HOLD over what may write, which runs when its transaction commits")
+        declare: Any = super()
+        yield from declare._declare_gen(query, params, binary)  # of psycopg's class, which stands beside this one
 
     def _start_query(self, query: Query | None = None) -> PQGen[None]:
         _announce(self._conn)

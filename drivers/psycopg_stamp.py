@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, cast
 from psycopg import BaseConnection, errors, pq
 from psycopg._cursor_base import BaseCursor
 from psycopg._pipeline_base import BasePipeline
-from psycopg.generators import execute, fetch_many, send
+from psycopg.generators import copy_from, execute, fetch_many, send
 from psycopg.rows import Row
 
 from . import session as sessions
-from .tag import PREFIX
+from .psycopg_message import EMIT_PARAMETER, emit
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer, PQGen, QueryNoTemplate
     from psycopg.pq.abc import PGconn, PGresult
 
 IDLE = pq.TransactionStatus.IDLE
+ACTIVE = pq.TransactionStatus.ACTIVE
 INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
 FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
@@ -38,13 +39,9 @@ TEXT = pq.Format.TEXT
 SERVER_VERSION_MIN = 140000
 """pgoutput sends logical messages since PostgreSQL 14."""
 
-_EMIT = f"SELECT pg_catalog.pg_logical_emit_message(true,'{PREFIX}',".encode()
-# A transaction without a number has written nothing, and stays unwritten.
-_IF_WROTE = b") WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
-_EMIT_PARAMETER = _EMIT + b"$1" + _IF_WROTE
 _TEXT_OID = 25
 # Keys of psycopg's prepared statements: text and parameter types.
-_STAMP_KEY = (_EMIT_PARAMETER, (_TEXT_OID,))
+_STAMP_KEY = (EMIT_PARAMETER, (_TEXT_OID,))
 _COMMIT_KEY = (b"COMMIT", ())
 
 _WROTE = b"SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL"
@@ -85,6 +82,7 @@ class StampedConnection(BaseConnection[Row]):
     _captured = False  # whether the transaction in hand has had a statement
     _in_block = False  # whether BEGIN was sent; the status says so only where no pipeline is at work
     _pending: sessions.Session | None = None  # of the writes since a pipeline's last sync, outside a block
+    _own_block = False  # whether the block at work is one that we opened around a statement
     _announced = False  # whether the statement that starts now comes from a cursor of ours
     _grant: Grant = UNASKED
 
@@ -127,7 +125,8 @@ class StampedConnection(BaseConnection[Row]):
 
     def _commit_stamped_gen(self, session: sessions.Session) -> PQGen[PGresult | None]:
         """Send stamp and COMMIT in one round trip, and return or raise what COMMIT alone would have."""
-        if self.pgconn.transaction_status in (IDLE, INERROR):
+        status = self.pgconn.transaction_status
+        if status in (IDLE, INERROR) or (status == ACTIVE and not self._pipeline):
             pass
         elif self._grant is not PUBLIC and not (yield from self._may_stamp_gen()):
             yield from self._commit_untagged_gen()
@@ -148,7 +147,7 @@ class StampedConnection(BaseConnection[Row]):
         pgconn = self.pgconn
         self._check_connection_ok()
         if _STAMP_KEY not in self._prepared._names:
-            pgconn.send_query(_emit(session) + b";COMMIT")
+            pgconn.send_query(emit(session) + b";COMMIT")
             return first_error(pgconn, (yield from execute(pgconn)))
         pgconn.enter_pipeline_mode()
         try:
@@ -182,7 +181,7 @@ class StampedConnection(BaseConnection[Row]):
             self._pending = None
             self._enqueue_stamp(self._pipeline, session)
         else:
-            yield from super()._exec_command(_emit(session))
+            yield from super()._exec_command(emit(session))
 
     def _tpc_prepare_gen(self) -> PQGen[None]:
         if self._tpc and not self._tpc[1]:
@@ -192,7 +191,13 @@ class StampedConnection(BaseConnection[Row]):
 
     def _forget(self) -> None:
         self._session = None
-        self._captured = self._in_block = False
+        self._captured = self._in_block = self._own_block = False
+
+    def _settle(self, owner: sessions.Session | None, *, begun: bool) -> None:
+        """Note where a script has left the transaction: whose it is, and whether it has had a statement."""
+        self._forget()
+        if self.pgconn.transaction_status != IDLE:
+            self._in_block, self._captured, self._session = True, begun, owner
 
     def _refuse(self, why: str) -> None:
         sessions.untagged(why, error=Untagged)
@@ -260,10 +265,11 @@ class StampedConnection(BaseConnection[Row]):
 
     def _lone(self) -> bool:
         """Return whether a statement sent now commits by itself, or with its pipeline."""
-        if not self._autocommit:
-            return False
         status = self.pgconn.transaction_status
-        return not self._in_block if self._pipeline and status != INTRANS else status == IDLE
+        if self._pipeline and status != INTRANS:
+            # Where psycopg has nothing to begin, what follows a COMMIT given as text stands alone, too.
+            return not self._in_block and (self._autocommit or status != IDLE)
+        return self._autocommit and status == IDLE
 
     def _pend_gen(self) -> PQGen[None]:
         """Have the pipeline's next sync stamp what was written until then."""
@@ -310,8 +316,23 @@ class StampedConnection(BaseConnection[Row]):
 
     def _open_block_gen(self) -> PQGen[None]:
         yield from super()._exec_command(b"BEGIN")
-        self._in_block = True
+        self._in_block = self._own_block = True
         self._captured = False
+
+    def _close_block_gen(self) -> PQGen[None]:
+        """End a block of ours as the statement in it would have ended alone: committed, or rolled back if it failed."""
+        while (yield from fetch_many(self.pgconn)):
+            pass
+        if self.pgconn.transaction_status == INTRANS:
+            yield from self._exec_command(b"COMMIT")
+        else:
+            yield from self._abandon_gen()
+
+    def _close_copy_gen(self) -> PQGen[None]:
+        """Commit the block around a COPY. Its caller may have left off in the middle: the server has written all of it."""
+        while self.pgconn.transaction_status == ACTIVE and isinstance((yield from copy_from(self.pgconn)), memoryview):
+            pass
+        yield from self._exec_command(b"COMMIT")
 
     def _abandon_gen(self) -> PQGen[None]:
         self._forget()
@@ -345,15 +366,6 @@ class _StampResult:
 
     def _set_results(self, results: list[PGresult]) -> None:
         """Nothing is kept of the stamp's position."""
-
-
-def _emit(session: sessions.Session) -> bytes:
-    """Return the text that emits a tag where the transaction wrote."""
-    tag = session.tag.replace(b"'", b"''")
-    if b"\\" in tag:
-        # Only in an E string does a backslash mean the same under every standard_conforming_strings.
-        return _EMIT + b"E'" + tag.replace(b"\\", b"\\\\") + b"'" + _IF_WROTE
-    return _EMIT + b"'" + tag + b"'" + _IF_WROTE
 
 
 def first_error(pgconn: PGconn, results: list[PGresult]) -> errors.Error | None:

@@ -7,6 +7,7 @@ know may write. What it cannot see is a write behind a plain name: a view, an op
 import re
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 
 class Kind(Enum):
@@ -21,7 +22,7 @@ class Kind(Enum):
     COPY = "COPY that may change rows"
     SCRIPT = "several statements, none of which ends a transaction; may change rows"
     SCRIPT_COMMIT = "several statements, one of which begins or ends a transaction"
-    OPAQUE = "may change rows, and may refuse a transaction block"
+    OPAQUE = "may change rows, and may commit by itself or refuse a transaction block"
 
 
 TEXT_MAX = 4096
@@ -37,15 +38,20 @@ _FIRST_WORD = re.compile(r"[\s(]*([a-z]+)")
 _LOCKING = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b")
 _WRITING = re.compile(r"\b(?:insert|update|delete|merge|truncate|into)\b")
 _CALLED = re.compile(r"([\w$.\"]+)\s*\(")
-_CREATE_TABLE = re.compile(r"create\s+(?:(?:global|local)\s+)?(?:temp\w*\s+|unlogged\s+)?table\b")
+_NO_BLOCK = re.compile(r"\b(?:concurrently|database|system|subscription|tablespace)\b")
+_COMMITTING = re.compile(r"commit|rollback|call|\bdo\s*(?:'|\$|e'|language)")
+_STRUCTURE = re.compile(r"[();]|\bbegin\s+atomic\b|\bcase\b|\bend\b")
+_HOLD = re.compile(r"\bwith\s+hold\b")
+_CHAIN = re.compile(r"\band\s+chain\b")
+_UNCLOSED = re.compile(r"'|\"|/\*|\$\w*\$")
 
 _WRITES = frozenset("insert update delete merge truncate execute".split())
 _QUERIES = frozenset("select with values table explain".split())
-_OPAQUE = frozenset("do call".split())
+# Event triggers may write rows then.
+_DEFINITIONS = frozenset("alter comment create drop grant import reassign refresh revoke security".split())
 _HARMLESS = frozenset(
-    """abort alter analyse analyze checkpoint close cluster comment create deallocate declare discard drop fetch grant
-    import listen load lock move notify reassign refresh reindex release reset revoke rollback savepoint security set
-    show unlisten vacuum""".split()
+    """abort analyse analyze checkpoint close cluster deallocate declare discard fetch listen load lock move notify
+    reindex release reset rollback savepoint set show unlisten vacuum""".split()
 )
 _KNOWN_CALLS = frozenset(
     # Words that stand before a parenthesis and are no functions, then type modifiers, then functions that only compute.
@@ -84,8 +90,9 @@ def _kind(text: str) -> Kind:
     word = _word(lower)
     if word in _WRITES and ";" not in lower:
         return Kind.WRITE
-    bare = _HIDDEN.sub(_hide, lower)
-    statements = [part for part in bare.split(";") if part.strip()]
+    statements = [statement for _, statement in _split(_HIDDEN.sub(_blank, lower))]
+    if word == "do" and len(statements) == 1:
+        return Kind.OPAQUE if _COMMITTING.search(lower, lower.index("do") + 2) else Kind.WRITE
     if len(statements) <= 1:
         return _single(statements[0]) if statements else Kind.READ
     kinds = {_single(statement) for statement in statements}
@@ -99,10 +106,29 @@ remembered = lru_cache(maxsize=2048)(_kind)
 """`kind` for a text of at most `TEXT_MAX` characters."""
 
 
-def _hide(match: re.Match[str]) -> str:
-    if match["comment"]:
-        return " "
-    return '""' if match["name"] else " '' "
+def _blank(match: re.Match[str]) -> str:
+    return ("q" if match["name"] else " ") * len(match[0])
+
+
+def _split(bare: str) -> list[tuple[int, str]]:
+    """Return each statement with its place. A semicolon in parentheses, or in the body of a function, ends none."""
+    found: list[tuple[int, str]] = []
+    start = parentheses = bodies = 0
+    for match in _STRUCTURE.finditer(bare + ";"):
+        sign = match[0]
+        if sign == ";":
+            if (parentheses <= 0 and bodies <= 0) or match.start() == len(bare):
+                statement = bare[start : match.start()]
+                if statement.strip():
+                    found.append((match.start() - len(statement.lstrip()), statement))
+                start = match.end()
+        elif sign in "()":
+            parentheses += 1 if sign == "(" else -1
+        elif sign == "end":
+            bodies -= bodies > 0
+        else:
+            bodies += bodies > 0 or sign != "case"
+    return found
 
 
 def _word(lower: str) -> str:
@@ -119,8 +145,10 @@ def _single(bare: str) -> Kind:
         return Kind.WRITE if _may_write(bare) else Kind.READ
     if word == "copy":
         return Kind.COPY if re.search(r"\bfrom\b", bare) or _may_write(bare) else Kind.READ
-    if word == "create" and _CREATE_TABLE.match(bare.strip()):
-        return Kind.WRITE
+    if word == "declare" and _HOLD.search(bare):
+        return Kind.OPAQUE if _may_write(bare) else Kind.READ  # what it selects runs when the transaction commits
+    if word in _DEFINITIONS:
+        return Kind.READ if _NO_BLOCK.search(bare) else Kind.WRITE
     return _transaction_control(bare.split()) or (Kind.READ if word in _HARMLESS else Kind.OPAQUE)
 
 
@@ -148,3 +176,30 @@ def _may_write(bare: str) -> bool:
     if _WRITING.search(_LOCKING.sub(" ", bare)):
         return True
     return any(name.removeprefix("pg_catalog.") not in _KNOWN_CALLS for name in _CALLED.findall(bare))
+
+
+class Part(NamedTuple):
+    """A statement among several: its kind, where it starts in the text, and what it does to a block around it."""
+
+    kind: Kind
+    start: int
+    chains: bool
+    to_savepoint: bool
+
+
+def parts(text: str) -> list[Part] | None:
+    """Return the statements of a text, or None where it cannot be told for certain where each of them starts."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        return None
+    if any("/*" in match["comment"][2:] for match in _HIDDEN.finditer(lower) if match["comment"]):
+        return None  # comments nest, and a pattern cannot
+    bare = _HIDDEN.sub(_blank, lower)
+    if _UNCLOSED.search(bare):
+        return None
+    return [_part(start, statement) for start, statement in _split(bare)]
+
+
+def _part(start: int, bare: str) -> Part:
+    words = bare.split()
+    return Part(_single(bare), start, bool(_CHAIN.search(bare)), words[0] == "rollback" and "to" in words)

@@ -4,12 +4,14 @@ Change `import psycopg` to `from commitlog.drivers import psycopg`. Where a sess
 middleware), a transaction that writes emits one logical message in its COMMIT's own round trip; without a session
 nothing is sent and nothing is slower.
 
-Tagged: `commit()`, `with conn:`, `transaction()` (savepoints count with their transaction), COMMIT given as text,
-two-phase commits, and in autocommit each writing statement, script, `executemany()`, `copy()` and pipeline.
+Tagged: `commit()`, `with conn:`, `transaction()` (savepoints count with their transaction), COMMIT given as text, alone
+or among other statements, two-phase commits, and in autocommit each writing statement, definition, DO block, script,
+`executemany()`, `copy()`, `stream()` and pipeline.
 
-Not tagged, and counted as `on_untagged` says: in autocommit DO, CALL, `stream()` of a write and COPY by `execute()`;
-several statements in one text with transaction control among them; servers before PostgreSQL 14; a role that may not
-execute pg_logical_emit_message. `transaction()` around the first three tags them.
+Not tagged, and counted as `on_untagged` says: in autocommit what a procedure or a DO block commits by itself, in the
+middle (what it leaves to commit is tagged); what a cursor WITH HOLD writes while its transaction commits; a text with
+transaction control among its statements that cannot be told apart (comments in comments, standard_conforming_strings
+off with a backslash); servers before PostgreSQL 14; a role that may not execute pg_logical_emit_message.
 
 Not seen: a SELECT in autocommit that writes by a view, an operator or a rule. One that calls a function is seen, unless
 the function is a built-in that only computes; `transaction()` around it tags it for certain.
@@ -119,7 +121,7 @@ class Cursor(StampedCursor[Row], _psycopg.Cursor[Row]):
                 except BaseException:
                     conn.wait(stamped._abandon_gen())
                     raise
-                conn.wait(stamped._exec_command(b"COMMIT"))
+                conn.wait(stamped._close_copy_gen())
         if in_block:
             self._select_current_result(0)
         else:
@@ -149,7 +151,7 @@ class AsyncCursor(StampedCursor[Row], _psycopg.AsyncCursor[Row]):
                 except BaseException:
                     await conn.wait(stamped._abandon_gen())
                     raise
-                await conn.wait(stamped._exec_command(b"COMMIT"))
+                await conn.wait(stamped._close_copy_gen())
         if in_block:
             self._select_current_result(0)
         else:

@@ -177,45 +177,131 @@ def test_what_refuses_a_transaction_block_works(log: TagLog, conn: psycopg.Conne
     assert session.counters() == before
 
 
+BY_ITSELF = "a procedure or block that may commit by itself, in autocommit"
+ADD = "INSERT INTO item VALUES (%s, 'a')"
+
+
 @pytest.mark.parametrize(
-    ("run", "why", "changes"),
+    ("run", "seen"),
     [
+        (lambda conn: conn.execute(f"DO $$ BEGIN {INSERT}; END $$"), [(["r"], "I")]),
+        (lambda conn: conn.execute(f"BEGIN; {INSERT}; COMMIT"), [(["r"], "I")]),
+        (lambda conn: conn.execute(f"{INSERT}; COMMIT; {INSERT.replace('1', '2')} -- end"), [(["r"], "I")] * 2),
         (
-            lambda conn: conn.execute("CALL add_items()"),
-            "a statement that may refuse a transaction block, in autocommit",
-            ["I", "I"],
+            lambda conn: conn.execute(f"BEGIN; {INSERT}; COMMIT AND CHAIN; {INSERT.replace('1', '2')}; END"),
+            [(["r"], "I")] * 2,
         ),
+        (lambda conn: conn.execute(f"BEGIN; {INSERT}; ROLLBACK; SELECT 1; BEGIN; SELECT 2; COMMIT"), []),
+        (lambda conn: list(conn.cursor().stream(f"{INSERT} RETURNING id")), [(["r"], "I")]),
+        (lambda conn: list(conn.cursor().stream("SELECT add_item(i) FROM generate_series(1, 3) i")), [(["r"], "III")]),
+        (lambda conn: conn.execute("COPY item (id) FROM PROGRAM 'seq 3'"), [(["r"], "III")]),
+        (lambda conn: conn.cursor().executemany("SELECT add_item(%s)", [(1,), (2,)]), [(["r"], "II")]),
+        (lambda conn: [conn.execute(ADD, (n,), prepare=True) for n in range(3)], [(["r"], "I")] * 3),
+        (lambda conn: conn.execute("CREATE TABLE audited (i int)"), [(["r"], "I")]),
+    ],
+    ids="do script scripts chain rolled-back stream function copy executemany prepared event-trigger".split(),
+)
+def test_every_other_way_to_write_is_tagged_too(
+    log: TagLog, conn: psycopg.Connection[Any], run: Callable[[Any], object], seen: list[tuple[list[str], str]]
+) -> None:
+    with plain.connect(log.url, autocommit=True) as other:
+        other.execute(
+            "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO item VALUES (77); END $$;"
+            "CREATE EVENT TRIGGER note ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION note()"
+        )
+    log.read()
+    before = session.counters()
+    run(conn)
+    assert [(tags, changes) for tags, changes in log.seen() if changes] == seen
+    assert session.counters() == before
+    assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize(
+    ("run", "why", "seen"),
+    [
+        (lambda conn: conn.execute("CALL add_items()"), BY_ITSELF, [([], "I"), (["r"], "I")]),
         (
             lambda conn: conn.execute("DO $$ BEGIN INSERT INTO item VALUES (1, 'a'); COMMIT; END $$"),
-            "a statement that may refuse a transaction block, in autocommit",
-            ["I"],
+            BY_ITSELF,
+            [([], "I")],
         ),
         (
-            lambda conn: conn.execute(f"BEGIN; {INSERT}; COMMIT"),
-            "several statements in one, with transaction control",
-            ["I"],
+            lambda conn: conn.execute(f"/* a /* comment */ in one */ BEGIN; {INSERT}; COMMIT"),
+            "several statements in one text, with transaction control, that cannot be told apart for certain",
+            [([], "I")],
         ),
-        (lambda conn: list(conn.cursor().stream(f"{INSERT} RETURNING id")), "stream() in autocommit", ["I"]),
         (
-            lambda conn: conn.execute("COPY item (name) FROM PROGRAM 'true'"),
-            "COPY by execute() in autocommit",
-            [],
+            lambda conn: conn.cursor("held", withhold=True).execute("SELECT add_item(1)").close(),
+            "a cursor WITH HOLD over what may write, which runs when its transaction commits",
+            [([], "I")],
         ),
         (
             lambda conn: plain.Cursor(conn).execute(INSERT),
             "a cursor that is not of this driver, in autocommit",
-            ["I"],
+            [([], "I")],
         ),
     ],
-    ids=["call", "do", "script", "stream", "copy", "foreign-cursor"],
+    ids=["call", "do", "comments", "hold", "foreign-cursor"],
 )
 def test_what_cannot_be_tagged_works_and_is_counted(
-    log: TagLog, conn: psycopg.Connection[Any], run: Callable[[Any], object], why: str, changes: list[str]
+    log: TagLog,
+    conn: psycopg.Connection[Any],
+    run: Callable[[Any], object],
+    why: str,
+    seen: list[tuple[list[str], str]],
 ) -> None:
     before = counted(why)
     run(conn)
-    assert log.seen() == [([], change) for change in changes]
+    assert log.seen() == seen
     assert counted(why) == before + 1
+
+
+def test_a_copy_left_in_the_middle_writes_as_in_plain_psycopg(log: TagLog, conn: psycopg.Connection[Any]) -> None:
+    """The server has written all of it by then, whatever its caller reads of the answer."""
+    text = "COPY (INSERT INTO item SELECT i, 'a' FROM generate_series(1, 5) i RETURNING id) TO STDOUT"
+    with conn.cursor().copy(text) as copy:
+        assert bytes(copy.read()) == b"1\n"
+    assert log.seen() == [(["r"], "IIIII")]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100_000])
+def test_a_stream_left_in_the_middle_is_whole_or_not_at_all(
+    log: TagLog, conn: psycopg.Connection[Any], rows: int
+) -> None:
+    stream = conn.cursor().stream(
+        "INSERT INTO item SELECT i, repeat('x', 50) FROM generate_series(1, %s) i RETURNING *", (rows,)
+    )
+    next(stream)
+    stream.close()
+    assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    assert log.seen() in ([(["r"], "I" * rows)], [])
+    conn.execute("SELECT 1")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        list(conn.cursor().stream("INSERT INTO item VALUES (0), (0) RETURNING id"))
+    with pytest.raises(psycopg.ProgrammingError, match="didn't produce a result"):
+        list(conn.cursor().stream("INSERT INTO item VALUES (-1)"))  # it did write, though
+    assert log.seen() == [(["r"], "I")]
+
+
+def test_an_error_in_a_script_is_told_as_if_nothing_stood_between(database: str) -> None:
+    """Its place in the text, and after syntax errors every word of it."""
+    texts = [
+        "BEGIN;\nSELECT 1;\nCOMMIT;\nSELECT * FROM nowhere",
+        "SELECT 1; COMMIT; SELEC 2",
+        "BEGIN; SELECT 'a",
+        "SELECT 1; COMMIT; SELECT (",
+        "BEGIN; COMMIT; SELECT 1; SELECT 1/0",
+    ]
+
+    def attempt(library: Any, text: str) -> Any:
+        with library.connect(database, autocommit=True) as conn, session.bind(request="r"):
+            with pytest.raises(plain.Error) as caught:
+                conn.execute(text)
+            error = caught.value
+            return type(error), str(error), error.diag.statement_position, conn.info.transaction_status
+
+    assert [attempt(psycopg, text) for text in texts] == [attempt(plain, text) for text in texts]
 
 
 def outcome(library: Any, url: str, act: Callable[[Any], Any], *, autocommit: bool) -> tuple[Any, ...]:
