@@ -35,7 +35,7 @@ demo: .venv/demo.installed ## the whole way on a local PostgreSQL (DEMO_ARGS='--
 
 bench: bench-drivers bench-postgres ## both benches; they need a quiet machine and some minutes
 
-bench-postgres: .venv/bench.installed ## rows/s, latency and memory of the worker beside Debezium (needs Java 17 or later)
+bench-postgres: .venv/bench.installed ## rows/s, latency and memory of the worker beside Debezium (needs Java 17 or later, and a C compiler for its real speed)
 	$(BIN)/python tests/bench/postgres.py $(BENCH_ARGS)
 
 bench-drivers: .venv/dev.installed ## transactions/s of the wrapped driver beside the plain one

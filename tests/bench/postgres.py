@@ -30,6 +30,7 @@ from backlog import Backlog
 from drained import Drained, Reader
 
 from commitlog import __version__
+from commitlog.cdc import native
 from commitlog.cdc.servers.local import PostgresServer
 
 SERVER_SETTINGS = {
@@ -178,6 +179,7 @@ def _print_setup(arguments: argparse.Namespace, server: PostgresServer, folder: 
     print(f"time        {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load {os.getloadavg()[0]:.1f} before the start")
     print(f"machine     {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}")
     print(f"versions    commitlog {__version__}, Python {platform.python_version()}, PostgreSQL {server.version}")
+    print(f"compiled    {'yes, SHA-256 by ' + native.choose(False) if native.COMPILED else 'no: ' + native.missing}")
     print(f"server      fsync on, {_pairs(SERVER_SETTINGS)}")
     print(
         f"rows        {workload.PATTERN!r} of insert, update, delete; {workload.USERS} users, every transaction tagged"
