@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CODE := cdc drivers transforms schemas
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-full demo bench bench-postgres bench-drivers lock clean needs
+.PHONY: help check format test test-full demo bench bench-postgres bench-growth bench-drivers lock clean needs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: bench-drivers bench-postgres ## both benches; they need a quiet machine a
 
 bench-postgres: .venv/bench.installed ## rows/s, latency and memory of the worker beside Debezium (needs Java 17 or later, and a C compiler for its real speed)
 	$(BIN)/python tests/bench/postgres.py $(BENCH_ARGS)
+
+bench-growth: .venv/dev.installed ## rows/s and memory over transaction sizes, numbers of tables and lengths of the log
+	$(BIN)/python tests/bench/growth.py $(BENCH_ARGS)
 
 bench-drivers: .venv/dev.installed ## transactions/s of the wrapped driver beside the plain one
 	$(BIN)/python tests/bench/drivers.py $(BENCH_ARGS)

@@ -2,6 +2,7 @@
 
     follower.py LOG count WARMUP ROWS    the seconds from the first row after the warm-up to the last
     follower.py LOG arrivals ROWS        when each inserted row was read, by the monotonic clock all processes share
+    follower.py LOG marks ROWS…          when so many rows had been read, in seconds by the same clock
 
 Prints `ready` when it waits for the log, and one line of JSON in the end.
 """
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.reader import Reader, items_of
@@ -25,10 +27,14 @@ _NOT_CHANGES = 2
 def main(log: str, mode: str, *numbers: str) -> None:
     """Follow the log until all rows were read, and say what came of it."""
     commits = (record for record in _records(Location.parse(log)) if record.kind == "commit")
+    given = [int(number) for number in numbers]
     if mode == "count":
-        print(json.dumps(count(commits, *map(int, numbers))), flush=True)
+        said: dict[str, Any] = count(commits, *given)
+    elif mode == "marks":
+        said = marks(commits, given)
     else:
-        print(json.dumps(arrivals(commits, *map(int, numbers))), flush=True)
+        said = arrivals(commits, *given)
+    print(json.dumps(said), flush=True)
 
 
 def count(commits: Iterator[Record], warmup: int, rows: int) -> dict[str, float]:
@@ -54,6 +60,19 @@ def _check(record: Record) -> None:
     by, _, change, *_ = items_of(record)
     if not by["user"].startswith("user-") or len(change["after"]) != 10:
         raise ValueError(f"record {record.seq} lacks the user or a column")
+
+
+def marks(commits: Iterator[Record], counts: list[int]) -> dict[str, float]:
+    """When each of `counts` rows, ascending, had been read."""
+    read: dict[str, float] = {}
+    seen = 0
+    for record in commits:
+        seen += record.header["tree"]["count"] - _NOT_CHANGES
+        while seen >= counts[len(read)]:
+            read[str(counts[len(read)])] = time.monotonic()
+            if len(read) == len(counts):
+                return read
+    raise ValueError("the log ended")
 
 
 def arrivals(commits: Iterator[Record], rows: int) -> dict[str, int]:

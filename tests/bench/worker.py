@@ -61,18 +61,19 @@ class Worker:
         url: The database.
         slot: Its slot, already there.
         folder: A folder to be made, for configuration, app schema, log and the worker's own output.
+        schema: The app schema.
 
     Raises:
         RuntimeError: In the end: it did not exit with 0 within ten seconds.
     """
 
-    def __init__(self, url: str, *, slot: str, folder: Path) -> None:
+    def __init__(self, url: str, *, slot: str, folder: Path, schema: str = SCHEMA) -> None:
         bare, password = split_password(url)
         self.log_url = f"file:{folder / 'log'}#{_LOG}"
         self.folder = folder
         self._environment = {_PASSWORD: password or ""}
         (folder / "schemas").mkdir(parents=True)
-        (folder / "schemas" / "shop.yaml").write_text(SCHEMA)
+        (folder / "schemas" / "shop.yaml").write_text(schema)
         (folder / "commitlog.toml").write_text(
             CONFIG.format(url=bare, password=_PASSWORD, publication=workload.PUBLICATION, slot=slot, log=_LOG)
         )
