@@ -78,9 +78,9 @@ class Committer:
     ) -> None:
         self.registry = Registry()
         self.lookup: Lookup = lambda request, time_us: None
-        self.met: Callable[[Relation], None] = lambda relation: None
-        """Told of each table that the stream describes, before the first commit with it."""
-        self.noticed: Callable[[list[Notice]], None] = lambda notices: None
+        self.met: Callable[[Relation, int], None] = lambda relation, xid: None
+        """Told of each table that the stream describes, and by which transaction, before the first commit with it."""
+        self.noticed: Callable[[list[Notice], int], None] = lambda notices, xid: None
         """Told what event triggers say of a transaction, before its commit."""
         self.pseudonyms = pseudonyms_of(config)
         self.counts = counts
@@ -106,7 +106,7 @@ class Committer:
         """
         tags = transaction.tags
         if tags and (len(tags) > 1 or type(tags[0]) is Notice):
-            self._take_notices(tags)
+            self._take_notices(tags, transaction.xid)
         provenance = self._provenance(transaction)
         resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
         if resolved is None:
@@ -199,11 +199,11 @@ class Committer:
             self._first_part = self._first_part if number else chain.head.seq
             failpoint("between_parts")
 
-    def _take_notices(self, tags: list[bytes]) -> None:
+    def _take_notices(self, tags: list[bytes], xid: int) -> None:
         """Take out of a transaction's tags what is none, and hand it on."""
         notices = [tag for tag in tags if isinstance(tag, Notice)]
         if notices:
-            self.noticed(notices)
+            self.noticed(notices, xid)
             tags[:] = [tag for tag in tags if not isinstance(tag, Notice)]
 
     def renew(self, entity: str) -> None:
@@ -302,7 +302,7 @@ class Committer:
         found = False
         for relation in transaction.relations():
             if relation not in plans:
-                self.met(relation)
+                self.met(relation, transaction.xid)
                 plans[relation] = self._plan(relation, schema)
             plan = plans[relation]
             if plan is not None:

@@ -24,7 +24,7 @@ from .log.chain import ChainWriter, Extras
 from .log.inbox import Inbox, Request
 from .log.state import LogState, Progress
 from .schema_files import load_registry
-from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter
+from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter, Visibility
 from .source_check import check_published
 from .table_watch import TableWatch
 from .tail.catalog import Catalog
@@ -37,6 +37,9 @@ log = logging.getLogger("commitlog")
 
 INTERVAL_S = 0.2
 CHECK_S = 5.0
+VISIBLE_S = 1.0
+VISIBLE_POLL_S = 0.002
+"""How long to wait until a transaction that the stream has told of can be seen, and how often to ask."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,8 @@ class Duties:
         self._snapshots: Snapshotter | None = None
         self._at = self._checked_at = time.monotonic()
         self._take_at = 0.0
+        self._unseen: int | None = None
+        """A transaction that changed tables, and that could not be seen yet when they were looked at."""
         self._recent: deque[int] = deque(maxlen=RECENT_TRANSACTIONS)
         self._watch = TableWatch(
             parts.config.tables_path,
@@ -133,6 +138,8 @@ class Duties:
         for request in self._inbox.pending():
             self._answer(request)
         self._amend()
+        if self._unseen is not None and self._sees_all():
+            self._look()
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
             check_published(self._p.catalog, self._p.config.source, self.registry, state=self._p.state)
@@ -173,13 +180,30 @@ class Duties:
         elif self._snapshots.chunk is not None and self._snapshots.chunk.entity.name == entity:
             self._snapshots.chunk.spoiled = True
 
-    def _meet(self, relation: Relation) -> None:
+    def _look_after(self, xid: int) -> None:
+        """Look at the tables as a transaction left them. It may come in the stream before others can see it: a moment before, or
+        while it waits for a standby."""
+        deadline = time.monotonic() + VISIBLE_S
+        self._unseen = xid
+        while not self._sees_all() and time.monotonic() < deadline:
+            time.sleep(VISIBLE_POLL_S)
+        self._look()
+
+    def _sees_all(self) -> bool:
+        """Whether what the last look was after can be seen."""
+        if self._unseen is not None:
+            snapshot = self._p.catalog.rows("SELECT pg_current_snapshot()::text")[0][0]
+            if Visibility.parse(snapshot).sees(self._unseen):
+                self._unseen = None
+        return self._unseen is None
+
+    def _meet(self, relation: Relation, xid: int) -> None:
         """The stream describes a table: look, if it is in a form that is not known."""
         default = self.registry.default
         if default is not None and not self._watch.knows(relation, default):
-            self._look()
+            self._look_after(xid)
 
-    def _notice(self, notices: list[Notice]) -> None:
+    def _notice(self, notices: list[Notice], xid: int) -> None:
         """Take note of what event triggers say of a transaction that comes next.
 
         Raises:
@@ -197,7 +221,7 @@ class Duties:
                         entity, "its table was dropped" if isinstance(notice, Altered) else "its table was rewritten"
                     )
         if concerned:
-            self._look()
+            self._look_after(xid)
 
     def _alive(self) -> None:
         """Something beside the stream takes long, and goes on."""

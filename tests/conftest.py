@@ -5,7 +5,14 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("fixtures.postgres", "fixtures.proxy", "fixtures.worker", "fixtures.pair", "fixtures.tls")
+pytest_plugins = (
+    "fixtures.postgres",
+    "fixtures.proxy",
+    "fixtures.worker",
+    "fixtures.followed",
+    "fixtures.pair",
+    "fixtures.tls",
+)
 
 FULL = os.environ.get("COMMITLOG_TEST_FULL") == "1"
 

@@ -101,9 +101,9 @@ def _compare(
 ) -> Comparison:
     missing, extra, other = _Found(), _Found(), _Found()
     rows = 0
-    query = _query(shape)
+    their_query, our_query = _query(source, shape), _query(target, shape)
     with source.transaction(), target.transaction():
-        theirs, ours = _rows(source, query), _rows(target, query)
+        theirs, ours = _rows(source, their_query), _rows(target, our_query)
         there, here = next(theirs, None), next(ours, None)
         while there or here:
             if here is None or (there is not None and there[0] < here[0]):
@@ -139,17 +139,26 @@ class _Found:
         return Difference(self._count, tuple(self._keys))
 
 
-def _query(shape: Shape) -> sql.Composed:
+def _query(connection: "psycopg.Connection[tuple[Any, ...]]", shape: Shape) -> sql.Composed:
     """Key texts and row hashes in the order of the keys' bytes, which is that of Python's strings."""
+    table = sql.Identifier(*table_name(shape.table))
+    # Of tables that inherit from this one a log knows nothing under its name; partitions are the table's own.
+    found = connection.execute(
+        sql.SQL("SELECT relkind = 'p' FROM pg_class WHERE oid = {}::regclass").format(
+            sql.Literal(table.as_string(connection))
+        )
+    ).fetchone()
+    only = sql.SQL("" if found and found[0] else "ONLY ")
     # What records hold is what the types' output functions write, as concat() and a composite value have it. A cast to text is
     # another thing: it strips character(n), and writes an inet's mask where there is none.
     key = [sql.SQL('(concat({}) COLLATE "C")').format(sql.Identifier(f)) for f in shape.key]
     fields = [sql.Identifier(column.field) for column in shape.columns]
     # The text of a composite value tells null from empty, and one column from the next.
-    return sql.SQL("SELECT ARRAY[{}], sha256(convert_to(ROW({})::text, 'UTF8')) FROM {} ORDER BY {}").format(
+    return sql.SQL("SELECT ARRAY[{}], sha256(convert_to(ROW({})::text, 'UTF8')) FROM {}{} ORDER BY {}").format(
         sql.SQL(", ").join(key),
         sql.SQL(", ").join(fields),
-        sql.Identifier(*table_name(shape.table)),
+        only,
+        table,
         sql.SQL(", ").join(key),
     )
 

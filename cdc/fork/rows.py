@@ -58,6 +58,9 @@ class Rows:
         try:
             with translated():
                 ours = self._read(table, change)
+                if change["op"] == "insert" and ours is not None:
+                    # A row that upstream has told of is not there any more, and nobody told.
+                    change = self._since_told(change, origin)
                 found = self._apply(table, change, origin, ours)
         except REJECTED as exc:
             self._target.execute("ROLLBACK TO SAVEPOINT one")
@@ -82,7 +85,7 @@ class Rows:
             case "insert" | "row":
                 return self._insert(table, change, ours)
             case "update" | "rekey":
-                return self._update(table, change, ours)
+                return self._update(table, change, origin, ours)
             case "delete":
                 return self._delete(table, change, ours)
             case op:
@@ -101,10 +104,10 @@ class Rows:
         self._settle(change, {*after, ROW} - set(other))
         return [_on_field("insert/insert", table, change, f, ours) for f in other]
 
-    def _update(self, table: Table, change: Change, ours: Texts | None) -> list[Disagreement]:
+    def _update(self, table: Table, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         after, before = change["after"], change.get("before", {})
         if ours is None:
-            return self._update_of_nothing(table, change)
+            return self._update_of_nothing(table, change, origin)
         theirs, bases = self._cast(table, after), self._cast(table, before)
         decisions = {f: decide(_base(table, f, ours, bases), ours[f], theirs[f]) for f in after}
         self._take(table, change, [f for f in after if decisions[f] == "take"])
@@ -112,15 +115,17 @@ class Rows:
         self._settle(change, set(after) - set(other))
         return [_on_field("update/update", table, change, f, ours) for f in other]
 
-    def _update_of_nothing(self, table: Table, change: Change) -> list[Disagreement]:
+    def _update_of_nothing(self, table: Table, change: Change, origin: Origin) -> list[Disagreement]:
         """A row that is not here was deleted here, unless no snapshot has reached it yet."""
         if change["op"] == "rekey" and self._read(table, {"key": change["newkey"]}) is not None:
             arrived = {**change, "op": "update", "key": change["newkey"]}
-            return self._update(table, arrived, self._read(table, arrived))
-        if not self._entities[table.entity].complete:
-            whole = change["after"].keys() >= table.model.by_field.keys()
-            if change["op"] == "rekey" and whole:
-                return self._insert(table, {**change, "key": change["newkey"]}, None)
+            return self._update(table, arrived, origin, self._read(table, arrived))
+        entity = self._entities[table.entity]
+        if not entity.complete:
+            whole = change["image"] == "key" and not change.get("unsent")
+            known = entity.again and self._told(table.entity, origin).get(change["key"]) is not None
+            if whole and not known:
+                return self._insert(table, {**change, "key": change.get("newkey", change["key"])}, None)
             return []
         return [Disagreement("update/delete", ROW, change.get("before"), None, change["after"])]
 

@@ -151,7 +151,7 @@ class Told:
         fields: Fields = change["after"]
         if change["op"] in ("update", "rekey"):
             known = self.get(change["key"])
-            if known is None and change["image"] != "key":
+            if known is None and (change["image"] != "key" or change.get("unsent")):
                 # A row that no snapshot has reached yet: what it was is not known, and a snapshot will tell.
                 return
             fields = {**(known or {}), **fields}

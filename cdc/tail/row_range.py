@@ -43,7 +43,7 @@ def rows_after(table: Table, key: Sequence[KeyColumn], start: Sequence[object] |
         key: The key.
         start: The key's values as records hold them; None for all rows.
     """
-    query = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.sql}"  # noqa: S608 - quoted names
+    query = f"SELECT {', '.join(sql_name(c.name) for c in table.columns)} FROM {table.only}"  # noqa: S608 - quoted names
     parameters: list[str | None] = []
     if start is not None:
         parameters = [to_text(column.canonical, value) for column, value in zip(key, start, strict=True)]

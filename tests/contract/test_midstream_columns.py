@@ -2,16 +2,15 @@
 
 import json
 import signal
-from collections.abc import Callable
 
 import pytest
 
 from commitlog.schemas.errors import Refused
 from fixtures.followed import Followed
-from fixtures.worker import Run, Source, begins_anew
+from fixtures.midstream import CHUNK, anew, finish, settle, started
+from fixtures.worker import Source
 
 ROWS = 12
-CHUNK = {"limits__snapshot_rows": 5}
 
 
 @pytest.fixture
@@ -22,36 +21,6 @@ def shop(source: Source) -> Source:
         f"INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, {ROWS}) n",
     )
     return source
-
-
-@pytest.fixture
-def fork(source: Source, new_database: Callable[[], str]) -> Followed:
-    return Followed(source, new_database())
-
-
-def started(source: Source) -> Run:
-    run = source.run(**CHUNK).streaming()
-    run.until_caught_up()
-    return run
-
-
-def settle(run: Run) -> None:
-    """Wait until the log holds what was committed, and then the snapshots that began anew before it."""
-    run.until_marked()
-    run.until_caught_up()
-
-
-def anew(source: Source, entity: str) -> int:
-    """How often the snapshot of an entity began anew."""
-    records = source.history().of_kind("snapshot")
-    return sum(begins_anew(items) for _, items in records if items[1]["entity"] == entity)
-
-
-def finish(source: Source, run: Run, fork: Followed, *entities: str) -> None:
-    settle(run)
-    run.terminate()
-    source.check()
-    fork.check(*entities)
 
 
 def test_columns_added_dropped_and_renamed_among_writes_in_and_out_of_transactions(

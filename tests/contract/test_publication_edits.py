@@ -1,0 +1,129 @@
+"""A publication that somebody edits: what is missing then is named, at its place in the stream or as soon as somebody looks."""
+
+import pytest
+
+from fixtures.followed import Followed
+from fixtures.load import open_shop
+from fixtures.midstream import CHUNK, settle, started
+from fixtures.worker import Source
+
+GAP = "commitlog resume --accept-gap"
+
+
+@pytest.fixture
+def shop(source: Source) -> Source:
+    open_shop(source)
+    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 12) n")
+    return source
+
+
+def unguarded(source: Source) -> Source:
+    """As with a role that may not make event triggers."""
+    source.execute(*(f'DROP EVENT TRIGGER "commitlog_{source.name}_{event}"' for event in ("ddl", "drp", "rwr")))
+    return source
+
+
+def out_and_back(source: Source) -> None:
+    source.execute(
+        f"ALTER PUBLICATION {source.name} DROP TABLE orders",
+        "UPDATE orders SET status = 'unseen' WHERE id = 3",
+        f"ALTER PUBLICATION {source.name} ADD TABLE orders",
+        "UPDATE orders SET status = 'seen' WHERE id = 4",
+    )
+
+
+def accept(source: Source, fork: Followed) -> None:
+    """The operator accepts the gap; then log and fork have everything."""
+    source.commitlog("resume", "--accept-gap")
+    run = source.run(**CHUNK)
+    settle(run)
+    run.terminate()
+    source.check_tables(source.history(), epoch=2)
+    source.verify()
+    fork.check()
+
+
+def test_a_table_out_of_the_publication_and_back_stops_the_worker_before_what_came_after(
+    shop: Source, fork: Followed
+) -> None:
+    run = started(shop)
+    fork.sync()
+    out_and_back(shop)
+    assert run.refused(3, "public.orders", "is not in publication", "changes of it may be missing") == GAP
+    assert [c.changes[0]["entity"] for c in shop.history().commits] == ["Order", "Mark"]
+    accept(shop, fork)
+
+
+def test_without_event_triggers_a_table_out_and_back_is_seen_when_somebody_looks(shop: Source, fork: Followed) -> None:
+    run = started(unguarded(shop))
+    assert "no event triggers" in shop.commitlog("doctor", code=1).stdout
+    out_and_back(shop)
+    assert run.refused(3, "public.orders was taken out of publication", "and put back") == GAP
+    accept(shop, fork)
+
+
+def test_a_table_out_and_back_while_no_worker_runs_is_seen_at_its_start(shop: Source, fork: Followed) -> None:
+    started(unguarded(shop)).terminate()
+    out_and_back(shop)
+    assert shop.run().refused(3, "public.orders was taken out of publication", "and put back") == GAP
+    accept(shop, fork)
+
+
+def test_a_publication_that_left_something_out_for_a_while_is_named(shop: Source, fork: Followed) -> None:
+    run = started(shop)
+    shop.execute(
+        "BEGIN",
+        f"ALTER PUBLICATION {shop.name} SET (publish = 'insert, update')",
+        "DELETE FROM orders WHERE id = 3",
+        f"ALTER PUBLICATION {shop.name} SET (publish = 'insert, update, delete, truncate')",
+    )
+    assert run.refused(3, f"publication '{shop.name}' leaves out deletes, truncates") == GAP
+    accept(shop, fork)
+
+
+def test_other_publications_and_tables_may_be_edited_as_one_likes(shop: Source, fork: Followed) -> None:
+    run = started(shop)
+    shop.execute(
+        f"CREATE PUBLICATION {shop.name}_other FOR TABLE orders",
+        f"DROP PUBLICATION {shop.name}_other",
+        "CREATE TABLE other (id int PRIMARY KEY)",
+        f"ALTER PUBLICATION {shop.name} ADD TABLE other",
+        "INSERT INTO other VALUES (1)",
+        f"ALTER PUBLICATION {shop.name} DROP TABLE other",
+        "INSERT INTO orders VALUES (100, 'new', 1)",
+    )
+    settle(run)
+    run.terminate()
+    shop.check()
+    fork.check()
+
+
+def test_setup_makes_event_triggers_doctor_says_so_and_teardown_drops_them(shop: Source) -> None:
+    count = "SELECT count(*) FROM pg_event_trigger"
+    assert shop.value(count) == 3
+    assert "ok       event triggers tell the stream" in shop.commitlog("doctor", code=1).stdout
+    assert "nothing to do" in shop.commitlog("setup").stdout
+    unguarded(shop)
+    assert "try: commitlog setup, as a superuser" in shop.commitlog("doctor", code=1).stdout
+    assert "done: event triggers" in shop.commitlog("setup").stdout
+    shop.commitlog("teardown", "--yes")
+    assert shop.value(count) == 0
+    assert shop.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'commitlog'") == 0
+
+
+def test_an_event_trigger_that_cannot_write_warns_and_lets_the_statement_pass(shop: Source, unique: str) -> None:
+    shop.execute(
+        f"CREATE ROLE {unique}",
+        "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) FROM PUBLIC",
+        f"GRANT ALL ON SCHEMA public TO {unique}",
+    )
+    with shop.connect() as connection:
+        notices: list[str] = []
+        connection.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+        connection.execute(f"SET ROLE {unique}".encode())
+        connection.execute("CREATE TABLE mine (id int)")
+        connection.execute("ALTER TABLE mine ADD note text")
+        connection.execute("RESET ROLE")
+        connection.execute("DROP TABLE mine")
+    assert ["commitlog is not told of this ALTER TABLE" in notice for notice in notices] == [True]
+    shop.execute(f"DROP OWNED BY {unique}", f"DROP ROLE {unique}")
