@@ -324,7 +324,10 @@ class Catalog:
         )
 
     def type(self, oid: int) -> tuple[str, tuple[str, ...]]:
-        """A type's canonical type, and its labels where it is an enum. A domain is what its base type is."""
+        """A type's canonical type, and its labels where it is an enum; `gone` where there is no such type any more.
+
+        A domain is what its base type is.
+        """
         if oid in CANONICAL:
             return CANONICAL[oid], ()
         row = self._row("SELECT typtype::text, typbasetype::int8 FROM pg_type WHERE oid = %s", (oid,))
@@ -335,7 +338,7 @@ class Catalog:
                 "SELECT enumlabel::text FROM pg_enum WHERE enumtypid = %s ORDER BY enumsortorder", (oid,)
             )
             return "enum", tuple(label[0] for label in labels)
-        return "exact", ()
+        return "gone" if row is None else "exact", ()
 
     def compared(self, oid: int) -> Compared:
         """How values of a type are compared by its default operators; a domain as what it is at bottom."""

@@ -6,8 +6,9 @@ behind all of them. So a shape keeps the labels it has until a value has none of
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from ...schemas.shape import Shape
+from ...schemas.shape import Column, Shape
 
 
 class UnknownLabel(Exception):
@@ -60,6 +61,14 @@ class Enums:
         """
         recorded, missed = tuple(self._recorded.get(enum, now)), self._missed.get(enum)
         return recorded if missed is None else with_label(recorded, missed, now)
+
+    def described(self, column: Column) -> Column:
+        """A column with the labels that its enum has where the stream is; one of type `gone` as the log knows it."""
+        if column.type == "gone":
+            column = replace(column, type="enum" if column.engine_type in self._recorded else "exact")
+        if column.type == "enum":
+            column = replace(column, labels=self.labels(column.engine_type, column.labels))
+        return column
 
     def miss(self, unknown: UnknownLabel) -> None:
         """A value was none of the labels: the next shape has it."""

@@ -6,10 +6,11 @@ schema shapes it; `read_tuple` and `Change` then take them apart.
 Source: PostgreSQL manual, "Logical Replication Message Formats"; src/backend/replication/pgoutput/pgoutput.c.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as struct_error
+from types import MappingProxyType
 from typing import Any, Final
 
 from ...schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
@@ -46,12 +47,16 @@ class Notice(bytes):
 
 @dataclass(frozen=True, slots=True)
 class RelationColumn:
-    """A column as a Relation message describes it: name, whether it is part of the replica identity, type and typmod."""
+    """A column as a Relation message describes it: name, whether it is part of the replica identity, type and typmod.
+
+    `type_name`: schema and name of the type at the time, where it is not one of the system's; of a domain what it is at bottom.
+    """
 
     name: str
     in_identity: bool
     type_oid: int
     modifier: int
+    type_name: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +121,7 @@ class PythonAssembler:
     def __init__(self, spill_bytes: int) -> None:
         self._spill_bytes = spill_bytes
         self._relations: dict[bytes, Relation] = {}
+        self._types: dict[int, tuple[str, str]] = {}
         self._changes: list[Entry] = []
         self._spill: Spill[Relation | tuple[Relation, ...]] | None = None
         self._bytes = 0
@@ -150,10 +156,13 @@ class PythonAssembler:
             elif kind == 0x4D:  # M
                 self._message(data)
             elif kind == 0x52:  # R
-                self._relations[data[26:30]] = parse_relation(data)
+                self._relations[data[26:30]] = parse_relation(data, self._types)
             elif kind == 0x54:  # T
                 self._keep(tuple(self._relations[_oid(oid)] for oid in parse_truncate(data).oids), data)
-            elif kind not in b"YO":  # types and origins carry nothing a record needs
+            elif kind == 0x59:  # Y
+                oid, name = parse_type(data)
+                self._types[oid] = name
+            elif kind != 0x4F:  # O, which carries nothing a record needs
                 raise DecodeError(f"unknown pgoutput message {bytes([kind])!r}")
         except KeyError as exc:
             raise DecodeError(
@@ -219,6 +228,7 @@ if native.COMPILED:
 
         def __init__(self, spill_bytes: int) -> None:
             native.Collector[Transaction].__init__(self, spill_bytes, Transaction)
+            self._types = {}
 
     Assembler = CompiledAssembler
 
@@ -227,8 +237,18 @@ def _lsn_of(data: bytes) -> str:
     return format_lsn(_u64(data, 1)[0]) if len(data) >= 9 else "an unknown position"
 
 
-def parse_relation(data: bytes) -> Relation:
+def parse_type(data: bytes) -> tuple[int, tuple[str, str]]:
+    """Take a Type message apart: the type's object id, and its schema and name. Raises MALFORMED."""
+    namespace, at = _string(data, 30)
+    return _u32(data, 26)[0], (namespace or "pg_catalog", _string(data, at)[0])
+
+
+def parse_relation(data: bytes, types: Mapping[int, tuple[str, str]] = MappingProxyType({})) -> Relation:
     """Take a Relation message apart.
+
+    Args:
+        data: The XLogData.
+        types: Object id to schema and name, of the types described before.
 
     Raises:
         DecodeError: It is malformed.
@@ -244,7 +264,7 @@ def parse_relation(data: bytes) -> Relation:
             flags = data[at]
             column, at = _string(data, at + 1)
             type_oid, modifier = _type(data, at)
-            columns.append(RelationColumn(column, bool(flags & 1), type_oid, modifier))
+            columns.append(RelationColumn(column, bool(flags & 1), type_oid, modifier, types.get(type_oid)))
             at += 8
     except MALFORMED as exc:
         raise DecodeError(f"malformed relation message: {exc}") from exc

@@ -1,17 +1,16 @@
 """From a Relation message, the catalogs and an app schema: the projection of one table. Once per table and schema."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ...schemas.errors import SchemaError
 from ...schemas.shape import Column, Shape
 from ...transforms.app_schema import Entity
 from ...transforms.project import Projection, PublishedColumn
-from ...transforms.table_name import quoted
+from ...transforms.table_name import TableName, quoted
 from .catalog import Catalog, CatalogColumn
 from .enums import Enums, Labels
 from .pgoutput import Relation, RelationColumn
-from .pgtypes import Converter, converter
+from .pgtypes import CANONICAL, Converter, converter
 
 
 def project(
@@ -46,13 +45,13 @@ def project(
             )
     table = catalog.table(*relation.table)
     known = {column.name: column for column in table.columns} if table else {}
+    labelled = enums or Enums({})
     columns: list[Column] = []
     places: list[PublishedColumn] = []
     for index, column in enumerate(relation.columns):
         if column.name in published:
             described = _column(column, known.get(column.name), catalog=catalog, cls=published[column.name])
-            if enums is not None and described.type == "enum":
-                described = replace(described, labels=enums.labels(described.engine_type, described.labels))
+            described = labelled.described(described)
             columns.append(described)
             places.append(PublishedColumn(index, column.name, _converter(described)))
     shape = Shape.make(entity.name, quoted(relation.table), key=entity.key, columns=tuple(columns))
@@ -66,7 +65,11 @@ def _converter(column: Column) -> Converter:
 
 
 def _column(column: RelationColumn, now: CatalogColumn | None, *, catalog: Catalog, cls: str) -> Column:
-    if now is not None and (now.type_oid, now.modifier) == (column.type_oid, column.modifier):
+    if (
+        now is not None
+        and (now.type_oid, now.modifier) == (column.type_oid, column.modifier)
+        and now.canonical != "gone"
+    ):
         return Column(
             field=column.name,
             type=now.canonical,
@@ -79,12 +82,40 @@ def _column(column: RelationColumn, now: CatalogColumn | None, *, catalog: Catal
             collation=now.collation,
             cls=cls,
         )
-    canonical, labels = catalog.type(column.type_oid)
+    if column.type_name is None:
+        canonical, labels = catalog.type(column.type_oid)
+        engine_type = catalog.type_name(column.type_oid, column.modifier)
+    else:
+        canonical, labels, engine_type = _own_type(column, column.type_name, catalog)
     return Column(
         field=column.name,
         type=canonical,
-        engine_type=catalog.type_name(column.type_oid, column.modifier),
+        engine_type=engine_type,
         modifier=column.modifier,
         labels=labels,
         cls=cls,
     )
+
+
+_OWN_TYPE = """
+WITH RECURSIVE f AS (
+    SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.oid = %(oid)s OR (n.nspname, t.typname) = (%(schema)s, %(name)s) ORDER BY t.oid <> %(oid)s LIMIT 1),
+b AS (SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = (SELECT oid FROM f)
+      UNION ALL SELECT t.oid, t.typtype, t.typbasetype FROM b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')
+SELECT b.oid::int8, b.typtype = 'e', ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = b.oid ORDER BY enumsortorder),
+    format_type((SELECT oid FROM f), %(modifier)s)
+FROM b WHERE typtype <> 'd'
+"""
+"""In one statement, for the type may be altered or dropped meanwhile."""
+
+
+def _own_type(column: RelationColumn, name: TableName, catalog: Catalog) -> tuple[str, tuple[str, ...], str]:
+    """Canonical type, labels and name of a type that is not the system's: where it is gone, of the one that has its name now."""
+    found = catalog.rows(
+        _OWN_TYPE, {"oid": column.type_oid, "schema": name[0], "name": name[1], "modifier": column.modifier}
+    )
+    if not found:
+        return "gone", (), quoted(name)
+    bottom, is_enum, labels, engine_type = found[0]
+    return "enum" if is_enum else CANONICAL.get(bottom, "exact"), tuple(labels), engine_type
