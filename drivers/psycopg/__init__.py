@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
 
 import psycopg as _psycopg
 from psycopg import BINARY as BINARY
@@ -278,6 +278,7 @@ _OURS: dict[type, type] = {
 @lru_cache(maxsize=256)
 def _stamped(factory: Any) -> Any:
     """Return a cursor class that stamps: the class itself, ours for psycopg's, or one made of an app's and ours."""
+    factory = get_origin(factory) or factory  # Cursor[Row] is made by Cursor
     if not isinstance(factory, type) or issubclass(factory, StampedCursor | StampedServerCursor):
         return cast("Any", factory)
     if factory in _OURS:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, get_origin
 
 import psycopg as plain
 import pytest
@@ -10,7 +10,7 @@ from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
 from psycopg._pipeline_base import BasePipeline
 from psycopg._preparing import PrepareManager
-from psycopg.rows import dict_row
+from psycopg.rows import Row, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from commitlog.drivers import psycopg, session
@@ -83,6 +83,19 @@ def test_an_apps_own_cursor_class_is_used_and_tags(log: TagLog, factory: Any) ->
         assert isinstance(cursor, plain.Cursor)
         conn.cursor_factory = LoudCursor
         assert conn.cursor().loud() == "LOUD"
+    assert log.seen() == [(["r"], "I")]
+
+
+class TypedCursor(plain.Cursor[Row]):
+    """One that says which rows it gives where it is used."""
+
+
+@pytest.mark.parametrize("factory", [TypedCursor[Any], plain.Cursor[Any], psycopg.ClientCursor[Any]])
+def test_a_generic_cursor_class_is_used_and_tags(log: TagLog, factory: Any) -> None:
+    with psycopg.connect(log.url, autocommit=True, cursor_factory=factory) as conn, session.bind(request="r"):
+        cursor = conn.execute("INSERT INTO item VALUES (1, 'a') RETURNING id")
+        assert cursor.fetchall() == [(1,)]
+        assert isinstance(cursor, get_origin(factory))
     assert log.seen() == [(["r"], "I")]
 
 
