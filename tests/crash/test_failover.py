@@ -39,6 +39,23 @@ def timelines(source: Source) -> list[int]:
     return [int(commit.id.split(":")[2]) for commit in source.history().commits]
 
 
+def test_setup_makes_a_slot_that_standbys_may_keep_also_of_one_that_is_there(source: Source) -> None:
+    open_shop(source)
+    source.value("SELECT pg_drop_replication_slot(%s)", source.name)
+    source.value("SELECT lsn FROM pg_create_logical_replication_slot(%s, 'pgoutput')", source.name)
+    position = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s"
+    before = source.value(position, source.name)
+    assert "is kept by no standby" in source.commitlog("doctor", code=1).stdout
+    assert "ALTER_REPLICATION_SLOT" in source.commitlog("setup", "--sql").stdout
+
+    assert "for a planned failover" in source.commitlog("setup").stdout
+
+    assert source.value("SELECT failover FROM pg_replication_slots WHERE slot_name = %s", source.name)
+    assert source.value(position, source.name) == before
+    assert "nothing to do" in source.commitlog("setup").stdout
+    assert "may go over to a standby" in source.commitlog("doctor", code=1).stdout
+
+
 @pytest.mark.parametrize("version", SYNCHRONISING)
 def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
     new_source: NewSource, new_pair: NewPair, version: str
@@ -67,6 +84,7 @@ def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
     assert any(places)
     assert not all(places)
     assert history.of_kind("gap") == []
+    assert '"timeline": 2' in source.commitlog("show", str(header["seq"]), "--json").stdout.replace('":2', '": 2')
 
 
 def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_was_written_on(
@@ -193,8 +211,10 @@ def test_with_synchronized_standby_slots_a_commit_is_logged_only_once_the_standb
     pair = new_pair("18")
     source = open_shop(new_source(pair.url))
     pair.synchronise(source)
+    assert f"synchronized_standby_slots = '{PHYSICAL}'" in source.commitlog("doctor", code=1).stdout
     pair.primary.configure(synchronized_standby_slots=PHYSICAL)
     pair.primary.reload()
+    assert "synchronized_standby_slots" not in source.commitlog("doctor", code=1).stdout
     run = source.run()
     run.until_caught_up()
     pair.standby.stop("immediate")
