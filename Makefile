@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CODE := cdc drivers transforms schemas
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-full demo bench bench-postgres bench-growth bench-drivers lock clean needs
+.PHONY: help check format test test-full demo bench bench-postgres bench-growth bench-drivers bench-types lock clean needs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-growth: .venv/dev.installed ## rows/s and memory over transaction sizes, n
 
 bench-drivers: .venv/dev.installed ## transactions/s of the wrapped driver beside the plain one
 	$(BIN)/python tests/bench/drivers.py $(BENCH_ARGS)
+
+bench-types: .venv/dev.installed ## what a value of each type costs to decode
+	$(BIN)/python tests/bench/types.py $(BENCH_ARGS)
 
 # The locks name versions and hashes only, never an index: whichever index pip is set up with serves them.
 # Each builds on the one before, so that all of them can be installed into one environment.
