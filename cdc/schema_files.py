@@ -28,6 +28,8 @@ DEPTH_MAX = 32
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
+_RIGHT = "commitlog schema draft writes one that is right"
+
 Lines = dict[Place, int]
 """Place in a document to its line, from 1."""
 
@@ -180,9 +182,9 @@ def _read_yaml(text: str, origin: str) -> tuple[object, Lines]:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         where = f"{origin}:{mark.line + 1}" if mark else origin
-        raise SchemaError(f"{where}: not YAML: {exc.problem or exc.context}") from exc
+        raise SchemaError(f"{where}: not YAML: {exc.problem or exc.context}", hint=_RIGHT) from exc
     except yaml.YAMLError as exc:
-        raise SchemaError(f"{origin}: not YAML: {' '.join(str(exc).split())}") from exc
+        raise SchemaError(f"{origin}: not YAML: {' '.join(str(exc).split())}", hint=_RIGHT) from exc
 
 
 def _refuse_growth(text: str, origin: str) -> None:

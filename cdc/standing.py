@@ -7,7 +7,6 @@ import fcntl
 import http.client
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,6 @@ from .log.index import Index
 from .log.location import Location
 from .schema_files import load_registry
 from .sessions import Store, path_of
-from .table_watch import missing_tables
-from .tail.catalog import Catalog
 
 METRICS_TIMEOUT_S = 1.0
 METRICS_BYTES_MAX = 1 << 20
@@ -187,10 +184,14 @@ def _schema(index: Index, digest: str, seq: int | None) -> RecordedSchema:
     return RecordedSchema(digest, seq, items[2] if len(items) > 2 else {})
 
 
-def look_at_source(config: Config, position: str, connect: Callable[[str], Catalog] = Catalog) -> SourceStanding:
+def look_at_source(config: Config, position: str) -> SourceStanding:
     """Where the source stands, and how far it is ahead of a log's position (empty for none)."""
+    # Loaded here only: what a log alone can say needs no driver.
+    from .table_watch import missing_tables
+    from .tail.catalog import Catalog
+
     try:
-        catalog = connect(config.source.conninfo())
+        catalog = Catalog(config.source.conninfo())
         try:
             end = catalog.identity().wal_end
             slot = catalog.slot(config.source.slot)

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-from importlib.util import find_spec
 from typing import cast
 
 import click
@@ -59,10 +58,10 @@ class _Commands(Group):
     """The commands of `COMMANDS`, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMANDS if find_spec(f".{name}", __package__) is not None]
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in COMMANDS:
             return None
         command = cast(click.Command, importlib.import_module(f".{cmd_name}", __package__).command)
         _add_config_option(command)
@@ -122,9 +121,18 @@ def run(argv: list[str]) -> int:
 
 def _usage_error(exc: click.ClickException) -> UsageError:
     context = exc.ctx if isinstance(exc, click.UsageError) else None
+    # What a group does by default has a name that nobody writes.
+    context = context.parent if context and context.command.hidden else context
     path = context.command_path if context else "commitlog"
     if isinstance(exc, click.NoSuchOption):
-        near = exc.possibilities or ["--help"]
+        near = exc.possibilities or _children_with(context, exc.option_name) or ["--help"]
         return UsageError(f"{path} has no option {exc.option_name}", hint=f"{path} {near[0]}")
     message = exc.format_message().rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help")
+
+
+def _children_with(context: click.Context | None, option: str) -> list[str]:
+    """The commands of a group, if it is one, that have the option, each followed by it."""
+    command = context.command if context else None
+    children = command.commands.values() if isinstance(command, Group) else ()
+    return [f"{child.name} {option}" for child in children if any(option in each.opts for each in child.params)]

@@ -5,9 +5,6 @@ from typing import Any
 import click
 
 from ...schemas.errors import UsageError
-from ..fork import status
-from ..fork.conflicts import ROW, listed
-from ..fork.postgres import Target
 from ..log.row_key import format_key
 from .commands import Group
 from .options import json_option
@@ -16,7 +13,17 @@ from .output import Output, to_json
 _into_option = click.option("--into", "url", metavar="URL", required=True, help="The fork's database, postgresql://….")
 
 
-@click.group(cls=Group, name="conflicts")
+class _ConflictsGroup(Group):
+    """`commitlog conflicts --into …` is `commitlog conflicts list --into …`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = {"--config", *ctx.help_option_names}
+        if args and args[0].startswith("-") and args[0].partition("=")[0] not in known:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ConflictsGroup, name="conflicts", subcommand_metavar="[list] | show")
 def command() -> None:
     """Where a fork and its upstream disagree. The fork keeps its own value until both agree again."""
 
@@ -33,9 +40,7 @@ def list_command(url: str, entity: str, closed: bool, as_json: bool) -> int:
     theirs_by, commit, epoch, seq, error, at, closed_at.
     """
     output = Output(as_json=as_json)
-    with Target(url) as target:
-        status.require(target)
-        found = listed(target, closed=closed, entity=entity)
+    found = _found(url, closed=closed, entity=entity)
     rows = (
         found
         if as_json
@@ -52,9 +57,7 @@ def list_command(url: str, entity: str, closed: bool, as_json: bool) -> int:
 def show(id: str, url: str, as_json: bool) -> None:  # noqa: A002 - click names it so
     """Show one conflict by its id, or the beginning of it."""
     output = Output(as_json=as_json)
-    with Target(url) as target:
-        status.require(target)
-        found = listed(target, closed=True, id_=id)
+    found = _found(url, closed=True, id_=id)
     if len(found) != 1:
         what = f"{len(found)} conflicts begin" if found else "no conflict begins"
         raise UsageError(f"{what} with {id!r}", hint="commitlog conflicts list --all --into …")
@@ -71,6 +74,17 @@ def show(id: str, url: str, as_json: bool) -> None:  # noqa: A002 - click names 
     )
     if conflict["error"]:
         output.line(f"  the database said: {conflict['error']}")
+
+
+def _found(url: str, *, closed: bool, entity: str = "", id_: str = "") -> list[dict[str, Any]]:
+    # Loaded here only: a `--help` needs no driver.
+    from ..fork import status
+    from ..fork.conflicts import listed
+    from ..fork.postgres import Target
+
+    with Target(url) as target:
+        status.require(target)
+        return listed(target, closed=closed, entity=entity, id_=id_)
 
 
 def _row(conflict: dict[str, Any]) -> str:
@@ -90,7 +104,7 @@ def _sentence(conflict: dict[str, Any]) -> str:
     """What happened, in one sentence."""
     row, field = _row(conflict), conflict["field"]
     match conflict["kind"]:
-        case "update/update" | "insert/insert" if field != ROW:
+        case "update/update" | "insert/insert" if field:
             return f"{row}.{field} was changed here, and upstream changed it, too; ours stands."
         case "update/delete":
             return f"{row} is not here any more, and upstream changed it; it stays away."

@@ -4,8 +4,6 @@ import sys
 
 import click
 
-from ..demo.program import run
-from ..demo.screen import Screen
 from .output import is_terminal
 
 
@@ -18,5 +16,9 @@ def command(step: bool, keep: bool) -> int:
     Starts a server, a small shop with a web app, a mesh in front of it and a worker; drives them with real requests; and
     checks what it claims. At the end nothing is left behind. Needs the extra `demo`, no configuration and no root.
     """
+    # Loaded here only: a `--help` need not wait for all that the demo shows.
+    from ..demo.program import run
+    from ..demo.screen import Screen
+
     run(Screen(sys.stdout, styled=is_terminal(sys.stdout), step=step), keep=keep)
     return 0

@@ -1,13 +1,16 @@
 """`commitlog doctor`: what keeps the guarantees from holding, and what to do about it."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ...schemas.errors import CommitLogError
-from ..diagnosis import Finding, diagnose
 from ..schema_files import load_registry
-from ..tail.catalog import Catalog
 from .options import Invocation, json_option, pass_invocation, source_option
 from .output import Output
+
+if TYPE_CHECKING:
+    from ..diagnosis import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -22,6 +25,10 @@ def command(invocation: Invocation, as_json: bool) -> int:
     Exit code 0 when all is well, 1 with warnings, 4 when the worker would refuse to run, 5 when the source does not answer. With
     --json each line is {"level", "what", "hint"}, the form of schemas/doctor.schema.json.
     """
+    # Loaded here only: a `--help` needs no driver.
+    from ..diagnosis import Finding, diagnose
+    from ..tail.catalog import Catalog
+
     config, output = invocation.load(), Output(as_json=as_json)
     catalog = Catalog(config.source.conninfo())
     levels: set[str] = set()
@@ -38,7 +45,7 @@ def command(invocation: Invocation, as_json: bool) -> int:
     return 4 if "error" in levels else 1 if "warning" in levels else 0
 
 
-def _print(output: Output, finding: Finding) -> None:
+def _print(output: Output, finding: "Finding") -> None:
     if output.as_json:
         output.document({"level": finding.level, "what": finding.what, "hint": finding.hint})
         return

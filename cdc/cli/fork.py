@@ -2,27 +2,28 @@
 
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from ...schemas.errors import UsageError
 from ..database_url import shown
-from ..fork import equality, growth, status
-from ..fork.follow import Follower, Progress
-from ..fork.plan import is_fork_of, make_plan
-from ..fork.postgres import Target
 from ..log.location import Location
 from ..log.reader import Reader
 from ..logging_setup import configure_logging
 from .commands import Group
-from .options import json_option
+from .options import ask, json_option
 from .output import Output
 from .progress import Bar, wanted
+
+if TYPE_CHECKING:
+    from ..fork.equality import Comparison
+    from ..fork.follow import Progress
+    from ..fork.status import Status
 
 PROGRESS_S = 1.0
 
@@ -72,6 +73,12 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
 
     Exit code 1: done, and conflicts are open.
     """
+    # Loaded here only: a `--help` needs no driver.
+    from ..fork import growth
+    from ..fork.follow import Follower
+    from ..fork.plan import is_fork_of, make_plan
+    from ..fork.postgres import Target
+
     configure_logging("text")
     output, reader = Output(), _reader(log)
     _check_url(url)
@@ -84,7 +91,7 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
             output.line(f"a fork in {_shown(url)}", "bold")
             for line in plan.lines():
                 output.line(f"  {line}")
-            _ask("make it and follow the log?", yes)
+            ask("make it and follow the log?", yes=yes)
             growth.create(target, plan)
     stop = _stop_on_signals()
     progress = _Progress(output)
@@ -101,6 +108,10 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
 @_only_option
 def plan(log: str, url: str, only: str) -> None:
     """Show what a fork of LOG would make, and write nothing."""
+    from ..fork import status
+    from ..fork.plan import is_fork_of, make_plan
+    from ..fork.postgres import Target
+
     output, reader = Output(), _reader(log)
     _check_url(url)
     with Target(url) as target:
@@ -125,6 +136,9 @@ def show_status(url: str, source: str, as_json: bool) -> int:
     log cannot be read from here), conflicts, tables [{entity, table, snapshot}]; with --check also equal and compared
     [{entity, table, rows, equal, missing, extra, other {count, keys}}].
     """
+    from ..fork import equality, status
+    from ..fork.postgres import Target
+
     _check_url(url)
     output = Output(as_json=as_json)
     with Target(url) as target:
@@ -147,6 +161,9 @@ def show_status(url: str, source: str, as_json: bool) -> int:
 @_yes_option
 def drop(url: str, yes: bool) -> None:
     """Remove what the fork made, and only that: its tables with all rows, its types, its position and its conflicts."""
+    from ..fork import growth, status
+    from ..fork.postgres import Target
+
     _check_url(url)
     output = Output()
     with Target(url) as target:
@@ -154,7 +171,7 @@ def drop(url: str, yes: bool) -> None:
         output.line(f"the fork of log {found.applied.upstream.name} in {_shown(url)}", "bold")
         for table in found.tables:
             output.line(f"  {table['table']}")
-        _ask("drop what the fork made of this, with the rows you changed there?", yes)
+        ask("drop what the fork made of this, with the rows you changed there?", yes=yes)
         for line in growth.drop(target):
             output.line(f"left {line}")
     output.line("dropped")
@@ -168,11 +185,11 @@ class _Progress:
         self._bar = Bar("records")
         self._printed = 0.0
         self._caught_up = False
-        self._last = Progress(-1, -1, 0, 0)
+        self._seq, self._conflicts = -1, 0
 
-    def __call__(self, progress: Progress) -> None:
-        last, self._last = self._last, progress
-        if progress.conflicts > last.conflicts:
+    def __call__(self, progress: "Progress") -> None:
+        before, self._conflicts, self._seq = self._conflicts, progress.conflicts, progress.seq
+        if progress.conflicts > before:
             self._line(f"{progress.conflicts} conflicts open: commitlog conflicts list --into …", "yellow")
         caught_up = progress.seq == progress.head_seq
         if progress.seq < 0:
@@ -190,8 +207,8 @@ class _Progress:
 
     def end(self) -> int:
         """Print where the fork stands, and give the exit code."""
-        self._line(f"ended at record {self._last.seq}, {self._last.conflicts} conflicts open")
-        return 1 if self._last.conflicts else 0
+        self._line(f"ended at record {self._seq}, {self._conflicts} conflicts open")
+        return 1 if self._conflicts else 0
 
     def hide(self) -> None:
         """Take the bar away."""
@@ -203,7 +220,7 @@ class _Progress:
         self._output.flush()
 
 
-def _print_status(output: Output, found: status.Status) -> None:
+def _print_status(output: Output, found: "Status") -> None:
     applied = found.applied
     output.line(f"fork of log {applied.upstream.name} ({applied.upstream.url})", "bold")
     lag = (
@@ -216,7 +233,7 @@ def _print_status(output: Output, found: status.Status) -> None:
     output.records(["entity", "table", "snapshot"], found.tables)
 
 
-def _print_comparison(output: Output, compared: Sequence[equality.Comparison]) -> None:
+def _print_comparison(output: Output, compared: "Sequence[Comparison]") -> None:
     for table in compared:
         if table.equal:
             output.line(f"{table.table}: equal, {table.rows} rows", "green")
@@ -247,14 +264,6 @@ def _shown(url: str) -> str:
 
 def _entities(only: str) -> list[str]:
     return [name.strip() for name in only.split(",") if name.strip()]
-
-
-def _ask(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked", hint="--yes")
-    click.confirm(question, abort=True)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -7,8 +7,6 @@ import click
 from ...schemas.errors import Unreachable
 from .. import config as configuration
 from ..config_template import log_name, write_default
-from ..schema_draft import draft
-from ..tail.catalog import Catalog
 from .options import Invocation, pass_invocation
 from .output import Output, note
 
@@ -46,6 +44,10 @@ def command(invocation: Invocation, url: str, name: str, app: str, visibility: c
 
 
 def _draft(config: configuration.Config, app: str) -> str:
+    # Loaded here only: a `--help` needs no driver.
+    from ..schema_draft import draft
+    from ..tail.catalog import Catalog
+
     catalog = Catalog(config.source.conninfo())
     try:
         return draft(catalog.tables(), app=app)

@@ -16,7 +16,7 @@ from ..log.history import RowName
 from ..log.index import Commit, Filter, Index, Touch
 from .log_view import ROWS_SHOWN, Change, CommitView, LogView, head_lines, one_line, open_index, row_lines, width_of
 from .options import Invocation, json_option, log_option, pass_invocation
-from .output import Output
+from .output import Output, note
 from .pager import paged
 from .rendering import Line, assurance_word, who, write
 
@@ -62,8 +62,8 @@ def command(invocation: Invocation, /, *, name: str | None, follow: bool, as_jso
             printer = _Printer(listing, output, oneline=options["oneline"])
             if follow:
                 printer.follow(options["limit"])
-            else:
-                printer.show(listing.commits(newest_first=not options["reverse"], limit=options["limit"]))
+            elif not printer.show(listing.commits(newest_first=not options["reverse"], limit=options["limit"])):
+                note("there are no such commits" if any(index.assurances().values()) else "there are no commits yet")
 
 
 class _Listing:
@@ -137,9 +137,11 @@ class _Printer:
         self._width = width_of(output)
         self._begun = False
 
-    def show(self, commits: Iterable[Commit]) -> None:
-        """Print commits."""
+    def show(self, commits: Iterable[Commit]) -> bool:
+        """Print commits; whether there were any."""
+        found = False
         for commit in commits:
+            found = True
             view = self._listing.view.commit(commit)
             if self._output.as_json:
                 self._output.document(self._document(view))
@@ -150,6 +152,7 @@ class _Printer:
                 changes = list(islice(self._listing.changes(commit), ROWS_SHOWN))
                 rows = row_lines(view, changes, more=self._listing.more(view, changes), width=self._width)
                 self._apart([*head_lines(view), [], *rows])
+        return found
 
     def follow(self, limit: int | None) -> None:
         """Print the newest commits, then each that comes."""

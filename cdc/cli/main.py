@@ -3,6 +3,7 @@
 Standard library only, so that a missing extra is told in the same form as every other error.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -17,6 +18,9 @@ READER_GONE = 141
 
 FAULT = 70
 """EX_SOFTWARE of sysexits.h: an error that is ours, which must not look like any answer of a command."""
+
+_OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing to a file that stdout goes to may fail by; errors of files that we open bear their name."""
 
 _EXTRAS = {
     "apsw": "worker",
@@ -35,6 +39,7 @@ _EXTRAS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `commitlog` with these arguments, by default those of the process, and return its exit code."""
+    _open_what_is_closed()
     try:
         from .commands import run
 
@@ -45,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(str(exc), exc.hint)
         return exc.exit_code
     except (ReaderGone, BrokenPipeError):
-        # The interpreter flushes stdout once more at its end; that must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return READER_GONE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -57,12 +61,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(str(missing), missing.hint)
         return missing.exit_code
     except OSError as exc:
-        if exc.filename is None:
+        if exc.filename is None and exc.errno not in _OUTPUT_FAILED:
             return _fault()
-        report(f"{exc.filename}: {exc.strerror}")
+        if exc.filename is None:
+            _drop_output()
+            report(f"the output cannot be written: {exc.strerror}", "look at where stdout goes")
+        else:
+            report(f"{exc.filename}: {exc.strerror}")
         return CommitLogError.exit_code
     except Exception:  # noqa: BLE001 - the last one to see it; the traceback is printed whole
         return _fault()
+
+
+def _drop_output() -> None:
+    """The interpreter flushes stdout once more at its end; that must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_what_is_closed() -> None:
+    """Whoever starts us without a stdout or stderr does not want to read them."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives
 
 
 def _fault() -> int:

@@ -1,11 +1,13 @@
 """What commands share: where the configuration is, and the flags that go over it."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
 
+from ...schemas.errors import UsageError
 from .. import config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,6 +32,24 @@ class Invocation:
             UsageError: As `config.load`.
         """
         return config.load(self.config_path, self.overrides, need=need or ("source", "log"))
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Go on only with somebody's consent.
+
+    Args:
+        question: Asked on stderr.
+        yes: It was given beforehand, by --yes.
+
+    Raises:
+        UsageError: Nobody is there to be asked.
+        click.Abort: The answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", hint="--yes")
+    click.confirm(question, abort=True, err=True)
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

@@ -2,7 +2,6 @@
 
 import click
 
-from ..resumption import resume
 from .options import Invocation, pass_invocation
 from .output import Output
 
@@ -17,6 +16,9 @@ def command(invocation: Invocation, accept_gap: bool) -> int:
     snapshot of every table, so that forks and blame are right again from there on. Exit code 3 without --accept-gap when
     history is lost, 0 when nothing is.
     """
+    # Loaded here only: a `--help` needs no driver.
+    from ..resumption import resume
+
     output = Output()
     for line in resume(invocation.load(), accept_gap=accept_gap):
         output.line(line)

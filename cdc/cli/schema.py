@@ -15,9 +15,7 @@ from ..log.chain import ChainWriter
 from ..log.embedded import Writer
 from ..log.inbox import submit
 from ..log.state import LogState
-from ..schema_draft import draft
 from ..schema_files import findings, load_file, load_registry
-from ..tail.catalog import Catalog
 from .commands import Group
 from .log_view import open_index
 from .options import Invocation, json_option, log_option, pass_invocation, source_option
@@ -38,6 +36,10 @@ def draft_(invocation: Invocation, app: str | None) -> None:
 
     commitlog schema draft > schemas/shop.yaml, then read and correct it: the classes are guesses from the columns' names.
     """
+    # Loaded here only: files and logs are read without a driver.
+    from ..schema_draft import draft
+    from ..tail.catalog import Catalog
+
     source = invocation.load("source").source
     catalog = Catalog(source.conninfo())
     try:
@@ -136,6 +138,8 @@ def _described(config: Config) -> dict[str, list[str]] | None:
     if not config.source.url:
         note("not compared with a database: no source is configured")
         return None
+    from ..tail.catalog import Catalog
+
     catalog = Catalog(config.source.conninfo())
     try:
         return {table.quoted: [column.name for column in table.columns] for table in catalog.tables()}

@@ -1,15 +1,17 @@
 """`commitlog setup`: make the source ready for a worker."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...transforms.registry import Registry
-from .. import provisioning
 from ..schema_files import load_file, load_registry
-from ..tail.catalog import Catalog
 from .options import Invocation, pass_invocation, source_option
 from .output import Output
+
+if TYPE_CHECKING:
+    from ..provisioning import Step
 
 
 @click.command()
@@ -34,6 +36,10 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
       commitlog setup --source postgresql://DBA@HOST/DATABASE --role commitlog
       commitlog setup --sql --role commitlog | psql …
     """
+    # Loaded here only: a `--help` needs no driver.
+    from .. import provisioning
+    from ..tail.catalog import Catalog
+
     config, output = invocation.load(), Output()
     registry = Registry([*load_registry(config.schemas.path).schemas, *(load_file(file) for file in files)])
     catalog = Catalog(config.source.conninfo())
@@ -56,7 +62,7 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
     return 0
 
 
-def _printed(step: provisioning.Step) -> str:
+def _printed(step: "Step") -> str:
     """A step as psql takes it, under a line that says what it is for."""
     if step.replication:
         return f"-- {step.text}; on a replication connection (psql 'replication=database …'):\n-- {step.statement};"

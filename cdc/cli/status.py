@@ -210,14 +210,10 @@ def _lag_lines(source: SourceStanding | None, lag_s: float | None) -> list[Line]
     size = source.lag_bytes if source is not None else None
     if size is None and lag_s is None:
         return []
-    # A worker that is even with the source may have WAL before it that holds nothing for the log.
-    words = (
-        []
-        if size is None
-        else [f"{_bytes(size)} of WAL not acknowledged in the log" if size else "the log has all WAL"]
-    )
+    # Even where nothing committed is missing, there may be WAL that holds nothing for the log.
+    words = [] if size is None else [f"{_bytes(size)} of WAL behind the source" if size else "the log has all WAL"]
     if lag_s is not None:
-        words.append(f"even until {_duration(lag_s)} ago" if lag_s else "nothing committed is missing")
+        words.append(f"last even {_duration(lag_s)} ago" if lag_s else "nothing committed is missing")
     return _section("lag", [[(", ".join(words), "yellow" if lag_s else "")]])
 
 

@@ -2,9 +2,7 @@
 
 import click
 
-from .. import provisioning
-from ..tail.catalog import Catalog
-from .options import Invocation, pass_invocation, source_option
+from .options import Invocation, ask, pass_invocation, source_option
 from .output import Output
 
 
@@ -17,6 +15,10 @@ def command(invocation: Invocation, yes: bool) -> int:
 
     A later setup begins a new slot: what is committed in between will be missing from the log.
     """
+    # Loaded here only: a `--help` needs no driver.
+    from .. import provisioning
+    from ..tail.catalog import Catalog
+
     config, output = invocation.load(), Output()
     catalog = Catalog(config.source.conninfo())
     try:
@@ -24,9 +26,7 @@ def command(invocation: Invocation, yes: bool) -> int:
         if not steps:
             output.line("nothing to do: neither slot nor publication is there")
             return 0
-        if not yes:
-            named = " and ".join(step.text for step in steps)
-            click.confirm(f"drop {named} on {config.source.shown}?", abort=True, err=True)
+        ask(f"drop {' and '.join(step.text for step in steps)} on {config.source.shown}?", yes=yes)
         for step in steps:
             provisioning.execute(catalog, step)
             output.line(f"dropped: {step.text}")

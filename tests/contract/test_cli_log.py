@@ -459,7 +459,9 @@ def test_an_empty_log_has_no_commits(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     empty = log.location.__class__(tmp_path, "empty")
     Writer.open(empty, memory=None).close()
+    capsys.readouterr()
     assert main.main(["log", "--log", str(empty)]) == 0
+    assert capsys.readouterr() == ("", "note: there are no commits yet\n")
     assert main.main(["show", "HEAD", "--log", str(empty)]) == 2
 
 

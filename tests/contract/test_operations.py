@@ -121,6 +121,7 @@ def test_doctor_prints_what_its_contract_says_also_where_the_source_is_away(
     open_orders(source)
     findings = documents(capsys, source, "doctor", code=1)
     assert {finding["level"] for finding in findings} == {"ok", "warning"}
+    assert "error: nobody is there to be asked\ntry: --yes\n" in source.commitlog("teardown", code=2).stderr
     source.configure("postgresql://nobody@127.0.0.1:1/none")
     (last,) = documents(capsys, source, "doctor", code=5)
     assert last["level"] == "error"

@@ -76,12 +76,45 @@ def test_every_command_loads_and_explains_itself(name: str, capsys: pytest.Captu
         (["schema", "list", "--jsno"], "commitlog schema list has no option --jsno", "commitlog schema list --json"),
         (["schema", "check"], "missing argument 'FILE...'", "commitlog schema check --help"),
         (["schema", "list", "extra"], "got unexpected extra argument (extra)", "commitlog schema list --help"),
+        (["schema", "--app", "x"], "commitlog schema has no option --app", "commitlog schema draft --app"),
+        (["fork", "file:log#shop"], "missing option '--into'", "commitlog fork --help"),
+        (["fork", "file:log#shop", "--int", "x"], "commitlog fork has no option --int", "commitlog fork --into"),
+        (["conflicts", "--all"], "missing option '--into'", "commitlog conflicts list --help"),
+        (["conflicts", "lsit"], "there is no command commitlog conflicts lsit", "commitlog conflicts list"),
     ],
 )
 def test_a_usage_error_is_two_lines_with_the_nearest_name_and_exit_2(
     argv: list[str], error: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, *argv) == (2, "", f"error: {error}\ntry: {hint}\n")
+
+
+def test_help_loads_no_driver_no_telemetry_and_no_terminal_library() -> None:
+    program = (
+        "import sys\nfrom commitlog.cdc.cli import main\nfrom commitlog.cdc.cli.commands import COMMANDS\n"
+        "for name in COMMANDS: assert main.main([name, '--help']) == 0\n"
+        "print(*{name.partition('.')[0] for name in sys.modules} & {'psycopg', 'opentelemetry', 'rich'}, file=sys.stderr)\n"
+    )
+    ended = process(program=program)
+    assert (ended.returncode, ended.stderr) == (0, "\n")
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["schema", "list", "--help"]])
+def test_output_that_cannot_be_written_is_an_error_and_none_at_all_is_none(argv: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *argv],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    error = "error: the output cannot be written: No space left on device\ntry: look at where stdout goes\n"
+    assert (ended.returncode, ended.stderr) == (4, error)
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", PROGRAM, *argv]
+    ended = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

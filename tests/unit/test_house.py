@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from commitlog.cdc.cli.commands import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 CODE = ("cdc", "drivers", "schemas", "transforms")
 GIVEN_FOLDERS = {*CODE, "compose", "tests"}
@@ -186,6 +188,12 @@ def test_the_locks_pin_every_package_by_hash() -> None:
 
 def test_the_changelog_has_a_place_for_what_comes_next() -> None:
     assert "\n## [Unreleased]\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+
+    assert [name for name in COMMANDS if not re.search(rf"\bcommitlog {name}\b", readme)] == []
 
 
 def test_every_make_target_describes_itself() -> None:

@@ -1,0 +1,75 @@
+"""The worker as a process: its signals, its lines on stderr, and whom it tells how it is."""
+
+import gc
+import logging
+import signal
+from types import FrameType
+
+from ..config import Config
+from ..printable import clean
+from ..systemd import Systemd
+from ..telemetry import Telemetry
+from ..vitals import Vitals
+from ..worker import Stopped, Worker
+from .progress import watched
+
+log = logging.getLogger("commitlog")
+
+
+def work(config: Config) -> None:
+    """Run a worker until it is told to stop.
+
+    Raises:
+        CommitLogError: It cannot go on.
+        KeyboardInterrupt: It was told twice.
+    """
+    # Rows make no reference cycles, so the collector has little to find among very many young objects.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+    worker = Worker(config)
+    systemd = Systemd(worker.vitals)
+    _heed_signals(worker, systemd)
+    telemetry = Telemetry(config.http.address, vitals=worker.vitals, name=config.log.location.name)
+    worker.tracing = telemetry.tracing
+    end_progress = watched(lambda: _snapshot(worker.vitals), "rows")
+    try:
+        worker.run()
+    except Stopped:
+        return
+    finally:
+        end_progress()
+        systemd.stopping()
+        telemetry.close()
+
+
+def _snapshot(vitals: Vitals) -> tuple[str, int, int] | None:
+    """How far the snapshot in hand is; None when there is none, or it is not known yet."""
+    found = vitals.snapshot
+    if not vitals.snapshots_left or vitals.trouble or not found.entity:
+        return None
+    return f"snapshot of {clean(found.entity)}, {vitals.snapshots_left} left", found.rows, found.expected
+
+
+def _heed_signals(worker: Worker, systemd: Systemd) -> None:
+    stop = worker.stop
+
+    def on_stop(number: int, _: FrameType | None) -> None:
+        again = stop.is_set()
+        stop.set()
+        if again and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if again:
+            return
+        log.info("%s: finishing", signal.Signals(number).name)
+        systemd.stopping()
+        if worker.vitals.trouble:
+            # No transaction is in hand: whatever is waited for need not be awaited.
+            raise Stopped
+
+    def on_reload(_: int, __: FrameType | None) -> None:
+        systemd.reloading()
+        worker.reload.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_stop)
+    signal.signal(signal.SIGHUP, on_reload)
