@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Protocol, Self, cast
 from urllib.parse import urlsplit
 
+from ..tail.address import secured
 from .failure import ServerFailed
 from .postgres import Server
 
@@ -71,7 +72,9 @@ class ContainerServer(Server):
         except Exception as error:  # Docker's client raises errors of half a dozen libraries
             self._container.stop()
             raise ServerFailed("container", f"{image} did not start: {error}") from error
-        super().__init__(self._container.get_connection_url())
+        url = self._container.get_connection_url()
+        # A daemon may give an address of its bridge, which does not look like this machine's; the image speaks no TLS.
+        super().__init__(url if secured(url) == url else f"{url}?sslmode=disable")
 
     def close(self) -> None:
         """Remove the container."""

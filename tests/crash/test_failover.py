@@ -60,7 +60,7 @@ def test_setup_makes_a_slot_that_standbys_may_keep_also_of_one_that_is_there(sou
 def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
     new_source: NewSource, new_pair: NewPair, version: str
 ) -> None:
-    pair = new_pair(version)
+    pair = new_pair(version, max_prepared_transactions="8")
     source = open_shop(new_source(pair.url))
     pair.synchronise(source)
     pair.primary.configure(synchronized_standby_slots=PHYSICAL)
@@ -69,7 +69,9 @@ def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
 
     with load(source) as writers:
         run.until(lambda: writers.done >= 100, "transactions before")
+        source.execute("BEGIN; INSERT INTO orders VALUES (1000000, 'held', 0); PREPARE TRANSACTION 'held'")
         pair.fail_over()
+        source.execute("COMMIT PREPARED 'held'")
         goal = writers.done + 100
         run.until(lambda: writers.done >= goal, "transactions after")
 
