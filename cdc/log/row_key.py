@@ -18,6 +18,7 @@ NO_KEY = ""
 """Stands for the table as a whole; no key is encoded so."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_FIELD = re.compile(r'\{\s*"[^"]*"\s*:')
 _BOOLS = {"true": True, "false": False, "t": True, "f": False}
 
 
@@ -52,8 +53,18 @@ def parse_key(text: str, shape: Shape) -> str:
         UsageError: It is not a key of this shape.
     """
     types = {column.field: column.type for column in shape.columns}
-    given = _json_values(text, shape) if text.startswith("{") else _plain_values(text, shape)
+    given = _json_values(text, shape) if _is_json(text, shape) else _plain_values(text, shape)
     return encode(_value(given[field], types.get(field, "text"), field, shape) for field in shape.key)
+
+
+def _is_json(text: str, shape: Shape) -> bool:
+    """Whether a key is given by its fields. One that has a single field may be an array, `{1,2}`."""
+    if not text.startswith("{") or len(shape.key) > 1:
+        return text.startswith("{")
+    try:
+        return is_object(json.loads(text))
+    except ValueError:
+        return _FIELD.match(text) is not None
 
 
 def _plain_values(text: str, shape: Shape) -> dict[str, Any]:

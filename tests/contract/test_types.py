@@ -6,6 +6,8 @@ are keyed by four types each.
 """
 
 import base64
+import contextlib
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from commitlog.cdc.cli.main import main
 from commitlog.cdc.fork.conflicts import listed
 from commitlog.cdc.fork.equality import compare
 from commitlog.cdc.fork.follow import Follower
@@ -23,6 +26,7 @@ from commitlog.cdc.fork.growth import create
 from commitlog.cdc.fork.plan import make_plan
 from commitlog.cdc.fork.postgres import Target
 from commitlog.cdc.log.reader import Reader
+from commitlog.cdc.log.row_key import format_key
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.servers.postgres import Server
 from fixtures.postgres import POSTGRES_VERSIONS, QUICK
@@ -70,6 +74,8 @@ class World:
     fork: Side
     conflicts: list[dict[str, Any]]
     equal: dict[str, bool]
+    folder: Path
+    """Where the source's configuration and log are."""
 
     def tables(self, case: Case) -> list[str]:
         """The tables with a column of this type."""
@@ -142,7 +148,7 @@ def make(urls: list[str], folder: Path, name: str, stack: ExitStack) -> World:
     with Target(urls[1]) as target:
         conflicts = listed(target, closed=True)
     compared = {comparison.entity: comparison.equal for comparison in compare(*urls)}
-    return World(cases, side(source, cases), side(back, cases), conflicts, compared)
+    return World(cases, side(source, cases), side(back, cases), conflicts, compared, source.folder)
 
 
 def create_table(connection: psycopg.Connection[Any], table: str, columns: list[Case]) -> None:
@@ -359,3 +365,28 @@ def test_every_kind_of_change_is_among_them(world: World) -> None:
         item["unsent"] for item in world.source.items["d"] if item["op"] in ("update", "rekey") and "unsent" in item
     ]
     assert unsent == [large] * 5
+
+
+def test_T32_commands_take_the_keys_that_they_print(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys of every type, with quotes, commas, line feeds and control characters in them."""
+
+    def run(*argv: str) -> str:
+        capsys.readouterr()
+        assert main([*argv]) == 0
+        return capsys.readouterr().out
+
+    with contextlib.chdir(world.folder):
+        for table, columns in tables(world.cases).items():
+            if table in "fd":
+                continue
+            rows = folded(world.source.items[table], "n")
+            for key, n in list(rows.items())[:2]:
+                named = dict(zip(map(column, columns), key, strict=True))
+                printed = f"{table}/{format_key(named)}"
+                blamed = [json.loads(line) for line in run("blame", printed, "--json").splitlines()]
+                assert {field["field"]: field["value"] for field in blamed} == {**named, "n": n}
+                assert len(run("log", printed, "--json").splitlines()) >= 2
+                for shown in (run("blame", printed), run("log", printed)):
+                    assert all(map(str.isprintable, shown.splitlines()))
+            diff = [json.loads(line) for line in run("diff", "0..HEAD", "--json").splitlines()]
+            assert named in [row["newkey"] or row["key"] for row in diff if row["entity"] == table]
