@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 pytest_plugins = (
+    "fixtures.logs",
     "fixtures.postgres",
     "fixtures.proxy",
     "fixtures.worker",

@@ -22,21 +22,7 @@ from commitlog.schemas.errors import (
     VerificationFailed,
 )
 from commitlog.schemas.record import Head
-from fixtures.logs import append, chain_after, lay, next_record
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> Location:
-    return Location(tmp_path / "logs", "shop")
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "shop.head"
-
-
-def last_segment(location: Location) -> Path:
-    return location.segments / segment_name(first_seqs(location.segments)[-1])
+from fixtures.logs import append, chain_after, file_end, last_segment, lay, next_record, torn
 
 
 @pytest.mark.parametrize(
@@ -109,11 +95,6 @@ def test_a_place_in_a_segment_is_found_from_any_mark(tmp_path: Path) -> None:
         assert seek(fd, 5000, marks) == offsets[-1]
     finally:
         os.close(fd)
-
-
-def torn(location: Location, tail: bytes) -> None:
-    with last_segment(location).open("ab") as file:
-        file.write(tail)
 
 
 @pytest.mark.parametrize("cut", [1, 30, 400])
@@ -276,10 +257,6 @@ def test_a_line_above_the_limit_is_refused_without_reading_on(tmp_path: Path, mo
     location.head.write_bytes(DurableHead(Head(3, "a" * 64), segment_name(0), file_end(location)).encode())
     with pytest.raises(VerificationFailed, match="above the limit"):
         list(Reader(location).records())
-
-
-def file_end(location: Location) -> int:
-    return last_segment(location).stat().st_size
 
 
 def test_a_record_error_says_which_record_of_which_log(tmp_path: Path) -> None:

@@ -20,21 +20,7 @@ from commitlog.schemas.errors import (
     VerificationFailed,
 )
 from commitlog.schemas.record import Head
-from fixtures.logs import append, chain_after, lay, next_record
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> Location:
-    return Location(tmp_path / "logs", "shop")
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "shop.head"
-
-
-def last_segment(location: Location) -> Path:
-    return location.segments / segment_name(first_seqs(location.segments)[-1])
+from fixtures.logs import append, chain_after, file_end, last_segment, lay, next_record, torn
 
 
 def test_the_head_file_is_what_the_specification_says(location: Location) -> None:
@@ -74,11 +60,6 @@ def test_a_head_file_that_is_being_written_is_read_again(location: Location) -> 
     location.head.write_bytes(whole[:100] + b"?" * 156)
     threading.Timer(0.02, location.head.write_bytes, [whole]).start()
     assert Reader(location).head().seq == 0
-
-
-def torn(location: Location, tail: bytes) -> None:
-    with last_segment(location).open("ab") as file:
-        file.write(tail)
 
 
 @pytest.mark.parametrize(
@@ -231,10 +212,6 @@ def test_L3_a_writer_never_cuts_what_a_newer_version_wrote(location: Location) -
     with pytest.raises(UnknownFormat):
         Writer.open(location, memory=None)
     assert last_segment(location).stat().st_size == size
-
-
-def file_end(location: Location) -> int:
-    return last_segment(location).stat().st_size
 
 
 def test_a_follower_of_a_log_that_is_cut_back_stops(location: Location) -> None:

@@ -20,11 +20,14 @@ from commitlog.cdc.tail.pgtypes import converter
 from commitlog.cdc.tail.spill import Spill
 from commitlog.schemas.change import DELETE, INSERT, UNSENT, UPDATE, RawRow
 from commitlog.schemas.errors import DecodeError, LogUnwritable
-from commitlog.schemas.shape import Column, Shape
-from commitlog.transforms.project import Projection, PublishedColumn
 from fixtures.messages import (
     INT4,
     ITEM,
+    KEY,
+    OTHER,
+    ROW,
+    ROWS,
+    TAG,
     TEXT,
     begin,
     commit,
@@ -37,27 +40,6 @@ from fixtures.messages import (
     update,
     xlog_data,
 )
-
-TYPES = (("id", "int32"), ("name", "text"), ("data", "bytes"), ("ok", "bool"), ("at", "instant"))
-PROJECTION = Projection(
-    Shape.make("item", "public.item", key=("id",), columns=tuple(Column(name, kind, kind) for name, kind in TYPES)),
-    [PublishedColumn(index, name, converter(kind)) for index, (name, kind) in enumerate(TYPES)],
-    width=len(TYPES),
-)
-ROW: RawRow = [b"1", "Ünïcode 😀".encode(), b"\\x00ff", b"t", b"2026-11-22 10:11:12.345678+00"]
-OTHER: RawRow = [b"2", None, None, b"f", b"infinity"]
-KEY: RawRow = [b"1", None, None, None, None]
-seeds = st.integers(0, 2**32)
-TAG = b'{"v":1,"request":"r"}'
-ROWS = [
-    insert(ROW),
-    update(OTHER, ROW),
-    update(OTHER, KEY, kind=b"K"),
-    update([b"1", UNSENT, b"\\x", b"f", None]),
-    delete(ROW),
-    delete(KEY, kind=b"K"),
-]
-SEEDS = [begin(), relation(), *ROWS, truncate([ITEM], cascade=True), message(TAG), commit()]
 
 
 def fed(*messages: bytes, spill_bytes: int = 1 << 20) -> list[Transaction]:
