@@ -76,17 +76,38 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 
 
-def seal(begin: str, items: list[bytes], salt: bytes, recorded: bytes) -> tuple[bytes, str]:
-    """The line of a record and its hash.
+_clock = Clock()
+
+
+def seal(
+    open_: str,
+    seq: int,
+    prev: str,
+    kind: str,
+    id_: str,
+    time_us: int,
+    engine: str,
+    position: str,
+    after: str,
+    tail: str,
+    items: list[bytes],
+    salt: bytes,
+    recorded: bytes,
+) -> tuple[bytes, str]:
+    """The line of a record and its hash. So many values because every record passes here: each is written where it stands.
 
     Args:
-        begin: The header up to its `tree`.
-        items: The body's items.
+        open_: The header before the seq.
+        engine: What stands between the time and the position.
+        tail: The optional keys, as `Extras.text` writes them.
         salt: 32 random bytes.
-        recorded: The time of writing.
     """
     root = tree_root(salt, items)
-    header = f'{begin}"tree":{{"count":{len(items)},"bytes":{sum(map(len, items))},"root":"{root}"}}}}'.encode()
+    header = (
+        f'{open_}{seq},"prev":"{prev}","kind":"{kind}","id":"{id_}","time":"{_clock.text(time_us)}'
+        f'{engine}{position}","after":"{after}"}},{tail}"tree":{{"count":{len(items)},'
+        f'"bytes":{sum(map(len, items))},"root":"{root}"}}}}'
+    ).encode()
     line = b'{"header":%b,"body":{"salt":"%b","items":[%b]},"recorded":"%b"}\n' % (
         header,
         _b64(salt),
@@ -114,7 +135,7 @@ class ChainWriter:
         self.log, self.epoch, self.head, self.position = log, epoch, head, position
         self._open = f'{{"v":{FORMAT},"log":"{log}","epoch":{epoch},"seq":'
         self._engine = f'","source":{{"engine":"{engine}","position":"'
-        self._times, self._clock = Clock(), Clock()
+        self._clock = Clock()
         self._recorded = self._clock.now().encode()
         self._salts = b""
         self._salt_at = 0
@@ -136,7 +157,7 @@ class ChainWriter:
         Raises:
             Refused: The line is above the format's limit, as every method may find.
         """
-        return self._line("commit", id_, self._times.text(time_us), position, items, tail)
+        return self._line("commit", id_, time_us, position, items, tail)
 
     def record(
         self,
@@ -155,18 +176,15 @@ class ChainWriter:
         """As `record`, with items 0 and 1 given."""
         self.tick()
         id_ = f"{self.log}:{self.epoch}:{self.head.seq + 1}"
-        return self._line(kind, id_, self._clock.now(), position or self.position, items, extras.text())
+        return self._line(kind, id_, time.time_ns() // 1000, position or self.position, items, extras.text())
 
-    def _line(self, kind: str, id_: str, time_text: str, position: str, items: list[bytes], tail: str) -> bytes:
-        salt = self._salt()
-        seq = self.head.seq + 1
+    def _line(self, kind: str, id_: str, time_us: int, position: str, items: list[bytes], tail: str) -> bytes:
+        seq, prev = self.head
+        seq += 1
         line, digest = _seal(
-            f'{self._open}{seq},"prev":"{self.head.hash}","kind":"{kind}","id":"{id_}","time":"{time_text}'
-            f'{self._engine}{position}","after":"{self.position}"}},{tail}',
-            items,
-            salt,
-            self._recorded,
-        )
+            self._open, seq, prev, kind, id_, time_us, self._engine, position, self.position, tail, items,
+            self._salt(), self._recorded,
+        )  # fmt: skip
         if len(line) > LINE_BYTES_MAX:
             raise Refused(
                 f"the {kind} record {id_} has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",

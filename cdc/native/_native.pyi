@@ -17,7 +17,22 @@ class Shaper:
     ) -> Shaper: ...
     def __call__(self, data: bytes, shape_index: int, /) -> bytes | None: ...
 
-def seal(begin: str, items: list[bytes], salt: bytes, recorded: bytes, /) -> tuple[bytes, str]: ...
+def seal(
+    open_: str,
+    seq: int,
+    prev: str,
+    kind: str,
+    id_: str,
+    time_us: int,
+    engine: str,
+    position: str,
+    after: str,
+    tail: str,
+    items: list[bytes],
+    salt: bytes,
+    recorded: bytes,
+    /,
+) -> tuple[bytes, str]: ...
 def plain_record(line: bytes, /) -> tuple[bytes, bytes, str, dict[str, Any], str] | None: ...
 def plain_tag(tag: bytes, /) -> tuple[bytes, str, str, str, str] | None: ...
 def tree_root(salt: bytes, items: list[bytes], /) -> str: ...

@@ -5,6 +5,7 @@
 #include "text.h"
 
 #include <string.h>
+#include <time.h>
 
 enum { SALT_BYTES = 32, SALT_DIGITS = 44, ITEM_SALT_BYTES = 16, HEX_DIGITS = 2 * SHA256_BYTES };
 
@@ -80,41 +81,28 @@ static char *put(char *at, const void *bytes, size_t size) {
 
 #define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
 
-/* seal(header's beginning, items, salt, recorded) -> (line, hash) */
-PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
+/* (line, hash) of a record whose header begins with `begin`, up to its tree. */
+static PyObject *sealed(const char *begin, size_t begin_size, PyObject *items, PyObject *salt, PyObject *recorded) {
     size_t size;
-    Py_ssize_t begin_size, recorded_size;
-    if (count != 4) return PyErr_Format(PyExc_TypeError, "seal(begin, items, salt, recorded)");
-    PyObject *items = arguments[1];
-    const char *begin = PyUnicode_AsUTF8AndSize(arguments[0], &begin_size);
-    char *recorded;
-    if (!begin || check(arguments[2], items, &size) ||
-        PyBytes_AsStringAndSize(arguments[3], &recorded, &recorded_size))
-        return NULL;
-    const uint8_t *salt = (const uint8_t *)PyBytes_AS_STRING(arguments[2]);
-    Py_ssize_t item_count = PyList_GET_SIZE(items);
+    char *recorded_bytes;
+    Py_ssize_t recorded_size, item_count;
+    if (check(salt, items, &size) || PyBytes_AsStringAndSize(recorded, &recorded_bytes, &recorded_size)) return NULL;
+    const uint8_t *salt_bytes = (const uint8_t *)PyBytes_AS_STRING(salt);
+    item_count = PyList_GET_SIZE(items);
     char root[HEX_DIGITS], tree[160];
-    if (root_of(root, salt, items)) return PyErr_NoMemory();
-    int tree_size = PyOS_snprintf(tree, sizeof tree, "\"tree\":{\"count\":%zd,\"bytes\":%zu,\"root\":\"%.64s\"}}", item_count, size, root);
+    if (root_of(root, salt_bytes, items)) return PyErr_NoMemory();
+    int tree_size = PyOS_snprintf(tree, sizeof tree, "\"tree\":{\"count\":%zd,\"bytes\":%zu,\"root\":\"%.64s\"}}", item_count,
+                                  size, root);
 
-    size_t header_size = (size_t)begin_size + (size_t)tree_size;
-    size_t line_size = sizeof("{\"header\":,\"body\":{\"salt\":\"\",\"items\":[]},\"recorded\":\"\"}\n") - 1 +
-                       header_size + SALT_DIGITS + size + (size_t)(item_count - 1) + (size_t)recorded_size;
+    size_t header_size = begin_size + (size_t)tree_size;
+    size_t line_size = sizeof("{\"header\":,\"body\":{\"salt\":\"\",\"items\":[]},\"recorded\":\"\"}\n") - 1 + header_size +
+                       SALT_DIGITS + size + (size_t)(item_count - 1) + (size_t)recorded_size;
     PyObject *line = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)line_size);
     if (!line) return NULL;
-    char *at = PUT(PyBytes_AS_STRING(line), "{\"header\":");
-    sha256 hash;
-    uint8_t digest[SHA256_BYTES];
-    char hash_text[HEX_DIGITS];
-    sha256_begin(&hash);
-    sha256_take(&hash, begin, (size_t)begin_size);
-    sha256_take(&hash, tree, (size_t)tree_size);
-    sha256_end(&hash, digest);
-    sha256_hex(hash_text, digest);
-    at = put(put(at, begin, (size_t)begin_size), tree, (size_t)tree_size);
+    char *header = PUT(PyBytes_AS_STRING(line), "{\"header\":");
+    char *at = put(put(header, begin, begin_size), tree, (size_t)tree_size);
     at = PUT(at, ",\"body\":{\"salt\":\"");
-    at += base64(at, salt, SALT_BYTES);
+    at += base64(at, salt_bytes, SALT_BYTES);
     at = PUT(at, "\",\"items\":[");
     for (Py_ssize_t i = 0; i < item_count; i++) {
         if (i) *at++ = ',';
@@ -122,7 +110,64 @@ PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t c
         at = put(at, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
     }
     at = PUT(at, "]},\"recorded\":\"");
-    at = put(at, recorded, (size_t)recorded_size);
-    at = PUT(at, "\"}\n");
-    return Py_BuildValue("Ns#", line, hash_text, (Py_ssize_t)HEX_DIGITS);
+    at = put(at, recorded_bytes, (size_t)recorded_size);
+    PUT(at, "\"}\n");
+
+    sha256 hash;
+    uint8_t digest[SHA256_BYTES];
+    char digits[HEX_DIGITS];
+    sha256_begin(&hash);
+    sha256_take(&hash, header, header_size);
+    sha256_end(&hash, digest);
+    sha256_hex(digits, digest);
+    return Py_BuildValue("Ns#", line, digits, (Py_ssize_t)HEX_DIGITS);
+}
+
+/* `2026-11-22T10:11:12.345678Z` of microseconds since 1970 UTC; the second that came last is remembered. */
+static int add_time(text *out, long long time_us) {
+    static time_t known = -1;
+    static char second_text[40];
+    static size_t second_size;
+    long long rest = time_us % 1000000, second = time_us / 1000000;
+    if (rest < 0) rest += 1000000, second--;
+    if (!second_size || known != (time_t)second) {
+        struct tm at;
+        known = (time_t)second;
+        second_size = gmtime_r(&known, &at) ? strftime(second_text, sizeof second_text, "%Y-%m-%dT%H:%M:%S", &at) : 0;
+        if (!second_size) return -1;
+    }
+    char micros[9];
+    micros[0] = '.';
+    for (int i = 6; i; i--, rest /= 10) micros[i] = (char)('0' + rest % 10);
+    micros[7] = 'Z';
+    return text_add(out, second_text, second_size) || text_add(out, micros, 8) ? -1 : 0;
+}
+
+static int add_text(text *out, PyObject *value) {
+    Py_ssize_t size;
+    const char *bytes = PyUnicode_AsUTF8AndSize(value, &size);
+    return bytes ? text_add(out, bytes, (size_t)size) : -1;
+}
+
+#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
+
+enum { OPEN, SEQ, PREV, KIND, ID, TIME_US, ENGINE, POSITION, AFTER, TAIL, ITEMS, SALT, RECORDED, ARGUMENT_COUNT };
+
+/* seal(open, seq, prev, kind, id, time_us, engine, position, after, tail, items, salt, recorded) -> (line, hash) */
+PyObject *native_seal(PyObject *module, PyObject *const *given, Py_ssize_t count) {
+    (void)module;
+    static text begin; /* the GIL is held throughout */
+    if (count != ARGUMENT_COUNT) return PyErr_Format(PyExc_TypeError, "seal takes %d values", ARGUMENT_COUNT);
+    unsigned long long seq = PyLong_AsUnsignedLongLong(given[SEQ]);
+    long long time_us = PyLong_AsLongLong(given[TIME_US]);
+    if (PyErr_Occurred()) return NULL;
+    begin.size = 0;
+    if (add_text(&begin, given[OPEN]) || text_add_number(&begin, seq) || ADD(&begin, ",\"prev\":\"") ||
+        add_text(&begin, given[PREV]) || ADD(&begin, "\",\"kind\":\"") || add_text(&begin, given[KIND]) ||
+        ADD(&begin, "\",\"id\":\"") || add_text(&begin, given[ID]) || ADD(&begin, "\",\"time\":\"") ||
+        add_time(&begin, time_us) || add_text(&begin, given[ENGINE]) || add_text(&begin, given[POSITION]) ||
+        ADD(&begin, "\",\"after\":\"") || add_text(&begin, given[AFTER]) || ADD(&begin, "\"},") ||
+        add_text(&begin, given[TAIL]))
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    return sealed(begin.bytes, begin.size, given[ITEMS], given[SALT], given[RECORDED]);
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -95,11 +96,31 @@ def test_sha256_is_hashlibs_whichever_way_it_is_computed(data: bytes) -> None:
         native.choose(False)
 
 
-@given(st.lists(st.binary(max_size=200), min_size=1, max_size=40), st.binary(min_size=32, max_size=32))
-def test_a_record_is_sealed_alike(items: list[bytes], salt: bytes) -> None:
-    begin = '{"v":1,"log":"ü",'
+@given(
+    st.lists(st.binary(max_size=200), min_size=1, max_size=40),
+    st.binary(min_size=32, max_size=32),
+    st.integers(0, 2**60),
+    st.datetimes().map(lambda at: int(at.replace(tzinfo=UTC).timestamp() * 1_000_000)),
+    st.text(max_size=5),
+)
+def test_a_record_is_sealed_alike(items: list[bytes], salt: bytes, seq: int, time_us: int, word: str) -> None:
+    values = (
+        '{"v":1,',
+        seq,
+        "0" * 64,
+        "commit",
+        word,
+        time_us,
+        '","source":',
+        "0/1",
+        word,
+        '"schema":',
+        items,
+        salt,
+        b"now",
+    )
 
-    assert native.seal(begin, items, salt, b"now") == seal(begin, items, salt, b"now")
+    assert native.seal(*values) == seal(*values)
     assert native.tree_root(salt, items) == tree_root(salt, items)
 
 
