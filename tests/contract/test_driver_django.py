@@ -65,13 +65,25 @@ def log(database: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield opened
 
 
-@pytest.fixture(params=["one connection", "pool", "server-side binding"])
+OPTIONS: dict[str, dict[str, Any]] = {
+    "one connection": {},
+    "pool": {"pool": True},
+    "server-side binding": {"server_side_binding": True},
+}
+
+
+@pytest.fixture
 def _connected(log: TagLog, request: pytest.FixtureRequest) -> Iterator[None]:
-    chosen: dict[str, Any] = {"pool": {"pool": True}, "server-side binding": {"server_side_binding": True}}
-    with database_of(log.url, OPTIONS=chosen.get(request.param, {})):
+    with database_of(log.url, OPTIONS=OPTIONS[request.param]):
         yield
 
 
+in_each_way = pytest.mark.parametrize("_connected", OPTIONS, indirect=True)
+with_and_without_a_pool = pytest.mark.parametrize("_connected", ["one connection", "pool"], indirect=True)
+in_djangos_default = pytest.mark.parametrize("_connected", ["one connection"], indirect=True)
+
+
+@in_each_way
 @pytest.mark.usefixtures("_connected")
 def test_outside_of_a_block_every_query_is_a_transaction_with_its_tag(log: TagLog) -> None:
     with session.bind(request="alone"):
@@ -86,6 +98,7 @@ def test_outside_of_a_block_every_query_is_a_transaction_with_its_tag(log: TagLo
     assert log.seen() == [(["alone"], "I"), (["alone"], "U"), (["alone"], "U"), (["alone"], "D"), ([], "I")]
 
 
+@with_and_without_a_pool
 @pytest.mark.usefixtures("_connected")
 def test_a_block_is_one_transaction_with_one_tag_and_its_savepoints_belong_to_it(log: TagLog) -> None:
     later: list[str] = []
@@ -109,6 +122,7 @@ def test_a_block_is_one_transaction_with_one_tag_and_its_savepoints_belong_to_it
     assert log.seen() == [(["block"], "II"), (["block"], "I")]
 
 
+@in_djangos_default
 @pytest.mark.usefixtures("_connected")
 def test_many_rows_and_what_the_orm_does_in_several_statements_are_one_transaction_each(log: TagLog) -> None:
     with session.bind(request="bulk"):
@@ -122,6 +136,7 @@ def test_many_rows_and_what_the_orm_does_in_several_statements_are_one_transacti
     assert log.seen() == [(["bulk"], "I" * 500), (["bulk"], "UUU"), (["bulk"], "U")]
 
 
+@in_each_way
 @pytest.mark.usefixtures("_connected")
 def test_iterator_reads_by_a_server_side_cursor_in_a_block_and_outside(log: TagLog) -> None:
     Note.objects.bulk_create([Note(text=str(number)) for number in range(10)])
@@ -139,6 +154,7 @@ def test_iterator_reads_by_a_server_side_cursor_in_a_block_and_outside(log: TagL
     assert log.seen() == [([], "I" * 10), (["reader"], "U"), (["reader"], "U"), (["reader"], "DD")]
 
 
+@in_each_way
 @pytest.mark.usefixtures("_connected")
 def test_cursors_of_the_app_tag_too(log: TagLog) -> None:
     with session.bind(request="raw"), connection.cursor() as cursor:
@@ -171,6 +187,7 @@ class Indexing(migrations.Migration):
     operations = (migrations.RunSQL("CREATE INDEX CONCURRENTLY by_name ON item (name)"),)
 
 
+@with_and_without_a_pool
 @pytest.mark.usefixtures("_connected")
 def test_a_migration_is_a_transaction_with_a_tag_and_one_without_a_block_works(log: TagLog) -> None:
     call_command("migrate", verbosity=0)

@@ -71,43 +71,44 @@ class OurConnection(psycopg.Connection[Any]):
     """One made from the wrapper's."""
 
 
+def connection_type(connection_class: Any, default: type) -> type:
+    return get_origin(connection_class) or connection_class or default
+
+
 @pytest.mark.parametrize("kind", [psycopg_pool.ConnectionPool, psycopg_pool.NullConnectionPool])
-@pytest.mark.parametrize(
-    "connection_class",
-    [None, plain.Connection, plain.Connection[Any], ShopConnection, GenericConnection[Any], OurConnection],
-)
-def test_whatever_class_of_connection_is_asked_for_it_tags(log: TagLog, kind: Any, connection_class: Any) -> None:
-    chosen = {} if connection_class is None else {"connection_class": connection_class}
-    with kind(log.url, min_size=0, max_size=2, open=True, **chosen) as pool:
-        with session.bind(request="one"), pool.connection(timeout=20) as conn:
-            conn.execute("INSERT INTO item VALUES (1, 'a')")
-        assert isinstance(conn, get_origin(connection_class) or connection_class or psycopg.Connection)
-        assert isinstance(conn, psycopg.Connection)
-        with pool.connection(timeout=20) as conn:
-            conn.execute("INSERT INTO item VALUES (2, 'a')")
-        if connection_class is ShopConnection:
-            with session.bind(request="three"), pool.connection(timeout=20) as conn:
-                conn.add(3)
-    expected = [(["one"], "I"), ([], "I"), (["three"], "I")]
-    assert log.seen() == expected[: 3 if connection_class is ShopConnection else 2]
+def test_whatever_class_of_connection_is_asked_for_it_tags(log: TagLog, kind: Any) -> None:
+    generic = [plain.Connection[Any], GenericConnection[Any]]
+    for chosen in (None, plain.Connection, ShopConnection, OurConnection, *generic):
+        options = {"connection_class": chosen} if chosen else {}
+        with kind(log.url, min_size=0, max_size=2, open=True, **options) as pool:
+            with session.bind(request="tagged"), pool.connection(timeout=20) as conn:
+                conn.execute("INSERT INTO item VALUES (1, 'a')")
+            assert isinstance(conn, connection_type(chosen, psycopg.Connection))
+            with pool.connection(timeout=20) as conn:
+                conn.execute("DELETE FROM item")
+            if chosen is ShopConnection:
+                with session.bind(request="its own method"), pool.connection(timeout=20) as conn:
+                    conn.add(9)
+                    conn.execute("DELETE FROM item")
+        own = [(["its own method"], "ID")] if chosen is ShopConnection else []
+        assert log.seen() == [(["tagged"], "I"), ([], "D"), *own], chosen
 
 
 @pytest.mark.parametrize("kind", [psycopg_pool.AsyncConnectionPool, psycopg_pool.AsyncNullConnectionPool])
-@pytest.mark.parametrize("connection_class", [None, plain.AsyncConnection, AsyncShopConnection])
-def test_async_pools_do_the_same(log: TagLog, kind: Any, connection_class: Any) -> None:
-    chosen = {} if connection_class is None else {"connection_class": connection_class}
-
+def test_async_pools_do_the_same(log: TagLog, kind: Any) -> None:
     async def main() -> None:
-        async with kind(log.url, min_size=0, max_size=2, **chosen) as pool:
-            with session.bind(request="one"):
+        for chosen in (None, plain.AsyncConnection, plain.AsyncConnection[Any], AsyncShopConnection):
+            options = {"connection_class": chosen} if chosen else {}
+            async with kind(log.url, min_size=0, max_size=2, **options) as pool:
+                with session.bind(request="tagged"):
+                    async with pool.connection(timeout=20) as conn:
+                        await conn.execute("INSERT INTO item VALUES (1, 'a')")
+                assert isinstance(conn, connection_type(chosen, psycopg.AsyncConnection))
                 async with pool.connection(timeout=20) as conn:
-                    await conn.execute("INSERT INTO item VALUES (1, 'a')")
-            assert isinstance(conn, connection_class or psycopg.AsyncConnection)
-            async with pool.connection(timeout=20) as conn:
-                await conn.execute("INSERT INTO item VALUES (2, 'a')")
+                    await conn.execute("DELETE FROM item")
+            assert log.seen() == [(["tagged"], "I"), ([], "D")], chosen
 
     run(main)
-    assert log.seen() == [(["one"], "I"), ([], "I")]
 
 
 def test_the_class_can_be_changed_later_and_still_tags(log: TagLog) -> None:
