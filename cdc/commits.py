@@ -303,11 +303,10 @@ class Committer:
         for relation in transaction.relations():
             if relation not in plans:
                 self.met(relation, transaction.xid)
-                plans[relation] = self._plan(relation, schema)
-            plan = plans[relation]
-            if plan is not None:
-                found = True
-                self.announce(plan.projection, schema)
+                plan = plans[relation] = self._plan(relation, schema)
+                if plan is not None:
+                    self.announce(plan.projection, schema)
+            found = found or plans[relation] is not None
         return plans if found else None
 
     def recorded(self, schema: AppSchema) -> AppSchema:
