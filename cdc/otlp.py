@@ -6,7 +6,9 @@ Source: OpenTelemetry specification, "OTLP Specification" (OTLP/HTTP, JSON Proto
 Exporter".
 """
 
+import base64
 import gzip
+import http.client
 import json
 import logging
 import os
@@ -70,9 +72,13 @@ class Sender:
         certificate: str = "",
     ) -> None:
         parts = urlsplit(url)
-        self.shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        self._url, self._timeout_s = url, timeout_s
+        place = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        self.shown = f"{parts.scheme}://{place}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        self._url, self._timeout_s = f"{self.shown}{f'?{parts.query}' if parts.query else ''}", timeout_s
         self._headers = {"Content-Type": "application/json", **(headers or {})}
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
         if compressed:
             self._headers["Content-Encoding"] = "gzip"
         self._tls = ssl.create_default_context(cafile=certificate or None) if parts.scheme == "https" else None
@@ -123,6 +129,9 @@ class Sender:
             return str(exc.reason), True
         except OSError as exc:
             return str(exc), True
+        except (http.client.HTTPException, ValueError) as exc:
+            # Its text may hold a header that cannot be sent.
+            return type(exc).__name__, False
 
 
 class Metrics(MetricExporter):
@@ -219,8 +228,12 @@ def _sender(signal: Signal) -> Sender | None:
             compressed=_setting(signal, "COMPRESSION") == "gzip",
             certificate=_setting(signal, "CERTIFICATE"),
         )
-    except (ValueError, OSError) as exc:
-        log.warning("no %s are sent: the OTEL_EXPORTER_OTLP_… variables cannot be used: %s", signal, exc)
+    except OSError as exc:
+        log.warning("no %s are sent: OTEL_EXPORTER_OTLP_CERTIFICATE cannot be read: %s", signal, exc.strerror)
+        return None
+    except ValueError:
+        # What is wrong may be in the middle of a password, so it is not repeated.
+        log.warning("no %s are sent: OTEL_EXPORTER_OTLP_ENDPOINT or _TIMEOUT is malformed", signal)
         return None
     log.info("%s are sent to %s", signal, sender.shown)
     return sender
@@ -238,7 +251,7 @@ def _url(signal: Signal) -> str:
     if not (exporters or own or base):
         return ""
     url = own or f"{(base or 'http://localhost:4318').rstrip('/')}/v1/{signal}"
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.startswith(("http://", "https://")):
         log.warning("no %s are sent: an OTLP endpoint begins with http:// or https://", signal)
         return ""
     return url

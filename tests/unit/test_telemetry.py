@@ -1,5 +1,6 @@
 """Spans and OTLP without a worker: who is the parent, what is sent, and what happens when nobody takes it."""
 
+import base64
 import gzip
 import json
 import socket
@@ -165,6 +166,27 @@ def test_headers_and_compression_go_with_it_and_secrets_are_not_shown(
     assert (path, headers["x-key"], headers["content-encoding"]) == ("/base/v1/metrics", "se cret", "gzip")
     assert json.loads(gzip.decompress(body)) == {"a": [1]}
     assert "cret" not in caplog.text
+
+
+def test_a_login_in_the_address_is_sent_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with receiver() as (url, got):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url.replace("//", "//ann:canary%2F7@"))
+        exporter = otlp.span_exporter()
+        assert exporter is not None
+        assert exporter.sender.send({})
+        assert got[0][1]["authorization"] == f"Basic {base64.b64encode(b'ann:canary/7').decode()}"
+        for malformed in ("http://ann:canary/7@host:4318", "http://host:canary", "http://[canary"):
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", malformed)
+            assert otlp.span_exporter() is None
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=canary%0A7")
+        exporter = otlp.span_exporter()
+        assert exporter is not None
+        assert not exporter.sender.send({})
+    assert "canary" not in caplog.text
 
 
 def test_a_receiver_that_is_away_costs_no_more_than_the_end_allows() -> None:
