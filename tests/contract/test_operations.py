@@ -206,8 +206,10 @@ def test_a_worker_that_hangs_is_unhealthy_and_systemd_hears_no_sign_of_life(
     assert "has not moved" in get(address, "/healthz")[1]
     assert get(address, "/readyz")[0] == 503
     run.until(lambda: manager.heard("STATUS=the worker's thread has not moved"), "the status")
-    heard = manager.heard("WATCHDOG=1")
+    heard, stuck = manager.heard("WATCHDOG=1"), manager.heard("STATUS=the worker's thread")
     assert heard > 0
+    run.until(lambda: manager.heard("STATUS=the worker's thread") > stuck, "the status to go on")
+    assert manager.heard("WATCHDOG=1") == heard
     os.close(held)
     run.until(lambda: get(address, "/healthz") == (200, "ok\n"), "health again")
     run.until(lambda: manager.heard("WATCHDOG=1") > heard, "signs of life again")
