@@ -11,9 +11,9 @@ from .address import refusal, secured
 
 SESSION_SETTINGS = (
     "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
-    " -c search_path=pg_catalog -c lc_monetary=C"
+    " -c search_path=pg_catalog -c lc_monetary=C -c quote_all_identifiers=off -c array_nulls=on -c xmloption=content"
 )
-"""Make every type's text the same on every server: it is what records hold. Applies to walsenders too."""
+"""Make every type's text the same on every server, and read back as it is: it is what records hold. Applies to walsenders too."""
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 60_000

@@ -41,9 +41,15 @@ KEYED = 4
 
 SESSION = (
     "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
-    " -c search_path=pg_catalog -c lc_monetary=C -c client_encoding=UTF8"
+    " -c search_path=pg_catalog -c lc_monetary=C -c quote_all_identifiers=off -c client_encoding=UTF8"
 )
 """In such a session the server writes what records hold (schemas/README.md §3)."""
+
+ODD = {
+    "DateStyle": "'SQL, DMY'", "TimeZone": "'Asia/Kolkata'", "IntervalStyle": "postgres_verbose", "extra_float_digits": "-10",
+    "bytea_output": "escape", "quote_all_identifiers": "on", "array_nulls": "off", "xmloption": "document",
+}  # fmt: skip
+"""How both databases are set up: it must make no difference."""
 
 Rows = dict[tuple[object, ...], dict[str, object]]
 
@@ -118,7 +124,10 @@ def make(urls: list[str], folder: Path, name: str, stack: ExitStack) -> World:
     version = int(source.value("SHOW server_version_num")) // 10000
     cases = [case for case in CASES if case.since <= version]
     source.execute(*DDL)
-    with source.connect() as connection:
+    for url in urls:
+        database = url.rpartition("/")[2]
+        source.execute(*(f"ALTER DATABASE {database} SET {name} = {value}" for name, value in ODD.items()))
+    with connected(source) as connection:
         for table, columns in tables(cases).items():
             create_table(connection, table, columns)
             App(connection, table, columns).insert(range(0, App.ROWS, 2))
@@ -149,6 +158,13 @@ def make(urls: list[str], folder: Path, name: str, stack: ExitStack) -> World:
         conflicts = listed(target, closed=True)
     compared = {comparison.entity: comparison.equal for comparison in compare(*urls)}
     return World(cases, side(source, cases), side(back, cases), conflicts, compared, source.folder)
+
+
+def connected(source: Source) -> psycopg.Connection[Any]:
+    """An app's connection, which reads the values of the tests as they stand."""
+    return psycopg.connect(
+        source.url, autocommit=True, options=SESSION.replace("pg_catalog", "public") + " -c array_nulls=on"
+    )
 
 
 def create_table(connection: psycopg.Connection[Any], table: str, columns: list[Case]) -> None:
@@ -223,7 +239,7 @@ class App:
 
 
 def work(source: Source, cases: list[Case], offset: int) -> None:
-    with source.connect() as connection:
+    with connected(source) as connection:
         for table, columns in tables(cases).items():
             with connection.transaction():
                 App(connection, table, columns).work(offset)
