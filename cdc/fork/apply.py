@@ -69,6 +69,7 @@ class Applier:
         self._batches = Batches(target.connection, tables)
         self._rows = Rows(target, tables, conflicts=conflicts, entities=entities, told=self._told_before)
         self._told: dict[str, Told] = {}
+        self._waiting: list[Op] = []
         self.changes = 0
         self.pause: Callable[[], None] = lambda: None
 
@@ -81,6 +82,7 @@ class Applier:
         for told in self._told.values():
             told.close()
         self._told.clear()
+        self._waiting.clear()
 
     def apply(self, units: Sequence[Unit]) -> None:
         """Apply commits and snapshots; other units change no rows."""
@@ -186,18 +188,38 @@ class Applier:
         for at in range(0, len(ops), BATCH_OPS):
             self.pause()
             self._batch(ops[at : at + BATCH_OPS])
+        self._wait_no_more()
         self.changes += len(ops)
 
     def _batch(self, ops: list[Op]) -> None:
         """Apply by statements; where one finds something else than it should, by halves, and one change exactly."""
-        if not ops or self._by_statements(ops):
+        if not ops or (not self._waiting and self._by_statements(ops)):
             return
-        if len(ops) == 1:
-            self._rows.apply(ops[0])
+        if len(ops) == 1 or self._waiting:
+            for op in ops:
+                self._one(op)
             return
         half = len(ops) // 2
         self._batch(ops[:half])
         self._batch(ops[half:])
+
+    def _one(self, op: Op) -> None:
+        """Apply one change, or let it wait: upstream may check its keys at the end of a transaction, so that the row in the way goes
+        only after this one has come."""
+        if self._waiting and self._waiting[0][1].unit is not op[1].unit:
+            self._wait_no_more()
+        if not self._rows.apply(op, last=False):
+            self._waiting.append(op)
+            return
+        while any(
+            self._rows.apply(waiting, last=False) and not self._waiting.remove(waiting) for waiting in self._waiting
+        ):
+            pass
+
+    def _wait_no_more(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for op in waiting:
+            self._rows.apply(op, last=True)
 
     def _by_statements(self, ops: list[Op]) -> bool:
         """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""
@@ -215,7 +237,7 @@ class Applier:
         for step in steps:
             agree(self._conflicts, (c for c, _ in step.ops if id(c) not in differing), step.fields)
         for op in other:
-            self._rows.apply(op)
+            self._rows.apply(op, last=True)
         return True
 
     def _execute(self, steps: list[Step]) -> list[Op] | None:

@@ -47,8 +47,16 @@ class Rows:
         self._target, self._tables, self._entities, self._conflicts = target, tables, entities, conflicts
         self._told = told
 
-    def apply(self, op: Op) -> None:
-        """Apply one change, or record why not."""
+    def apply(self, op: Op, *, last: bool) -> bool:
+        """Apply one change, or record why not.
+
+        Args:
+            op: The change.
+            last: Nothing of its transaction comes after it that could take a row out of its way.
+
+        Returns:
+            False where there is one, and it is not the last: nothing was done.
+        """
         change, origin = op
         table = self._tables[change["entity"]]
         if self._entities[table.entity].again:
@@ -59,17 +67,24 @@ class Rows:
             with translated():
                 ours = self._read(table, change)
                 if change["op"] == "insert" and ours is not None:
+                    if not last:
+                        self._target.execute("RELEASE SAVEPOINT one")
+                        return False
                     # A row that upstream has told of is not there any more, and nobody told.
                     change = self._since_told(change, origin)
                 found = self._apply(table, change, origin, ours)
         except REJECTED as exc:
             self._target.execute("ROLLBACK TO SAVEPOINT one")
+            if not last and change["op"] == "rekey" and isinstance(exc, errors.UniqueViolation):
+                self._target.execute("RELEASE SAVEPOINT one")
+                return False
             found = [_rejection(table, change, ours, exc)]
         self._target.execute("RELEASE SAVEPOINT one")
         moved = change["op"] == "rekey" and all(what.field != ROW for what in found)
         where = {**change, "key": change["newkey"]} if moved else change
         for what in found:
             self._conflicts.record(where, origin, what)
+        return True
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
         """A change that may come after others that nobody saw, as one from what upstream told last."""

@@ -36,6 +36,7 @@ class Told:
         self._open: Unit | None = None
         self._changes: Iterator[tuple[Place, Change]] = iter(())
         self._next: tuple[Place, Change] | None = None
+        self._aside: dict[str, Fields] = {}
         self._snapshot: object = None
         self._snapshot_seq = -1
         # An empty name is a temporary file that SQLite removes when the connection ends.
@@ -121,6 +122,7 @@ class Told:
         while self._next is not None:
             self._take_next()
         self._after = unit.last.head
+        self._aside.clear()
         if unit.kind == "snapshot" and unit.meta.get("entity") == self._entity:
             for key in self.omitted(unit):
                 self._rows.execute("UPDATE row SET seq = ? WHERE key = ?", (unit.last.seq, key))
@@ -146,16 +148,31 @@ class Told:
     def _row(self, change: Change, seq: int) -> None:
         key = key_text(change["key"])
         if change["op"] == "delete":
-            self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
+            if self._aside.pop(key, None) is None:
+                self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
             return
         fields: Fields = change["after"]
+        newkey = key
         if change["op"] in ("update", "rekey"):
-            known = self.get(change["key"])
+            aside = self._aside.pop(key, None)
+            known = aside if aside is not None else self.get(change["key"])
             if known is None and (change["image"] != "key" or change.get("unsent")):
                 # A row that no snapshot has reached yet: what it was is not known, and a snapshot will tell.
                 return
             fields = {**(known or {}), **fields}
-        if change["op"] == "rekey":
-            self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
-            key = key_text(change["newkey"])
-        self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (key, seq, orjson.dumps(fields)))
+            if change["op"] == "rekey":
+                newkey = key_text(change["newkey"])
+                if aside is None:
+                    self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
+            elif aside is not None:
+                self._aside[key] = fields
+                return
+        if change["op"] in ("insert", "rekey"):
+            self._step_aside(newkey, change.get("newkey", change["key"]))
+        self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (newkey, seq, orjson.dumps(fields)))
+
+    def _step_aside(self, key: str, fields: Fields) -> None:
+        """Keys may be checked at the end of a transaction: until then the row that had a key first is meant by it."""
+        known = self.get(fields)
+        if known is not None:
+            self._aside.setdefault(key, known)
