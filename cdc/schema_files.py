@@ -69,7 +69,7 @@ def reload_registry(path: Path, asked: threading.Event, use: Callable[[Registry]
     """Read the app schemas again where that was asked for; a fault in them is logged, and those in force stay.
 
     Args:
-        path: Where they are.
+        path: Where they are; that there is none any more is a fault, too.
         asked: Cleared here.
         use: Takes them; may refuse them by a CommitLogError.
 
@@ -80,10 +80,14 @@ def reload_registry(path: Path, asked: threading.Event, use: Callable[[Registry]
         return False
     asked.clear()
     try:
-        registry = load_registry(path)
+        registry = Registry(load_path(path))
+        if not registry.schemas:
+            raise UsageError(f"there is none in {path}")
         use(registry)
     except CommitLogError as exc:
         log.error("app schemas not read: %s", exc)
+    except OSError as exc:
+        log.error("app schemas not read: %s: %s", exc.filename or path, exc.strerror)
     else:
         log.info("app schemas read again: %d", len(registry.schemas))
     return True

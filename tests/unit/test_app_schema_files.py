@@ -1,14 +1,16 @@
 """App schemas in files: YAML and JSON, and every error with its file and line."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc.schema_files import findings, load_file, load_path, load_text
-from commitlog.schemas.errors import SchemaError, UsageError
+from commitlog.cdc.schema_files import findings, load_file, load_path, load_text, reload_registry
+from commitlog.schemas.errors import Refused, SchemaError, UsageError
+from commitlog.transforms.registry import Registry
 
 GOOD = """\
 schema: commitlog.app/v1
@@ -142,3 +144,33 @@ def test_s2_findings_name_the_line_of_each_unknown_column(tmp_path: Path) -> Non
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml cannot be read"):
         load_path(tmp_path / "none.yaml")
+
+
+def test_schemas_are_read_again_when_asked_and_what_cannot_be_leaves_those_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, used = threading.Event(), list[Registry]()
+
+    def reload(path: Path) -> bool:
+        asked.set()
+        return reload_registry(path, asked, used.append)
+
+    assert not reload_registry(tmp_path, asked, used.append)
+    for gone in (tmp_path / "gone", tmp_path):
+        assert reload(gone)
+        assert not asked.is_set()
+    (tmp_path / "bad.yaml").write_text("- no")
+    assert reload(tmp_path)
+    assert used == []
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
+
+    (tmp_path / "bad.yaml").write_text(GOOD)
+    assert reload(tmp_path)
+    assert [schema.app for schema in used[0].schemas] == ["shop"]
+
+    def refuse(_: Registry) -> None:
+        raise Refused("a table is not published")
+
+    asked.set()
+    assert reload_registry(tmp_path, asked, refuse)
+    assert caplog.records[-1].getMessage() == "app schemas not read: a table is not published"
