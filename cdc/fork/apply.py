@@ -211,13 +211,16 @@ class Applier:
         if not self._rows.apply(op, last=False):
             self._waiting.append(op)
             return
-        while any(
-            self._rows.apply(waiting, last=False) and not self._waiting.remove(waiting) for waiting in self._waiting
-        ):
-            pass
+        while self._waiting:
+            still = [waiting for waiting in self._waiting if not self._rows.apply(waiting, last=False)]
+            if len(still) == len(self._waiting):
+                return
+            self._waiting = still
 
     def _wait_no_more(self) -> None:
         waiting, self._waiting = self._waiting, []
+        if waiting and self._rows.exchange(waiting):
+            return
         for op in waiting:
             self._rows.apply(op, last=True)
 

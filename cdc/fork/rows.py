@@ -3,7 +3,7 @@
 This is the slow way. It is taken for the changes that the statements of a batch did not find as upstream says.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -85,6 +85,47 @@ class Rows:
         for what in found:
             self._conflicts.record(where, origin, what)
         return True
+
+    def exchange(self, ops: Sequence[Op]) -> bool:
+        """Let rows take each other's keys, where changes do nothing but that and every row is as upstream says.
+
+        Returns:
+            False where they do not, or where other tables refer to the rows, which go for a moment: nothing was done.
+        """
+        keys = {(change["entity"], key_text(change["key"])) for change, _ in ops}
+        moved = {(change["entity"], key_text(change["newkey"])) for change, _ in ops if change["op"] == "rekey"}
+        if keys != moved or len(keys) != len(ops):
+            return False
+        self._target.execute("SAVEPOINT one")
+        try:
+            with translated():
+                done = self._exchange([(self._tables[change["entity"]], change) for change, _ in ops])
+        except REJECTED:
+            done = False
+        if not done:
+            self._target.execute("ROLLBACK TO SAVEPOINT one")
+        self._target.execute("RELEASE SAVEPOINT one")
+        return done
+
+    def _exchange(self, moves: Sequence[tuple[Table, Change]]) -> bool:
+        rows: list[Change] = []
+        for table, change in moves:
+            ours, bases = self._read(table, change), self._cast(table, change.get("before", {}))
+            if ours is None or self._referred_to(table):
+                return False
+            if not all(unchanged(_base(table, field, ours, bases), ours[field]) for field in bases):
+                return False
+            rows.append({**change, "after": {f: _value(table, f, text) for f, text in ours.items()} | change["after"]})
+        for table, change in moves:
+            self._write(statements.delete(table, ()), change)
+        for (table, _), change in zip(moves, rows, strict=True):
+            self._write(statements.insert(table, tuple(change["after"])), change)
+        return True
+
+    def _referred_to(self, table: Table) -> bool:
+        query = sql.SQL("SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = {}::regclass)")
+        name = table.name.as_string(self._target.connection)
+        return bool(self._target.rows(query.format(sql.Literal(name)))[0][0])
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
         """A change that may come after others that nobody saw, as one from what upstream told last."""

@@ -168,7 +168,7 @@ class Told:
                 self._aside[key] = fields
                 return
         if change["op"] in ("insert", "rekey"):
-            self._step_aside(newkey, change.get("newkey", change["key"]))
+            self._step_aside(newkey, change["newkey"] if change["op"] == "rekey" else change["key"])
         self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (newkey, seq, orjson.dumps(fields)))
 
     def _step_aside(self, key: str, fields: Fields) -> None:

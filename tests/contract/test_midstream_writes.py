@@ -59,8 +59,9 @@ def test_upserts_merges_ctes_triggers_cascades_and_deferred_keys(shop: Source, f
         "BEGIN; INSERT INTO lines VALUES (70, 1, 'early'); INSERT INTO orders VALUES (70, 'late', 1); COMMIT",
         "UPDATE orders SET id = id + 1000 WHERE id < 3",
         "BEGIN; INSERT INTO places VALUES (6, 'twice for a moment'); DELETE FROM places WHERE who = 'p6'; COMMIT",
-        # Keys that all move up, and that one took for a moment.
+        # Keys that all move up, that two rows exchange, and that one took for a moment.
         "UPDATE places SET id = id + 1",
+        "UPDATE places SET id = 11 - id WHERE id IN (5, 6)",
         "BEGIN; UPDATE places SET id = 100 WHERE id = 2; UPDATE places SET id = 2 WHERE id = 3; INSERT INTO places VALUES (3, 'new');"
         " DELETE FROM places WHERE id = 100; UPDATE places SET who = 'last' WHERE id = 2; COMMIT",
         # No row that was written, and none that was kept.
