@@ -117,6 +117,15 @@ def _built_in(connection: "psycopg.Connection[tuple[Any, ...]]", column: Column)
         return ""
     if row is None or row[3] not in ("b", "r", "m"):
         return ""
-    if row[2].startswith("reg") or row[2] in _MEANS_ANOTHER_THING:
+    if row[2].startswith("reg") or row[2] in _MEANS_ANOTHER_THING or (row[2] == "xml" and not _knows_xml(connection)):
         return ""
     return str(row[1]) if CANONICAL.get(row[0], "exact") == column.type else ""
+
+
+def _knows_xml(connection: "psycopg.Connection[tuple[Any, ...]]") -> bool:
+    """Whether the target was built with libxml: without it there is the type, and no value of it."""
+    try:
+        connection.execute("SELECT '<a/>'::xml")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
