@@ -154,9 +154,9 @@ def test_a_websocket_is_one_session_unless_a_message_is_bound_and_a_handlers_thr
         url = f"ws://127.0.0.1:{opened.port}/feed"
         headers = {"x-request-id": "socket"}
         with open_socket(url, additional_headers=headers, open_timeout=20, close_timeout=20) as socket:
-            for text in ("one", "bound two", "three"):
-                socket.send(text)
-                assert socket.recv(timeout=20) == text
+            for message in ("one", "message-2: two", "three"):
+                socket.send(message)
+                assert socket.recv(timeout=20) == message.removeprefix("message-2: ")
         assert opened.ask("POST", "/notes/sync?text=after", "r")[0] == 200
-        written = [(["socket"], ["one"]), (["message bound two"], ["bound two"]), (["socket"], ["three"])]
+        written = [(["socket"], ["one"]), (["message-2"], ["two"]), (["socket"], ["three"])]
         assert opened.written(4) == [*written, (["r"], ["after"])]

@@ -8,7 +8,7 @@ in threads with the request's context. Startup and shutdown belong to no request
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
@@ -68,8 +68,9 @@ async def export(visitor: str) -> StreamingResponse:
 
 @app.websocket("/feed")
 async def feed(socket: WebSocket) -> None:
-    """A connection is one session, from its handshake's headers; a message that wants to be told apart is bound."""
+    """A connection is one session, from its handshake's headers. A message may name itself, as in `id: text`."""
     await socket.accept()
-    async for text in socket.iter_text():
-        with session.bind(request=f"message {text}") if text.startswith("bound") else session.resume(session.current()):
+    async for message in socket.iter_text():
+        request, named, text = message.rpartition(": ")
+        with session.bind(request=request) if named else nullcontext():
             await socket.send_text(await add(text))

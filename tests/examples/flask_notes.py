@@ -61,11 +61,10 @@ def add_later() -> str:
 
 @app.get("/notes")
 def export() -> Response:
-    @stream_with_context
     def lines() -> Iterator[str]:
         with Session(engine) as orm:
             for text in orm.scalars(select(Note.text).order_by(Note.id).execution_options(yield_per=100)):
                 yield f"{text}\n"
         write(request.args["visitor"])
 
-    return Response(lines(), mimetype="text/plain")
+    return Response(stream_with_context(lines()), mimetype="text/plain")
