@@ -1,0 +1,139 @@
+"""Keys that a transaction moves about, and rows that a log tells anew: a fork takes them over, and loses nothing of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.fork_log import Fork, MadeLog, column
+
+ID = column("id", "int32", nullable=False)
+ROWS = "SELECT id, who, raw FROM public.place ORDER BY id"
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[MadeLog]:
+    made = MadeLog(tmp_path)
+    yield made
+    made.close()
+
+
+def row(number: int, who: str) -> dict[str, Any]:
+    return {"id": number, "who": who, "raw": "AP8="}
+
+
+@pytest.fixture
+def places(log: MadeLog, new_database: Callable[[], str]) -> Fork:
+    """A fork of four places, a to d."""
+    fork = Fork(log, new_database())
+    log.shape("Place", ID, column("who"), column("raw", "bytes"), table="public.place")
+    log.snapshot("Place", *(row(number, who) for number, who in enumerate(NAMES, 1)))
+    fork.sync()
+    return fork
+
+
+def held(fork: Fork) -> list[tuple[int, str]]:
+    rows = fork.sql(ROWS)
+    assert {bytes(raw) for _, _, raw in rows} == {b"\0\xff"}
+    return [(number, who) for number, who, _ in rows]
+
+
+def test_keys_that_all_move_up_in_one_commit_move(log: MadeLog, places: Fork) -> None:
+    log.commit(*(log.rekey("Place", n, n + 1) for n in (1, 2, 3, 4)), log.insert("Place", row(1, "new")))
+    places.sync()
+    assert held(places) == [(1, "new"), (2, "a"), (3, "b"), (4, "c"), (5, "d")]
+    assert places.conflicts() == []
+
+
+def test_a_key_is_free_when_its_row_goes_later_in_the_commit(log: MadeLog, places: Fork) -> None:
+    log.commit(
+        log.insert("Place", row(2, "new")),
+        log.rekey("Place", 1, 3),
+        log.delete("Place", row(2, "b")),
+        log.rekey("Place", 3, 9),
+    )
+    places.sync()
+    assert held(places) == [(2, "new"), (3, "a"), (4, "d"), (9, "c")]
+    assert places.conflicts() == []
+
+
+def test_rows_exchange_their_keys_also_in_a_ring_and_with_other_changes(log: MadeLog, places: Fork) -> None:
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 3, {"who": "b"}, {"who": "B"}), log.rekey("Place", 3, 1))
+    log.commit(log.rekey("Place", 1, 4), log.rekey("Place", 4, 1))
+    places.sync()
+    assert held(places) == [(1, "d"), (2, "a"), (3, "B"), (4, "c")]
+    assert places.conflicts() == []
+    # What upstream told last is known after that, too: a truncate names no rows.
+    log.commit(log.truncate("Place"))
+    places.sync()
+    assert places.sql(ROWS) == []
+
+
+def test_a_row_that_was_changed_here_is_not_exchanged_but_a_conflict(log: MadeLog, places: Fork) -> None:
+    places.sql("UPDATE public.place SET who = 'mine' WHERE id = 2")
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 1, {"who": "b"}, {"who": "B"}))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "mine"), (3, "c"), (4, "d")]
+    assert {conflict["kind"] for conflict in places.conflicts()} == {"unique"}
+
+
+def test_rows_that_others_refer_to_are_never_deleted_for_an_exchange(log: MadeLog, places: Fork) -> None:
+    places.sql("CREATE TABLE mine (place int REFERENCES public.place ON DELETE CASCADE)")
+    places.sql("INSERT INTO mine VALUES (1)")
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 1))
+    places.sync()
+    assert places.sql("SELECT count(*) FROM mine") == [(1,)]
+    assert {conflict["kind"] for conflict in places.conflicts()} == {"unique"}
+
+
+def test_a_row_of_mine_at_a_key_that_stays_is_a_conflict(log: MadeLog, places: Fork) -> None:
+    places.sql("INSERT INTO public.place VALUES (9, 'mine', '\\x00ff')")
+    log.commit(log.rekey("Place", 1, 9), log.insert("Place", row(8, "new")))
+    log.commit(log.insert("Place", row(10, "later")))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (8, "new"), (9, "mine"), (10, "later")]
+    assert places.conflict()["kind"] == "unique"
+
+
+def test_an_insert_of_a_row_that_upstream_had_takes_its_place_but_not_that_of_mine(log: MadeLog, places: Fork) -> None:
+    places.sql("UPDATE public.place SET who = 'mine' WHERE id = 2")
+    log.commit(log.insert("Place", row(1, "again")))
+    log.commit(log.insert("Place", row(2, "again")))
+    places.sync()
+    assert held(places) == [(1, "again"), (2, "mine"), (3, "c"), (4, "d")]
+    assert places.conflict()["key"] == {"id": 2}
+
+
+def anew(log: MadeLog, name: str) -> None:
+    """A snapshot begins anew."""
+    log.snapshot("Place", last=False, name=name)
+
+
+def test_between_a_new_beginning_and_its_snapshot_nothing_that_was_told_is_held_against_a_change(
+    log: MadeLog, places: Fork
+) -> None:
+    places.sql("UPDATE public.place SET who = 'mine' WHERE id = 3")
+    anew(log, "again")
+    log.commit(
+        log.insert("Place", row(1, "made anew")),
+        log.update("Place", 2, {"who": "rewritten"}, {"who": "written"}),
+        log.update("Place", 7, {"who": "x"}, {"who": "never told"}),
+        log.overwrite("Place", row(8, "whole")),
+        log.delete("Place", row(4, "rewritten, too")),
+    )
+    log.snapshot("Place", row(1, "made anew"), row(2, "written"), row(3, "rewritten"), name="again", last=False)
+    log.snapshot("Place", row(7, "never told"), row(8, "whole"), name="again")
+    places.sync()
+    assert held(places) == [(1, "made anew"), (2, "written"), (3, "mine"), (7, "never told"), (8, "whole")]
+    assert places.conflict()["key"] == {"id": 3}
+
+
+def test_rows_that_are_not_in_the_new_snapshot_go_unless_changed_here(log: MadeLog, places: Fork) -> None:
+    places.sql("UPDATE public.place SET who = 'mine' WHERE id = 3")
+    anew(log, "again")
+    log.snapshot("Place", row(1, "a"), name="again")
+    places.sync()
+    assert held(places) == [(1, "a"), (3, "mine")]
+    assert [(c["key"], c["kind"]) for c in places.conflicts()] == [({"id": 3}, "delete/update")]
