@@ -133,6 +133,7 @@ def test_the_sql_that_setup_prints_is_all_that_a_worker_needs_of_a_dba(
     source.check_tables(source.history())
 
 
+@pytest.mark.full
 def test_what_setup_may_not_do_is_named(new_role: Callable[..., str], source: Source) -> None:
     role = new_role()
     open_app(source)
@@ -171,6 +172,7 @@ def test_a_role_that_is_not_there_is_made_and_membership_of_a_managed_service_co
         source.execute("DROP ROLE rds_replication")
 
 
+@pytest.mark.full
 def test_a_fork_needs_connect_and_create_and_names_what_is_missing(
     new_role: Callable[..., str], source: Source, new_database: Callable[[], str]
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
     assert '"timeline": 2' in source.commitlog("show", str(header["seq"]), "--json").stdout.replace('":2', '": 2')
 
 
+@pytest.mark.full
 def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_was_written_on(
     new_source: NewSource, new_pair: NewPair
 ) -> None:
@@ -117,6 +118,7 @@ def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_wa
     assert len(source.history().of_kind("source")) == 1
 
 
+@pytest.mark.full
 def test_a_standby_is_waited_for_until_it_is_promoted(new_source: NewSource, new_pair: NewPair) -> None:
     pair = new_pair("18")
     source = open_shop(new_source(pair.url))
@@ -138,6 +140,7 @@ def test_a_standby_is_waited_for_until_it_is_promoted(new_source: NewSource, new
     source.check()
 
 
+@pytest.mark.full
 def test_a_slot_that_was_not_synchronised_is_named(new_source: NewSource, new_pair: NewPair) -> None:
     pair = new_pair("18", synchronised=False)
     source = open_shop(new_source(pair.url))
@@ -207,6 +210,7 @@ def test_a_commit_that_the_new_primary_never_got_is_named(new_source: NewSource,
     go_on(source, hint)
 
 
+@pytest.mark.full
 def test_with_synchronized_standby_slots_a_commit_is_logged_only_once_the_standby_has_it(
     new_source: NewSource, new_pair: NewPair
 ) -> None:

@@ -46,6 +46,7 @@ def status(source: Source) -> str:
     return str(source.value("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", source.name))
 
 
+@pytest.mark.full
 def test_a_slot_that_nobody_read_for_too_long_is_named(new_source: NewSource) -> None:
     with PostgresServer.start(version="18", settings={"fsync": "off"}) as server:
         source = open_shop(new_source(server.url))
@@ -72,6 +73,7 @@ def test_a_slot_that_nobody_read_for_too_long_is_named(new_source: NewSource) ->
 
 
 @pytest.mark.timeout(90)
+@pytest.mark.full
 def test_a_slot_that_is_given_up_under_a_worker_that_hangs_is_named(new_source: NewSource) -> None:
     settings = {"fsync": "off", "max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "max_wal_size": "32MB"}
     with PostgresServer.start(settings=settings) as server:
@@ -130,6 +132,7 @@ def test_a_worker_that_stood_still_for_a_minute_goes_on(new_source: NewSource) -
         source.check()
 
 
+@pytest.mark.full
 def test_a_short_wal_sender_timeout_does_not_cut_a_worker_that_has_nothing_to_do(new_source: NewSource) -> None:
     with PostgresServer.start(settings={"fsync": "off", "wal_sender_timeout": "300ms"}) as server:
         source = open_shop(new_source(server.url))
