@@ -14,6 +14,9 @@ from .model import EntityModel
 
 Fields = tuple[str, ...]
 
+_CAST_TO_ANOTHER = ("bpchar", "character", "inet")
+"""Types whose cast to text is not what the server writes: without its padding, or with a mask that is not there."""
+
 _COMMA, _AND = sql.SQL(", "), sql.SQL(" AND ")
 
 
@@ -81,7 +84,7 @@ def delete(table: Table, before: Fields) -> sql.Composed:
 
 def read(table: Table) -> sql.Composed:
     """The row of `key`, all fields as text in the model's order, locked against writers."""
-    texts = (sql.SQL("t.{}::text").format(sql.Identifier(c.field)) for c in table.model.columns)
+    texts = (_text(table, c.field, sql.SQL("t.{}").format(sql.Identifier(c.field))) for c in table.model.columns)
     return sql.SQL(
         "SELECT {} FROM {} AS t, jsonb_to_recordset($1::jsonb) AS x(key jsonb) WHERE {} FOR UPDATE OF t"
     ).format(_COMMA.join(texts), table.name, _key(table))
@@ -89,7 +92,7 @@ def read(table: Table) -> sql.Composed:
 
 def cast_values(table: Table, fields: Fields) -> sql.Composed:
     """The fields of `after` as text, after a cast to the types of the columns."""
-    texts = (sql.SQL("({})::text").format(_value(table, "after", f)) for f in fields)
+    texts = (_text(table, f, _value(table, "after", f)) for f in fields)
     return sql.SQL("SELECT {} FROM jsonb_to_recordset($1::jsonb) AS x(after jsonb)").format(_COMMA.join(texts))
 
 
@@ -130,9 +133,15 @@ def _matching(table: Table, before: Fields) -> sql.Composed:
 
 
 def _same(table: Table, of: str, field_name: str) -> sql.Composed:
-    return sql.SQL("t.{}::text IS NOT DISTINCT FROM ({})::text").format(
-        sql.Identifier(field_name), _value(table, of, field_name)
-    )
+    ours = _text(table, field_name, sql.SQL("t.{}").format(sql.Identifier(field_name)))
+    return sql.SQL("{} IS NOT DISTINCT FROM {}").format(ours, _text(table, field_name, _value(table, of, field_name)))
+
+
+def _text(table: Table, field_name: str, value: sql.Composable) -> sql.Composed:
+    """A value as the server writes it."""
+    if table.bare_types[field_name] in _CAST_TO_ANOTHER:
+        return sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(value)
+    return sql.SQL("({})::text").format(value)
 
 
 def _names(fields: Iterable[str]) -> sql.Composed:

@@ -152,3 +152,20 @@ def test_T18_xml_goes_from_source_to_fork(new_source: Callable[[str], Source], v
         forked(source, url)
         assert value(url, "SELECT pg_typeof(x)::text FROM public.pages") == "xml"
         source.close()
+
+
+def test_T12_T23_T25_a_conflict_shows_values_as_records_have_them(
+    log: MadeLog, new_database: Callable[[], str]
+) -> None:
+    columns = column("a", "exact", "inet"), column("c", "text", "character(5)", modifier=9), column("b", "bool")
+    log.shape("Host", column("id", "int32", nullable=False), *columns)
+    log.snapshot("Host", {"id": 1, "a": "10.0.0.1", "c": "ab   ", "b": True})
+    fork = Fork(log, new_database())
+    fork.sync()
+    fork.sql("UPDATE public.host SET a = '10.0.0.2', c = 'x', b = false")
+    log.commit(log.update("Host", 1, {"a": "10.0.0.1", "c": "ab   ", "b": True}, {"a": "::1", "c": "cd   ", "b": None}))
+
+    fork.sync()
+
+    ours = {conflict["field"]: conflict["ours"] for conflict in fork.conflicts()}
+    assert ours == {"a": "10.0.0.2", "c": "x    ", "b": False}
