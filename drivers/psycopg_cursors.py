@@ -198,11 +198,15 @@ class StampedCursor(ScriptCursor[Row]):
         return result
 
     def _copy_block_gen(self, statement: Query) -> PQGen[bool]:
-        """Return whether a COPY is to run in a block, and open it."""
+        """Return whether a COPY is to run in a block, and open it. psycopg refuses other statements after they ran."""
         conn = self._conn
-        if not _announce(conn) or conn._pipeline or sessions.current() is None:
+        if not _announce(conn) or conn._pipeline or sessions.current() is None or not conn._lone():
             return False
-        if not conn._lone() or _kind(statement) is not Kind.COPY:
+        of = _kind(statement)
+        if of is READ:
+            return False
+        if of is OPAQUE or of in _CONTROL:
+            conn._refuse(_BY_ITSELF)
             return False
         if not (yield from conn._may_stamp_gen()):
             conn._refuse(conn._grant.value)

@@ -323,6 +323,9 @@ class StampedConnection(BaseConnection[Row]):
         """End a block of ours as the statement in it would have ended alone: committed, or rolled back if it failed."""
         while (yield from fetch_many(self.pgconn)):
             pass
+        yield from self._end_block_gen()
+
+    def _end_block_gen(self) -> PQGen[None]:
         if self.pgconn.transaction_status == INTRANS:
             yield from self._exec_command(b"COMMIT")
         else:

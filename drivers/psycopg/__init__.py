@@ -119,7 +119,7 @@ class Cursor(StampedCursor[Row], _psycopg.Cursor[Row]):
                     with _psycopg.Copy(self, writer=writer) as copy:
                         yield copy
                 except BaseException:
-                    conn.wait(stamped._abandon_gen())
+                    conn.wait(stamped._end_block_gen())
                     raise
                 conn.wait(stamped._close_copy_gen())
         if in_block:
@@ -149,7 +149,7 @@ class AsyncCursor(StampedCursor[Row], _psycopg.AsyncCursor[Row]):
                     async with _psycopg.AsyncCopy(self, writer=writer) as copy:
                         yield copy
                 except BaseException:
-                    await conn.wait(stamped._abandon_gen())
+                    await conn.wait(stamped._end_block_gen())
                     raise
                 await conn.wait(stamped._close_copy_gen())
         if in_block:
