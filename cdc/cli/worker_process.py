@@ -3,6 +3,8 @@
 import gc
 import logging
 import signal
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 from ..config import Config
@@ -28,18 +30,14 @@ def work(config: Config) -> None:
     gc.set_threshold(100_000, 20, 50)
     worker = Worker(config)
     systemd = Systemd(worker.vitals)
-    _heed_signals(worker, systemd)
-    telemetry = Telemetry(config.http.address, vitals=worker.vitals, name=config.log.location.name)
-    worker.tracing = telemetry.tracing
-    end_progress = watched(lambda: _snapshot(worker.vitals), "rows")
-    try:
+    # From the right: signals are heeded no longer, a stop is no error, and what was opened is closed.
+    with ExitStack() as opened, suppress(Stopped), _signals_heeded(worker, systemd):
+        telemetry = Telemetry(config.http.address, vitals=worker.vitals, name=config.log.location.name)
+        opened.callback(telemetry.close)
+        opened.callback(systemd.stopping)
+        opened.callback(watched(lambda: _snapshot(worker.vitals), "rows"))
+        worker.tracing = telemetry.tracing
         worker.run()
-    except Stopped:
-        return
-    finally:
-        end_progress()
-        systemd.stopping()
-        telemetry.close()
 
 
 def _snapshot(vitals: Vitals) -> tuple[str, int, int] | None:
@@ -50,7 +48,9 @@ def _snapshot(vitals: Vitals) -> tuple[str, int, int] | None:
     return f"snapshot of {clean(found.entity)}, {vitals.snapshots_left} left", found.rows, found.expected
 
 
-def _heed_signals(worker: Worker, systemd: Systemd) -> None:
+@contextmanager
+def _signals_heeded(worker: Worker, systemd: Systemd) -> Generator[None]:
+    """Let signals reach the worker in the block; after it, it ends anyway, and only Ctrl-C hastens that."""
     stop = worker.stop
 
     def on_stop(number: int, _: FrameType | None) -> None:
@@ -73,3 +73,9 @@ def _heed_signals(worker: Worker, systemd: Systemd) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_stop)
     signal.signal(signal.SIGHUP, on_reload)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
