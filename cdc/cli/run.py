@@ -1,6 +1,7 @@
 """`commitlog run`: the worker as a process, its signals and its lines on stderr."""
 
 import logging
+import signal
 
 import click
 
@@ -27,6 +28,8 @@ def command(invocation: Invocation, log_format: str) -> int:
     OTLP endpoint, metrics go there, and a span for each commit of a sampled request.
     """
     configure_logging(log_format)
+    # Nothing is read yet that could be read again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Loaded here only: a `--help` need not wait for all that a worker needs.
     from .worker_process import work
 
