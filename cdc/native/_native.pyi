@@ -6,6 +6,9 @@ T = TypeVar("T")
 class Collector(Generic[T]):
     def __init__(self, spill_bytes: int, transaction: Callable[..., T]) -> None: ...
     def feed(self, message: bytes, /) -> T | None: ...
+    def drain(
+        self, get: Callable[[int], tuple[int, memoryview | None]], out: list[T], room: int, /
+    ) -> tuple[int, int, bytes | None]: ...
 
 class Shaper:
     def __new__(

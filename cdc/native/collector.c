@@ -115,6 +115,40 @@ static PyObject *collector_feed(PyObject *object, PyObject *message) {
     return PyObject_CallMethod(object, "feed_any", "O", message);
 }
 
+/* One step of `drain`: 1 where it goes on, 0 where it ends with `*size` and `*message`, -1 with an exception set. */
+static int take_next(PyObject *collector, PyObject *get, PyObject *out, Py_ssize_t *size, PyObject **message) {
+    Py_buffer bytes;
+    PyObject *result = PyObject_CallFunctionObjArgs(get, Py_True, NULL), *data, *transaction;
+    if (!result) return -1;
+    int parsed = PyArg_ParseTuple(result, "nO", size, &data);
+    if (!parsed || *size <= 0 || PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE)) {
+        Py_DECREF(result);
+        return parsed && *size <= 0 ? 0 : -1;
+    }
+    *message = PyBytes_FromStringAndSize(bytes.buf, bytes.len);
+    PyBuffer_Release(&bytes);
+    Py_DECREF(result);
+    if (!*message) return -1;
+    if (PyBytes_GET_SIZE(*message) && PyBytes_AS_STRING(*message)[0] != 'w') return 0;
+    transaction = collector_feed(collector, *message);
+    Py_CLEAR(*message);
+    if (!transaction) return -1;
+    int failed = transaction != Py_None && PyList_Append(out, transaction);
+    Py_DECREF(transaction);
+    return failed ? -1 : 1;
+}
+
+/* drain(get, out, room) -> (room, size, message): tail/pgoutput.py says what they are */
+static PyObject *collector_drain(PyObject *object, PyObject *arguments) {
+    PyObject *get, *out, *message = NULL;
+    Py_ssize_t room, size = 0;
+    int state = 1;
+    if (!PyArg_ParseTuple(arguments, "OO!n", &get, &PyList_Type, &out, &room)) return NULL;
+    while (room > 0 && (state = take_next(object, get, out, &size, &message)) == 1) room -= size;
+    if (state < 0) return NULL;
+    return message ? Py_BuildValue("nnN", room, size, message) : Py_BuildValue("nnO", room, size, Py_None);
+}
+
 static int collector_init(PyObject *object, PyObject *arguments, PyObject *names) {
     Collector *self = (Collector *)object;
     static char *known[] = {"spill_bytes", "transaction", NULL};
@@ -172,6 +206,7 @@ static void collector_free(PyObject *object) {
 
 static PyMethodDef collector_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
+    {"drain", collector_drain, METH_VARARGS, "drain(get, out, room) -> (room, size, message)"},
     {"feed", collector_feed, METH_O, "feed(message) -> the transaction that this message ends, or None"},
     {0},
 };

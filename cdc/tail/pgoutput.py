@@ -111,6 +111,9 @@ class Transaction:
             self.changes.close()
 
 
+GetCopyData = Callable[[int], tuple[int, memoryview | None]]
+
+
 class PythonAssembler:
     """Collects messages into transactions, in commit order as the server sends them.
 
@@ -131,6 +134,34 @@ class PythonAssembler:
     def feed(self, data: bytes, /) -> Transaction | None:
         """As `feed_any`."""
         return self.feed_any(data)
+
+    def drain(self, get: GetCopyData, out: list[Transaction], room: int, /) -> tuple[int, int, bytes | None]:
+        """Take all that is at hand.
+
+        Args:
+            get: libpq's, as `psycopg.pq` has it: 1 for what does not wait, to (size, message).
+            out: The transactions that end are put behind these.
+            room: How many bytes to take at most, or a message more.
+
+        Returns:
+            The room that is left; the last size, above 0 where the room is used up or a message is returned; the first message
+            that is no XLogData.
+
+        Raises what `feed_any` raises.
+        """
+        size = 0
+        while room > 0:
+            size, data = get(1)
+            if size <= 0 or data is None:
+                break
+            message = bytes(data)
+            if message[:1] != b"w":
+                return room, size, message
+            room -= size
+            transaction = self.feed(message)
+            if transaction is not None:
+                out.append(transaction)
+        return room, size, None
 
     @property
     def in_transaction(self) -> bool:

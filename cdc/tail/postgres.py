@@ -115,24 +115,20 @@ class Stream:
             HistoryLost: The server has removed what comes next.
         """
         out: list[Transaction] = []
-        get, feed = self._pgconn.get_copy_data, self._assembler.feed
+        get, drain = self._pgconn.get_copy_data, self._assembler.drain
         room = POLL_BYTES_MAX
         waited = consumed = False
         try:
             while room > 0:
-                size, data = get(1)
-                if size > 0:
-                    consumed = False
-                    message = bytes(data)
-                    if message[0] == 0x77:  # w
-                        room -= size
-                        transaction = feed(message)
-                        if transaction is not None:
-                            out.append(transaction)
-                    else:
-                        self._control(message)
-                        if self.reply_due:
-                            break
+                before = room
+                room, size, message = drain(get, out, room)
+                consumed = consumed and room == before and message is None
+                if message is not None:
+                    self._control(message)
+                    if self.reply_due:
+                        break
+                elif room <= 0:
+                    break
                 elif size < 0:
                     self._ended(size)
                 elif not consumed:
@@ -251,6 +247,12 @@ class Stream:
         if state == "55006":
             return SlotTaken(
                 f"the slot is in use: {message}", hint="stop the other worker, or give this one a slot of its own"
+            )
+        if state == "42704" and "publication" in message:
+            return HistoryLost(
+                f"the slot cannot go on: {message}, or was not there for a while, over which a server before PostgreSQL 18"
+                " cannot read on",
+                hint="drop the slot, then commitlog resume --accept-gap",
             )
         if state in ("55000", "58P01") and "wal_level" not in message:
             return HistoryLost(f"the slot cannot go on: {message}", hint="commitlog resume --accept-gap")

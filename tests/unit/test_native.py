@@ -14,7 +14,7 @@ from commitlog.cdc.log.chain import seal
 from commitlog.cdc.tail import pgtypes
 from commitlog.cdc.tail.enums import Labels, UnknownLabel
 from commitlog.cdc.tail.items import ShapeItem, shape_item
-from commitlog.cdc.tail.pgoutput import Assembler, PythonAssembler
+from commitlog.cdc.tail.pgoutput import Assembler, PythonAssembler, Transaction
 from commitlog.drivers import tag
 from commitlog.schemas.change import UNSENT, RawRow
 from commitlog.schemas.errors import CommitLogError
@@ -198,6 +198,24 @@ def test_messages_become_transactions_alike(stream: list[bytes]) -> None:
     finally:
         compiled.close()
         python.close()
+
+
+@given(
+    st.lists(st.sampled_from([*STREAM, b"k" + bytes(17), b"s"]).map(lambda m: m or b"w"), max_size=20),
+    st.integers(0, 2000),
+)
+def test_what_is_at_hand_is_drained_alike(stream: list[bytes], room: int) -> None:
+    def drained(assembler: PythonAssembler) -> list[object]:
+        waiting = iter([(len(message), memoryview(message)) for message in stream])
+        out: list[Transaction] = []
+        steps: list[object] = []
+        for _ in range(len(stream) + 1):
+            step = outcome(lambda: assembler.drain(lambda _: next(waiting, (0, None)), out, room))
+            steps.append((step, [(t.xid, t.end, t.tags) for t in out], assembler.in_transaction))
+        assembler.close()
+        return steps
+
+    assert drained(Assembler(1 << 20)) == drained(PythonAssembler(1 << 20))
 
 
 texts = st.one_of(st.just(""), st.text(max_size=12), st.text("abc-:.", max_size=200))
