@@ -118,7 +118,9 @@ def test_a_renamed_table_is_named_and_goes_on_where_a_schema_says_so(shop: Sourc
     fork.check()
 
 
-@pytest.mark.parametrize("published", [True, False], ids=["in one transaction", "and published later"])
+@pytest.mark.parametrize(
+    "published", [True, pytest.param(False, marks=pytest.mark.full)], ids=["in one transaction", "and published later"]
+)
 def test_a_table_dropped_and_made_anew_has_its_new_rows_only(shop: Source, fork: Followed, published: bool) -> None:
     shop.map("Order", "orders")
     shop.setup()
@@ -148,6 +150,7 @@ def test_a_table_dropped_and_made_anew_has_its_new_rows_only(shop: Source, fork:
     fork.equal()
 
 
+@pytest.mark.full
 def test_a_table_made_anew_with_another_key_stops_the_worker_by_name_until_a_schema_has_it(
     shop: Source, fork: Followed
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_replica_identity_may_go_from_full_to_default_to_an_index_to_nothing_a
     finish(source, run, fork)
 
 
+@pytest.mark.full
 def test_a_row_that_goes_without_its_key_is_lost_history_and_a_gap_leads_on(source: Source, fork: Followed) -> None:
     source.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, code text NOT NULL UNIQUE, note text)",
@@ -81,7 +82,7 @@ def test_a_row_that_goes_without_its_key_is_lost_history_and_a_gap_leads_on(sour
     fork.check()
 
 
-@pytest.mark.parametrize("how", ["schema add", "SIGHUP"])
+@pytest.mark.parametrize("how", [pytest.param("schema add", marks=pytest.mark.full), "SIGHUP"])
 def test_a_table_that_is_mapped_later_is_read_while_the_stream_goes_on(
     source: Source, fork: Followed, how: str
 ) -> None:

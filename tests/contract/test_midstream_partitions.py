@@ -112,6 +112,7 @@ def test_only_the_mapped_table_of_an_inheritance_is_published_and_read(source: S
     fork.check()
 
 
+@pytest.mark.full
 def test_a_partition_without_a_key_takes_updates_after_setup(source: Source, fork: Followed) -> None:
     source.execute(
         "CREATE TABLE logs (id int, day int, note text) PARTITION BY LIST (day)",

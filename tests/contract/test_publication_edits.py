@@ -54,6 +54,7 @@ def test_a_table_out_of_the_publication_and_back_stops_the_worker_before_what_ca
     accept(shop, fork)
 
 
+@pytest.mark.full
 def test_without_event_triggers_a_table_out_and_back_is_seen_when_somebody_looks(shop: Source, fork: Followed) -> None:
     run = started(unguarded(shop))
     assert "no event triggers" in shop.commitlog("doctor", code=1).stdout
@@ -69,6 +70,7 @@ def test_a_table_out_and_back_while_no_worker_runs_is_seen_at_its_start(shop: So
     accept(shop, fork)
 
 
+@pytest.mark.full
 def test_a_publication_that_left_something_out_for_a_while_is_named(shop: Source, fork: Followed) -> None:
     run = started(shop)
     shop.execute(
@@ -81,6 +83,7 @@ def test_a_publication_that_left_something_out_for_a_while_is_named(shop: Source
     accept(shop, fork)
 
 
+@pytest.mark.full
 def test_other_publications_and_tables_may_be_edited_as_one_likes(shop: Source, fork: Followed) -> None:
     run = started(shop)
     shop.execute(
