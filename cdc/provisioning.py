@@ -156,6 +156,15 @@ def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
         )
 
 
+def advance_step(source: SourceConfig) -> Step:
+    """Move the slot to the end of the WAL: what it still held is passed over."""
+    literal = source.slot.replace("'", "''")
+    return Step(
+        f"slot {source.slot}: behind what was written without the publication",
+        f"SELECT pg_replication_slot_advance('{literal}', pg_current_wal_lsn())",
+    )
+
+
 def grant_steps(catalog: Catalog, registry: Registry, role: str) -> list[Step]:
     """What a role lacks to be the worker's: no more is granted than it needs."""
     return [Step(f"role {role} {lack.what}", lack.grant) for lack in missing(catalog, role, mapped(registry))]

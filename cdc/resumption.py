@@ -21,6 +21,9 @@ from .schema_files import load_registry
 from .source_check import check_identity, check_published, check_slot
 from .tail.catalog import Catalog, Identity, Slot
 
+PASSED_OVER_FROM = 180_000
+"""Before this server version decoding fails where the publication was not there, also when it is there again."""
+
 
 def resume(config: Config, *, accept_gap: bool) -> Iterator[str]:
     """Do it, and say what is done, a line at a time.
@@ -73,7 +76,12 @@ def _go_on(
         for step in provisioning.teardown_steps(catalog, config.source, publication=False):
             provisioning.execute(catalog, step)
             yield f"dropped: {step.text}, whose WAL is gone"
+    unpublished = catalog.published(config.source.publication) is None
     for step in provisioning.setup_steps(catalog, config.source, load_registry(config.schemas.path)):
+        provisioning.execute(catalog, step)
+        yield f"done: {step.text}"
+    if unpublished and identity.version < PASSED_OVER_FROM:
+        step = provisioning.advance_step(config.source)
         provisioning.execute(catalog, step)
         yield f"done: {step.text}"
     slot = catalog.slot(config.source.slot)

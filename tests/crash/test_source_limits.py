@@ -151,3 +151,23 @@ def test_a_short_wal_sender_timeout_does_not_cut_a_worker_that_has_nothing_to_do
         run.terminate()
         assert "trying again" not in run.output
         source.check()
+
+
+@pytest.mark.full
+def test_a_publication_that_was_away_for_a_while_is_named_where_the_server_cannot_read_over_it(
+    new_source: NewSource,
+) -> None:
+    """Before PostgreSQL 18 decoding asks for the publication as it was at each place in the WAL."""
+    with PostgresServer.start(version="17", settings={"fsync": "off"}) as server:
+        source = open_shop(new_source(server.url))
+        run = source.run()
+        run.until_caught_up()
+        run.terminate()
+        source.execute(f'DROP PUBLICATION "{source.name}"', "INSERT INTO orders VALUES (7, 'not published', 0)")
+        source.commitlog("setup")
+
+        hint = source.run().refused(3, "publication", "was not there for a while")
+
+        assert hint == f"drop the slot, then {RESUME}"
+        source.value("SELECT pg_drop_replication_slot(%s)", source.name)
+        go_on(source)
