@@ -43,6 +43,8 @@ BEGIN
       'left_out', coalesce((SELECT concat_ws(', ', CASE WHEN NOT pubinsert THEN 'inserts' END, CASE WHEN NOT pubupdate THEN 'updates' END,
           CASE WHEN NOT pubdelete THEN 'deletes' END, CASE WHEN NOT pubtruncate THEN 'truncates' END)
         FROM pg_publication WHERE pubname = {name}), '')) INTO notice;
+  ELSIF tg_tag = 'ALTER TYPE' THEN
+    notice := json_build_object('altered', json_build_array());
   ELSE
     SELECT json_build_object('altered', json_agg(DISTINCT objid::int8)) INTO notice
       FROM pg_event_trigger_ddl_commands()
@@ -59,7 +61,7 @@ END $body$
 _BY_SCHEMA = """UNION SELECT 'schema ' || s.oid FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid
             WHERE p.pubname = {name}"""
 
-_TAGS = "'ALTER PUBLICATION', 'CREATE PUBLICATION', 'DROP PUBLICATION', 'ALTER TABLE'"
+_TAGS = "'ALTER PUBLICATION', 'CREATE PUBLICATION', 'DROP PUBLICATION', 'ALTER TABLE', 'ALTER TYPE'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """Tables were altered, or are gone: their object ids."""
+    """Tables were altered, or are gone: their object ids; none where a type was altered."""
 
     oids: frozenset[int]
     dropped: bool

@@ -8,7 +8,7 @@ they are.
 import json
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,24 +106,26 @@ class TableWatch:
         known = self._known[entity.name]
         columns = known.incarnation.columns
         return known.incarnation.oid == relation.oid and all(
-            column.name in columns and columns[column.name][1:] == [column.type_oid, column.modifier]
+            column.name in columns and columns[column.name][1:3] == [column.type_oid, column.modifier]
             for column in relation.columns
             if column.name in known.fields or column.name in entity.fields
         )
 
     def concerns(self, notice: Rewritten | Altered) -> bool:
-        """Whether a notice is of a table that is mapped, or of a partition of one."""
+        """Whether a notice is of a table that is mapped, or of a partition of one, or of a type."""
+        if isinstance(notice, Altered) and not notice.oids:
+            return True
         return bool(self._entities({notice.oid} if isinstance(notice, Rewritten) else notice.oids))
 
-    def changed_by(self, notice: Rewritten | Altered) -> set[str]:
-        """The entities whose rows are others after what a notice tells of.
+    def changed_by(self, notice: Rewritten | Altered, told: Set[str]) -> Set[str]:
+        """The entities whose rows are others after what a notice tells of, among those of which the log holds rows.
 
         Raises:
             HistoryLost: A table was logged before, or is after it, but not both.
         """
         if isinstance(notice, Altered):
-            return self._entities(notice.oids) if notice.dropped else set()
-        found = self._entities({notice.oid})
+            return self._entities(notice.oids) & told if notice.dropped else set()
+        found = self._entities({notice.oid}) & told
         if found and notice.reason & UNLOGGED:
             raise HistoryLost(
                 f"table {name_of(self._catalog, notice.oid) or notice.oid} was made LOGGED or UNLOGGED: changes of it may be missing",
@@ -198,13 +200,15 @@ class TableWatch:
                 if may_hold(self._catalog, [str(after.oid)], field):
                     yield f"column {field} was added"
                 continue
-            (number, *old_type), (number_now, *new_type) = before.columns[field], after.columns[field]
+            (number, *old_type, form), (number_now, *new_type, form_now) = before.columns[field], after.columns[field]
             if number != number_now:
                 yield f"column {field} is another one"
             elif old_type[0] != new_type[0] or (
                 old_type != new_type and (before.file, before.parts) != (after.file, after.parts)
             ):
                 yield f"column {field} has another type"
+            elif any(form_now.get(name) != text for name, text in form.items()):
+                yield f"the type of column {field} was altered"
         yield from self._partitions(before.parts, after.parts)
 
     def _partitions(self, before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:

@@ -30,14 +30,30 @@ up (leaf, oid) AS (SELECT oid, oid FROM t
 via AS (SELECT u.leaf, 'table ' || r.oid AS way FROM up u JOIN pg_publication_rel r ON r.prrelid = u.oid
             JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = %(publication)s
         UNION SELECT t.oid, 'all ' || p.oid FROM t, pg_publication p
-            WHERE p.pubname = %(publication)s AND p.puballtables AND t.relpersistence = 'p' {schemas})
-SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8,
-    (SELECT json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::int8, a.atttypmod)) FROM pg_attribute a
-     WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    (SELECT json_object_agg(d.oid, c.relfilenode::int8) FROM down d JOIN pg_class c ON c.oid = d.oid
-     WHERE d.root = t.oid AND c.relkind = 'r'),
-    (SELECT json_agg(v.way ORDER BY v.way) FROM via v WHERE v.leaf = t.oid)
-FROM t
+            WHERE p.pubname = %(publication)s AND p.puballtables AND t.relpersistence = 'p' {schemas}),
+made_of (root, oid, plain) AS (
+    SELECT a.atttypid, a.atttypid, true FROM t JOIN pg_attribute a ON a.attrelid = t.oid
+        WHERE a.attnum > 0 AND a.atttypid >= 16384
+    UNION SELECT m.root, n.oid, n.plain FROM made_of m JOIN pg_type y ON y.oid = m.oid CROSS JOIN LATERAL (
+        SELECT y.typbasetype AS oid, m.plain WHERE y.typtype = 'd'
+        UNION ALL SELECT y.typelem, false WHERE y.typcategory = 'A'
+        UNION ALL SELECT r.rngsubtype, false FROM pg_range r WHERE y.oid IN (r.rngtypid, r.rngmultitypid)
+        UNION ALL SELECT a.atttypid, false FROM pg_attribute a
+            WHERE a.attrelid = y.typrelid AND y.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) n WHERE n.oid >= 16384),
+form AS (
+    SELECT m.root, json_object_agg(d.name, d.text) AS form FROM made_of m JOIN pg_type y ON y.oid = m.oid CROSS JOIN LATERAL (
+        SELECT 'type ' || y.oid AS name, string_agg(a.attnum || ' ' || a.atttypid, ',' ORDER BY a.attnum) AS text FROM pg_attribute a
+            WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
+        UNION ALL SELECT 'label ' || e.oid, e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = y.oid AND NOT m.plain) d GROUP BY 1),
+columns AS (
+    SELECT t.oid, json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::int8, a.atttypmod, coalesce(f.form, '{{}}'))) AS found
+    FROM t JOIN pg_attribute a ON a.attrelid = t.oid LEFT JOIN form f ON f.root = a.atttypid
+    WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY 1),
+parts AS (SELECT d.root AS oid, json_object_agg(c.oid, c.relfilenode::int8) AS found
+    FROM down d JOIN pg_class c ON c.oid = d.oid WHERE c.relkind = 'r' GROUP BY 1),
+ways AS (SELECT v.leaf AS oid, json_agg(v.way ORDER BY v.way) AS found FROM via v GROUP BY 1)
+SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, parts.found, ways.found
+FROM t LEFT JOIN columns USING (oid) LEFT JOIN parts USING (oid) LEFT JOIN ways USING (oid)
 """
 _BY_SCHEMA = """ UNION SELECT u.leaf, 'schema ' || s.oid FROM up u JOIN pg_class c ON c.oid = u.oid
     JOIN pg_publication_namespace s ON s.pnnspid = c.relnamespace
@@ -67,7 +83,9 @@ class Incarnation:
         table: Its name, quoted.
         oid: Its object id: a table that was dropped and made anew has another.
         file: The file of its rows: a rewrite makes another; 0 for a partitioned table.
-        columns: Name to (number, type's object id, modifier): a column that was dropped and added anew has another number.
+        columns: Name to (number, type's object id, modifier, form): a column that was dropped and added anew has another number. The
+            form is what the text of its values depends on besides: the attributes of composite types, and the labels of enums in
+            arrays and the like; an enum's own column is told by its shape.
         parts: Object id of each leaf partition to its file.
         ways: How it is in the publication; taken out and put back, it is there in another way.
     """
@@ -75,7 +93,7 @@ class Incarnation:
     table: str
     oid: int
     file: int
-    columns: dict[str, list[int]]
+    columns: dict[str, list[Any]]
     parts: dict[str, int]
     ways: list[str]
 

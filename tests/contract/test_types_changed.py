@@ -218,3 +218,37 @@ def test_T31_an_enum_that_becomes_text_becomes_text_in_the_fork(shop: Source, sy
     worker.until_snapshots()
     worker.terminate()
     sync()
+
+
+def test_T31_what_is_made_of_an_altered_type_is_told_anew(shop: Source, sync: Sync) -> None:
+    """An attribute more, or a label renamed, changes the text of every row's value and writes none of them."""
+    shop.execute(
+        "CREATE TYPE pair AS (a int, m mood)",
+        "CREATE TABLE pairs (id int PRIMARY KEY, p pair, many mood[], n int)",
+        "INSERT INTO pairs VALUES (1, '(1,sad)', '{ok,sad}'), (2, '(2,ok)', '{ok}'), (3, NULL, NULL)",
+    )
+    shop.map("Pair", "pairs")
+    shop.commitlog("setup")
+    worker = shop.run().streaming()
+    worker.until_caught_up()
+    sync()
+    shop.execute(
+        "ALTER TYPE pair ADD ATTRIBUTE c text",
+        "UPDATE pairs SET p.c = 'x', many = many || 'sad'::mood WHERE id = 1",
+    )
+    worker.until_marked()
+    shop.execute(
+        "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'",
+        "UPDATE pairs SET many = '{fine,sad}', p.a = 7 WHERE id = 2",
+        "ALTER TYPE mood ADD VALUE 'mad'",
+        "DELETE FROM pairs WHERE id = 3",
+    )
+    worker.until_marked()
+    worker.until_snapshots()
+    renewals = worker.output.count("the type of column")
+    shop.execute("UPDATE pairs SET n = 1, many = '{mad}'", "TRUNCATE faces")
+    worker.until_marked()
+    worker.terminate()
+
+    assert renewals == 2, worker.output
+    sync()
