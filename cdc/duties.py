@@ -221,7 +221,7 @@ class Duties:
                 self._watch.published(notice, told)
             elif self._watch.concerns(notice):
                 concerned = True
-                for entity in self._watch.changed_by(notice) & told:
+                for entity in self._watch.changed_by(notice, told):
                     self._renew(
                         entity, "its table was dropped" if isinstance(notice, Altered) else "its table was rewritten"
                     )

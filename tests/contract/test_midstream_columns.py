@@ -173,3 +173,32 @@ def test_a_table_made_anew_with_another_key_stops_the_worker_by_name_until_a_sch
     shop.verify()
     with pytest.raises(Refused, match="gets another key"):
         fork.sync()
+
+
+def test_what_happened_while_no_worker_ran_is_seen_at_its_start_also_after_a_kill_in_the_new_snapshot(
+    shop: Source, fork: Followed
+) -> None:
+    shop.execute(
+        "CREATE TABLE notes (id int PRIMARY KEY, body text)", "INSERT INTO notes VALUES (1, 'old'), (2, 'old')"
+    )
+    shop.map("Order", "orders", fields=("id", "status", "total", "size"))
+    shop.map("Note", "notes")
+    shop.setup()
+    started(shop).terminate()
+    fork.sync()
+    again = f"CREATE TABLE notes (id int PRIMARY KEY, body text); ALTER PUBLICATION {shop.name} ADD TABLE notes"
+    shop.execute(
+        "UPDATE orders SET total = 50 WHERE id = 2",
+        "ALTER TABLE orders ADD size int DEFAULT 3",
+        "UPDATE orders SET size = 4 WHERE id = 5",
+        f"BEGIN; DROP TABLE notes; {again}; COMMIT",
+        "INSERT INTO notes VALUES (2, 'new'), (3, 'new')",
+    )
+    shop.run("in_snapshot_chunk:kill:2", **CHUNK).until_killed()
+    shop.execute("UPDATE orders SET total = 60 WHERE id IN (1, 11)", "DELETE FROM orders WHERE id = 7")
+    run = shop.run(**CHUNK)
+    settle(run)
+    run.terminate()
+    shop.check_tables(shop.history())
+    shop.verify()
+    fork.check()

@@ -130,3 +130,22 @@ def test_an_event_trigger_that_cannot_write_warns_and_lets_the_statement_pass(sh
         connection.execute("DROP TABLE mine")
     assert ["commitlog is not told of this ALTER TABLE" in notice for notice in notices] == [True]
     shop.execute(f"DROP OWNED BY {unique}", f"DROP ROLE {unique}")
+
+
+@pytest.mark.full
+def test_a_table_that_was_unlogged_for_a_while_is_lost_history(source: Source, fork: Followed) -> None:
+    source.execute("CREATE TABLE orders (id int PRIMARY KEY, n int)", "INSERT INTO orders VALUES (1, 1), (2, 2)")
+    source.map("Order", "orders")
+    source.execute(
+        f"CREATE PUBLICATION {source.name} FOR ALL TABLES", "ALTER TABLE commitlog_mark REPLICA IDENTITY FULL"
+    )
+    source.setup()
+    run = started(source)
+    fork.sync()
+    source.execute(
+        "ALTER TABLE orders SET UNLOGGED", "UPDATE orders SET n = 5 WHERE id = 1", "ALTER TABLE orders SET LOGGED"
+    )
+    assert run.refused(3, "public.orders", "changes of it may be missing") == GAP
+    accept(source, fork)
+    source.execute("ALTER TABLE orders SET UNLOGGED")
+    assert "ALTER TABLE public.orders SET LOGGED, then commitlog setup" in source.commitlog("doctor", code=4).stdout
