@@ -7,11 +7,12 @@ gone, lost or of another server is made anew.
 from collections.abc import Iterator
 
 import orjson
+import psycopg
 
-from ..schemas.errors import HistoryLost, Refused
+from ..schemas.errors import HistoryLost, Refused, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from . import provisioning
-from .config import Config
+from .config import Config, SourceConfig
 from .failover import Failover
 from .log.chain import ChainWriter, Extras
 from .log.embedded import Writer
@@ -19,7 +20,7 @@ from .log.reader import Reader
 from .log.state import LogState, state_of
 from .schema_files import load_registry
 from .source_check import check_identity, check_published, check_slot
-from .tail.catalog import Catalog, Identity, Slot
+from .tail.catalog import Catalog, Identity, Slot, sql_name
 
 PASSED_OVER_FROM = 180_000
 """Before this server version decoding fails where the publication was not there, also when it is there again."""
@@ -76,11 +77,10 @@ def _go_on(
         for step in provisioning.teardown_steps(catalog, config.source, publication=False):
             provisioning.execute(catalog, step)
             yield f"dropped: {step.text}, whose WAL is gone"
-    unpublished = catalog.published(config.source.publication) is None
     for step in provisioning.setup_steps(catalog, config.source, load_registry(config.schemas.path)):
         provisioning.execute(catalog, step)
         yield f"done: {step.text}"
-    if unpublished and identity.version < PASSED_OVER_FROM:
+    if identity.version < PASSED_OVER_FROM and not _readable(catalog, config.source):
         step = provisioning.advance_step(config.source)
         provisioning.execute(catalog, step)
         yield f"done: {step.text}"
@@ -109,6 +109,21 @@ def _go_on(
     writer.flush()
     yield f"record {chain.head.seq}: gap after {state.position}, epoch {state.epoch + 1} begins at {resumed_at}"
     yield "next: commitlog run takes new snapshots of every table"
+
+
+def _readable(catalog: Catalog, source: SourceConfig) -> bool:
+    """Whether the server can decode all that the slot holds; true where that takes too long to find out."""
+    try:
+        catalog.rows(
+            "SELECT count(*) FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, 'proto_version', '1',"
+            " 'publication_names', %s)",
+            (source.slot, sql_name(source.publication)),
+        )
+    except psycopg.errors.UndefinedObject:
+        return False
+    except Unreachable:
+        return True
+    return True
 
 
 def _resumed_at(state: LogState, identity: Identity, slot: Slot) -> str:

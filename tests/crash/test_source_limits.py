@@ -166,8 +166,6 @@ def test_a_publication_that_was_away_for_a_while_is_named_where_the_server_canno
         source.execute(f'DROP PUBLICATION "{source.name}"', "INSERT INTO orders VALUES (7, 'not published', 0)")
         source.commitlog("setup")
 
-        hint = source.run().refused(3, "publication", "was not there for a while")
+        assert source.run().refused(3, "publication") == RESUME
 
-        assert hint == f"drop the slot, then {RESUME}"
-        source.value("SELECT pg_drop_replication_slot(%s)", source.name)
         go_on(source)
