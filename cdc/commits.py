@@ -119,8 +119,9 @@ class Committer:
             except UnknownLabel as exc:
                 self._take_label(exc)
             except ValueError as exc:
+                # Not what the error says: that names the value.
                 raise DecodeError(
-                    f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type: {exc}"
+                    f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type"
                 ) from exc
         self.counts.unpublished += 1
 

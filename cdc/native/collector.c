@@ -1,4 +1,4 @@
-/* Collector: messages of pgoutput into whole transactions; the base of tail/pgoutput.py's Assembler.
+/* Collector: messages of pgoutput into whole transactions; the base of tail/assembler.py's Assembler.
  *
  * It takes the plain messages of a transaction that fits in memory. Every other (a table's description, TRUNCATE, a
  * transaction that spills, malformed bytes) goes to the subclass's `feed_any`, which works on the same attributes and raises
@@ -138,7 +138,7 @@ static int take_next(PyObject *collector, PyObject *get, PyObject *out, Py_ssize
     return failed ? -1 : 1;
 }
 
-/* drain(get, out, room) -> (room, size, message): tail/pgoutput.py says what they are */
+/* drain(get, out, room) -> (room, size, message): tail/assembler.py says what they are */
 static PyObject *collector_drain(PyObject *object, PyObject *arguments) {
     PyObject *get, *out, *message = NULL;
     Py_ssize_t room, size = 0;

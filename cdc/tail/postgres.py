@@ -18,9 +18,10 @@ from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreach
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
 from .address import refusal, secured
+from .assembler import Assembler
 from .catalog import sql_name
 from .connection import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line
-from .pgoutput import Assembler, Transaction
+from .pgoutput import Transaction
 
 _keepalive = Struct(">QQB").unpack_from
 _status = Struct(">cQQQQB").pack

@@ -20,10 +20,11 @@ import psycopg
 
 from commitlog.cdc import native
 from commitlog.cdc.servers.provision import provide_postgres
+from commitlog.cdc.tail.assembler import Assembler
 from commitlog.cdc.tail.catalog import Catalog
 from commitlog.cdc.tail.connection import SESSION_SETTINGS
 from commitlog.cdc.tail.items import ShapeItem, shape_item
-from commitlog.cdc.tail.pgoutput import Assembler, Relation
+from commitlog.cdc.tail.pgoutput import Relation
 from commitlog.cdc.tail.shapes import project
 from commitlog.transforms.app_schema import Entity, Field
 

@@ -15,7 +15,8 @@ from commitlog.cdc.log.chain import ChainWriter
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.rules import Rules
 from commitlog.cdc.log.state import LogState, Progress
-from commitlog.cdc.tail.pgoutput import Assembler, Transaction
+from commitlog.cdc.tail.assembler import Assembler
+from commitlog.cdc.tail.pgoutput import Transaction
 from commitlog.cdc.tail.pgtypes import CANONICAL
 from commitlog.schemas.change import RawRow
 from commitlog.schemas.errors import DecodeError, Refused, SchemaError

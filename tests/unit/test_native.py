@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from commitlog.cdc import native
 from commitlog.cdc.log.chain import seal
 from commitlog.cdc.tail import pgtypes
+from commitlog.cdc.tail.assembler import Assembler, PythonAssembler
 from commitlog.cdc.tail.enums import Labels, UnknownLabel
 from commitlog.cdc.tail.items import ShapeItem, shape_item
-from commitlog.cdc.tail.pgoutput import Assembler, PythonAssembler, Transaction
+from commitlog.cdc.tail.pgoutput import Transaction
 from commitlog.drivers import tag
 from commitlog.schemas.change import UNSENT, RawRow
 from commitlog.schemas.errors import CommitLogError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commitlog.cdc.tail.assembler import Assembler
 from commitlog.cdc.tail.pgoutput import (
-    Assembler,
     Reader,
     Transaction,
     parse_change,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commitlog.cdc.tail.assembler import Assembler
 from commitlog.cdc.tail.pgoutput import (
-    Assembler,
     Transaction,
     parse_change,
     parse_relation,
