@@ -169,3 +169,21 @@ def test_T12_T23_T25_a_conflict_shows_values_as_records_have_them(
 
     ours = {conflict["field"]: conflict["ours"] for conflict in fork.conflicts()}
     assert ours == {"a": "10.0.0.2", "c": "x    ", "b": False}
+
+
+def test_T21_a_snapshot_in_chunks_has_every_row_of_a_citext_key_once(source: Source) -> None:
+    """By citext's own order, not that of text, to which it can be cast: there B stands before a."""
+    source.execute("CREATE EXTENSION citext", "CREATE TABLE words (word citext, n int, PRIMARY KEY (word, n))")
+    source.execute(
+        *(f"INSERT INTO words VALUES ('{word}', {n})" for word in ("a", "B", "c", "D", "é", "Z") for n in (2, 1))
+    )
+    source.map("Word", "words", key=("word", "n"))
+    source.setup()
+    worker = source.run(limits__snapshot_rows=1)
+    worker.until_snapshots()
+    worker.terminate()
+
+    snapshots = [items for _, items in source.history().of_kind("snapshot") if items[1]["entity"] == "Word"]
+    told = [(item["key"]["word"], item["key"]["n"]) for items in snapshots for item in items[2:]]
+    assert sorted(told) == sorted((word, n) for word in ("a", "B", "c", "D", "é", "Z") for n in (1, 2))
+    assert len(snapshots) >= 12
