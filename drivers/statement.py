@@ -112,6 +112,8 @@ def _blank(match: re.Match[str]) -> str:
 
 def _split(bare: str) -> list[tuple[int, str]]:
     """Return each statement with its place. A semicolon in parentheses, or in the body of a function, ends none."""
+    if ";" not in bare:
+        return [(len(bare) - len(bare.lstrip()), bare)] if bare.strip() else []
     found: list[tuple[int, str]] = []
     start = parentheses = bodies = 0
     for match in _STRUCTURE.finditer(bare + ";"):
