@@ -64,6 +64,7 @@ def connect(
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="commitlog",
+            client_encoding="UTF8",
             # Not even what is written here waits for a standby.
             options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=local",
         )

@@ -57,6 +57,7 @@ def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
             replication="database",
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="commitlog",
+            client_encoding="UTF8",
             options=SESSION_SETTINGS,
         )
     except psycopg.OperationalError as exc:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from commitlog.cdc.fork.conflicts import listed
@@ -16,6 +17,7 @@ from commitlog.cdc.fork.plan import make_plan
 from commitlog.cdc.fork.postgres import Target
 from commitlog.cdc.log.reader import Reader
 from commitlog.cdc.servers.local import PostgresServer
+from commitlog.cdc.servers.postgres import Server
 from commitlog.cdc.tail.connection import connect
 from fixtures.fork_log import Fork, MadeLog, column
 from fixtures.worker import Source
@@ -187,3 +189,30 @@ def test_T21_a_snapshot_in_chunks_has_every_row_of_a_citext_key_once(source: Sou
     told = [(item["key"]["word"], item["key"]["n"]) for items in snapshots for item in items[2:]]
     assert sorted(told) == sorted((word, n) for word in ("a", "B", "c", "D", "é", "Z") for n in (1, 2))
     assert len(snapshots) >= 12
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("LATIN1", "é ü"), ("EUC_JP", "日本")])
+def test_T28_a_source_in_another_encoding_is_recorded_in_utf_8(
+    postgres_server: Server, new_source: Callable[[str], Source], unique: str, encoding: str, text: str
+) -> None:
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {unique} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'".encode())
+    source = new_source(postgres_server.database_url(unique))
+    try:
+        with psycopg.connect(source.url, autocommit=True, client_encoding="UTF8") as app:
+            app.execute(f'CREATE TABLE words (id int PRIMARY KEY, "{text}" text)'.encode())
+            app.execute(f"INSERT INTO words VALUES (1, '{text}')".encode())
+            source.map("Word", "words", fields=("id", text))
+            source.setup()
+            worker = source.run()
+            worker.until_snapshots()
+            app.execute(f"INSERT INTO words VALUES (2, '{text}')".encode())
+        worker.until_marked()
+        worker.terminate()
+        told = [items[2:] for _, items in source.history().of_kind("snapshot")] + [
+            commit.changes for commit in source.history().commits
+        ]
+        assert [i["after"][text] for items in told for i in items if i["entity"] == "Word"] == [text, text]
+    finally:
+        source.close()
+        postgres_server.drop_database(unique)
