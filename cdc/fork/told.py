@@ -76,13 +76,13 @@ class Told:
 
     def get(self, key: Fields) -> Fields | None:
         """A row as upstream told it last, or None."""
-        found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (key_text(key),)).fetchone()
+        found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (self._text(key),)).fetchone()
         return None if found is None else self._as_now(orjson.loads(found[0]))
 
     def omitted(self, unit: Unit) -> Iterator[str]:
         """The keys, as `key_text` writes them, of rows that a snapshot leaves to the commits before it."""
         for values in unit.meta.get("omitted", ()):
-            yield key_text(dict(zip(self._key, values, strict=False)))
+            yield self._text(dict(zip(self._key, values, strict=False)))
 
     def rows(self, *, before_seq: int | None = None, besides: Collection[str] = ()) -> Iterator[tuple[Fields, Fields]]:
         """(key, fields) of the rows, by key; reads on while others are written.
@@ -103,6 +103,9 @@ class Told:
             if not page:
                 return
             last = page[-1][0]
+
+    def _text(self, key: Fields) -> str:
+        return key_text(self._as_now(key))
 
     def _begin(self, unit: Unit) -> None:
         """Take a unit in hand; one that does not name the entity changes nothing."""
@@ -146,7 +149,7 @@ class Told:
             raise RecordError(f"record {at[0]}: item {at[1]} is not a change: {exc!r}", seq=at[0]) from exc
 
     def _row(self, change: Change, seq: int) -> None:
-        key = key_text(change["key"])
+        key = self._text(change["key"])
         if change["op"] == "delete":
             if self._aside.pop(key, None) is None:
                 self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
@@ -161,7 +164,7 @@ class Told:
                 return
             fields = {**(known or {}), **fields}
             if change["op"] == "rekey":
-                newkey = key_text(change["newkey"])
+                newkey = self._text(change["newkey"])
                 if aside is None:
                     self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
             elif aside is not None:

@@ -252,3 +252,27 @@ def test_T31_what_is_made_of_an_altered_type_is_told_anew(shop: Source, sync: Sy
 
     assert renewals == 2, worker.output
     sync()
+
+
+def test_T31_a_renamed_label_in_a_key_is_renamed_in_the_fork(shop: Source, sync: Sync) -> None:
+    shop.execute(
+        "CREATE TABLE days (mood mood, day date, n int, PRIMARY KEY (mood, day))",
+        "INSERT INTO days VALUES ('ok', '2026-11-22', 1), ('sad', '2026-11-22', 2), ('ok', '2026-11-23', 3)",
+    )
+    shop.map("Day", "days", key=("mood", "day"))
+    shop.commitlog("setup")
+    worker = shop.run().streaming()
+    worker.until_caught_up()
+    sync()
+    shop.execute(
+        "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'",
+        "UPDATE days SET n = 4 WHERE mood = 'fine' AND day = '2026-11-22'",
+        "DELETE FROM days WHERE mood = 'fine' AND day = '2026-11-23'",
+        "UPDATE days SET mood = 'fine', day = '2026-11-24' WHERE mood = 'sad'",
+    )
+    worker.until_marked()
+    sync()
+    shop.execute("TRUNCATE days", "INSERT INTO days VALUES ('fine', '2026-11-22', 5)")
+    worker.until_marked()
+    worker.terminate()
+    sync()
