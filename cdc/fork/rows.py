@@ -72,6 +72,8 @@ class Rows:
                         return False
                     # A row that upstream has told of is not there any more, and nobody told.
                     change = self._since_told(change, origin)
+                if change["op"] == "rekey" and last and self._entities[table.entity].again:
+                    self._clear_stale(table, change["newkey"], origin)
                 found = self._apply(table, change, origin, ours)
         except REJECTED as exc:
             self._target.execute("ROLLBACK TO SAVEPOINT one")
@@ -126,6 +128,16 @@ class Rows:
         query = sql.SQL("SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = {}::regclass)")
         name = table.name.as_string(self._target.connection)
         return bool(self._target.rows(query.format(sql.Literal(name)))[0][0])
+
+    def _clear_stale(self, table: Table, key: Mapping[str, Any], origin: Origin) -> None:
+        """Take away a row that upstream told of before its rows became others, where it is in another's way and nobody changed it
+        here."""
+        told = self._told(table.entity, origin).first(dict(key))
+        ours = self._read(table, {"key": key})
+        if told is not None and ours is not None:
+            bases = self._cast(table, told)
+            if all(unchanged(_base(table, field, ours, bases), ours[field]) for field in bases):
+                self._write(statements.delete(table, ()), {"key": key})
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
         """A change that may come after others that nobody saw, as one from what upstream told last."""

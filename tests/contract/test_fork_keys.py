@@ -137,3 +137,16 @@ def test_rows_that_are_not_in_the_new_snapshot_go_unless_changed_here(log: MadeL
     places.sync()
     assert held(places) == [(1, "a"), (3, "mine")]
     assert [(c["key"], c["kind"]) for c in places.conflicts()] == [({"id": 3}, "delete/update")]
+
+
+def test_a_row_that_moves_to_where_one_was_before_the_table_was_made_anew_takes_its_place(
+    log: MadeLog, places: Fork
+) -> None:
+    places.sql("UPDATE public.place SET who = 'mine' WHERE id = 4")
+    anew(log, "again")
+    log.commit(log.insert("Place", row(1, "x")), log.insert("Place", row(7, "y")))
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 7, 4))
+    log.snapshot("Place", row(2, "x"), row(4, "y"), name="again")
+    places.sync()
+    assert held(places) == [(2, "x"), (4, "mine"), (7, "y")]
+    assert {(c["key"]["id"], c["kind"]) for c in places.conflicts()} >= {(7, "unique")}
