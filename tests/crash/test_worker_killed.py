@@ -39,10 +39,12 @@ def test_a_worker_killed_at_a_step_leaves_each_transaction_once(shop: Source, fa
 
 @pytest.mark.parametrize("kills", [3, pytest.param(40, marks=[pytest.mark.full, pytest.mark.timeout(600)])])
 def test_f4_a_worker_killed_at_any_moment_under_load_leaves_each_transaction_once(shop: Source, kills: int) -> None:
+    """Every second worker is without the compiled part, and goes on in the log of the one before."""
     rng = random.Random(kills)
     with load(shop) as writers:
-        for _ in range(kills):
-            run = shop.run(limits__part_bytes=600, limits__flush_bytes=2000).streaming()
+        for number in range(kills):
+            pure = "1" if number % 2 else ""
+            run = shop.run(pure=pure, limits__part_bytes=600, limits__flush_bytes=2000).streaming()
             goal = writers.done + rng.randrange(300)
             run.until(lambda goal=goal: writers.done >= goal, "more transactions")
             run.kill()
