@@ -195,6 +195,7 @@ class Committer:
         self.counts.rows += len(items) - 2
         if last:
             self.counts.commits += 1
+            self.counts.untagged += commit.provenance is UNTAGGED
             self._last, self._first_part = transaction, None
         else:
             self._first_part = self._first_part if number else chain.head.seq
@@ -269,7 +270,6 @@ class Committer:
         """
         tags = transaction.tags
         if not tags:
-            self.counts.untagged += 1
             return UNTAGGED
         tag, time_us = tags[-1], transaction.time_us + PG_EPOCH_OFFSET_US
         remembered = tag, time_us // 1_000_000

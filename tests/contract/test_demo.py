@@ -115,7 +115,8 @@ class Demo:
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                     arguments = Path(f"/proc/{pid}/cmdline").read_text().removesuffix("\0").split("\0")
                     start = started(pid)
-                    if start is not None:
+                    # A process that is just ending has no arguments any more.
+                    if start is not None and arguments != [""]:
                         self._below[pid, start] = arguments
             time.sleep(0.05)
 

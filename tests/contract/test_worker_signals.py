@@ -60,8 +60,9 @@ def test_a_fast_shutdown_of_the_server_does_not_wait_for_an_idle_worker(
     began = time.monotonic()
     own_server.stop("fast")
     assert time.monotonic() - began < END_S
-    # The server asked, and was answered: it did not end because the worker gave up.
-    assert len(source.history().of_kind("coverage")) > covered
+    # The server asked, and was answered; or it ended the worker's other connection first, in the middle of a look at the catalogs.
+    answered = len(source.history().of_kind("coverage")) > covered
+    assert answered or "catalogs cannot be read: terminating connection" in run.output
 
     own_server.restart()
     source.execute("INSERT INTO orders VALUES (1, 'new', 1)")
