@@ -101,7 +101,7 @@ class Limits:
     coverage_bytes: int = 16 << 20
     segment_bytes: int = 64 << 20
     tag_bytes: int = 1024
-    snapshot_rows: int = 10_000
+    snapshot_rows: int = 2_000
     silence_s: float = 60
     retry_s: float = 30
 
