@@ -49,7 +49,8 @@ def test_a_table_out_of_the_publication_and_back_stops_the_worker_before_what_ca
     run = started(shop)
     fork.sync()
     out_and_back(shop)
-    assert run.refused(3, "public.orders", "is not in publication", "changes of it may be missing") == GAP
+    # By the event triggers' word in the stream, or by a look at the catalogs that came first.
+    assert run.refused(3, "public.orders", "publication", "changes of it may be missing") == GAP
     assert [c.changes[0]["entity"] for c in shop.history().commits] == ["Order", "Mark"]
     accept(shop, fork)
 
