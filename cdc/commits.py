@@ -282,15 +282,15 @@ class Committer:
 
     def _join(self, tag: bytes, time_us: int) -> Provenance:
         """As `join`; the compiled part reads the tags that our drivers write, of requests that the mesh has told nothing of."""
-        if native.COMPILED and self.pseudonyms is None and len(tag) <= self._tag_bytes_max:
-            plain = native.plain_tag(tag)
-            if plain is not None:
-                by, build, version, app, request = plain
-                if not request or self.lookup(request, time_us) is None:
-                    return Provenance(by, build, version, app, "", 1)
-        return join(
-            tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=self.lookup, pseudonyms=self.pseudonyms
-        )
+        found = None
+        readable = native.COMPILED and self.pseudonyms is None and len(tag) <= self._tag_bytes_max
+        if readable and (plain := native.plain_tag(tag)) is not None:
+            by, build, version, app, request = plain
+            found = self.lookup(request, time_us) if request else None
+            if found is None:
+                return Provenance(by, build, version, app, "", 1)
+        lookup: Lookup = (lambda request, time_us: found) if found else self.lookup
+        return join(tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=lookup, pseudonyms=self.pseudonyms)
 
     def _resolve(self, transaction: Transaction, schema: AppSchema) -> "dict[Relation, _Plan | None] | None":
         """The projections of all relations of a transaction, or None where it touches no published table.

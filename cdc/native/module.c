@@ -24,7 +24,6 @@ static PyObject *native_choose(PyObject *module, PyObject *portable) {
 
 static PyMethodDef methods[] = {
     {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "the line of a record and its hash, of the values of log/chain.py's seal"},
-    {"tree_root", (PyCFunction)(void (*)(void))native_tree_root, METH_FASTCALL, "tree_root(salt, items) -> root"},
     {"plain_record", native_plain_record, METH_O, "plain_record(line) -> (header bytes, body bytes, recorded, header, hash), or None"},
     {"plain_tag", native_plain_tag, METH_O, "plain_tag(tag) -> (by, build, version, app, request), or None"},
     {"sha256", native_sha256, METH_O, "sha256(data) -> digest"},

@@ -11,6 +11,5 @@ int native_record_begin(void);
 PyObject *native_plain_record(PyObject *module, PyObject *line);
 PyObject *native_plain_tag(PyObject *module, PyObject *tag);
 PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-PyObject *native_tree_root(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

@@ -64,16 +64,6 @@ static int check(PyObject *salt, PyObject *items, size_t *size) {
     return 0;
 }
 
-PyObject *native_tree_root(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
-    char root[HEX_DIGITS];
-    size_t size;
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "tree_root(salt, items)");
-    if (check(arguments[0], arguments[1], &size)) return NULL;
-    if (root_of(root, (const uint8_t *)PyBytes_AS_STRING(arguments[0]), arguments[1])) return PyErr_NoMemory();
-    return PyUnicode_FromStringAndSize(root, HEX_DIGITS);
-}
-
 static char *put(char *at, const void *bytes, size_t size) {
     memcpy(at, bytes, size);
     return at + size;

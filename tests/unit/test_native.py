@@ -21,7 +21,6 @@ from commitlog.schemas.change import UNSENT, RawRow
 from commitlog.schemas.errors import CommitLogError
 from commitlog.schemas.record import Record
 from commitlog.schemas.shape import Column, Shape
-from commitlog.schemas.tree import tree_root
 from commitlog.transforms.join import join
 from commitlog.transforms.project import Projection, PublishedColumn
 from fixtures import messages
@@ -122,7 +121,6 @@ def test_a_record_is_sealed_alike(items: list[bytes], salt: bytes, seq: int, tim
     )
 
     assert native.seal(*values) == seal(*values)
-    assert native.tree_root(salt, items) == tree_root(salt, items)
 
 
 @given(rows, rows, st.sampled_from(PLANS), st.booleans(), st.sampled_from([b"O", b"K"]), st.integers(0, 2**40))
