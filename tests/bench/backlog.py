@@ -10,6 +10,14 @@ from psycopg import sql
 
 from commitlog.cdc.servers.postgres import Server
 
+SERVER_SETTINGS = {
+    "shared_buffers": "256MB",
+    # No checkpoint in the middle of somebody's turn; fsync stays on.
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "1h",
+}
+"""Of a server on which a backlog is drained."""
+
 WARM = "mark: the warm-up ends here"
 LAST = "mark: the backlog ends here"
 """Notes of rows in the last transaction of the warm-up and of the backlog."""

@@ -15,12 +15,12 @@ from pathlib import Path
 import psycopg
 import worker
 import workload
+from backlog import SERVER_SETTINGS
 from drained import DRAIN_TIMEOUT_S
 
 from commitlog.cdc.servers.local import PostgresServer
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "bench"
-_SERVER = {"shared_buffers": "256MB", "max_wal_size": "16GB", "checkpoint_timeout": "1h"}
 _SIZES = (1, 10, 100, 1_000, 10_000, 100_000)
 _TABLES = (1, 10, 100, 1_000)
 _ROWS_PER_TRANSACTION = 10
@@ -65,7 +65,7 @@ def main() -> None:
     _CACHE.mkdir(parents=True, exist_ok=True)
     points: list[Point] = []
     print(f"{'over':<14}{'at':>12}{'rows/s':>12}{'peak MB':>9}{'load':>7}")
-    with tempfile.TemporaryDirectory(dir=_CACHE) as name, PostgresServer.start(settings=_SERVER) as server:
+    with tempfile.TemporaryDirectory(dir=_CACHE) as name, PostgresServer.start(settings=SERVER_SETTINGS) as server:
         for point in _points(server, Path(name), arguments.rows, arguments.length):
             points.append(point)
             print(

@@ -26,19 +26,13 @@ import limit
 import peer
 import worker
 import workload
-from backlog import Backlog
+from backlog import SERVER_SETTINGS, Backlog
 from drained import Drained, Reader
 
 from commitlog import __version__
 from commitlog.cdc import native
 from commitlog.cdc.servers.local import PostgresServer
 
-SERVER_SETTINGS = {
-    "shared_buffers": "256MB",
-    # No checkpoint in the middle of somebody's turn; fsync stays on.
-    "max_wal_size": "16GB",
-    "checkpoint_timeout": "1h",
-}
 _CACHE = Path(__file__).parents[2] / ".cache" / "bench"
 _ROWS_MIN = 1_000
 _PARTS = ("1", "10", "latency")
