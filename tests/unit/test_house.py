@@ -1,13 +1,16 @@
 """The rules of the house that no tool checks: packages, names, sizes, and what no file may contain."""
 
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from commitlog.cdc import native
 from commitlog.cdc.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -203,3 +206,13 @@ def test_every_make_target_describes_itself() -> None:
     described = set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE))
 
     assert described == set(phony[1].split()) - {"needs"}
+
+
+@pytest.mark.skipif(
+    shutil.which(sysconfig.get_config_var("CC").split()[0]) is None
+    or not Path(sysconfig.get_path("include"), "Python.h").exists(),
+    reason="there is no C compiler, or no Python.h",
+)
+def test_the_compiled_part_is_there_where_it_can_be() -> None:
+    """It is left out without a word where it does not compile; then its own tests are, too."""
+    assert native.missing in ("", "COMMITLOG_PURE is set")
