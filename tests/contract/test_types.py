@@ -8,7 +8,6 @@ are keyed by four types each.
 import base64
 import contextlib
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,14 +20,11 @@ import pytest
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.fork.conflicts import listed
 from commitlog.cdc.fork.equality import compare
-from commitlog.cdc.fork.follow import Follower
-from commitlog.cdc.fork.growth import create
-from commitlog.cdc.fork.plan import make_plan
 from commitlog.cdc.fork.postgres import Target
-from commitlog.cdc.log.reader import Reader
 from commitlog.cdc.log.row_key import format_key
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.servers.postgres import Server
+from fixtures.followed import Followed
 from fixtures.postgres import POSTGRES_VERSIONS, QUICK
 from fixtures.type_cases import CASES, DDL, Case
 from fixtures.worker import Source
@@ -255,11 +251,7 @@ def map_all(source: Source, cases: list[Case]) -> None:
 
 
 def sync(source: Source, url: str) -> None:
-    reader = Reader(source.location)
-    with Target(url) as target:
-        if not target.rows("SELECT to_regclass('_commitlog.applied') IS NOT NULL")[0][0]:
-            create(target, make_plan(reader, target, only=sorted(source.entities.keys() - {"Mark"})))
-    Follower(url, reader, stop=threading.Event()).run(once=True)
+    Followed(source, url).sync(only=sorted(source.entities.keys() - {"Mark"}))
 
 
 def side(source: Source, cases: list[Case]) -> Side:

@@ -1,18 +1,11 @@
 """Types that change while the stream goes on: enums that are altered, renamed and made anew."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from commitlog.cdc.fork.conflicts import listed
-from commitlog.cdc.fork.equality import compare
-from commitlog.cdc.fork.follow import Follower
-from commitlog.cdc.fork.growth import create
-from commitlog.cdc.fork.plan import make_plan
-from commitlog.cdc.fork.postgres import Target
-from commitlog.cdc.log.reader import Reader
+from fixtures.followed import Followed
 from fixtures.worker import Source
 
 Sync = Callable[[], None]
@@ -33,19 +26,7 @@ def shop(source: Source) -> Source:
 @pytest.fixture
 def sync(shop: Source, new_database: Callable[[], str]) -> Sync:
     """A function that brings a fork up to date, which is then equal and without conflicts."""
-    url = new_database()
-
-    def sync() -> None:
-        reader = Reader(shop.location)
-        with Target(url) as target:
-            if not target.rows("SELECT to_regclass('_commitlog.applied') IS NOT NULL")[0][0]:
-                create(target, make_plan(reader, target))
-        Follower(url, reader, stop=threading.Event()).run(once=True)
-        with Target(url) as target:
-            assert listed(target, closed=True) == []
-        assert [c.to_json() for c in compare(shop.url, url) if not c.equal] == []
-
-    return sync
+    return Followed(shop, new_database()).check_clean
 
 
 def labels(source: Source) -> list[list[str]]:

@@ -1,7 +1,6 @@
 """Types in tables that are not plain: generated and identity columns, names in other scripts, a fork that lacks a type."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,30 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from commitlog.cdc.fork.conflicts import listed
-from commitlog.cdc.fork.equality import compare
-from commitlog.cdc.fork.follow import Follower
-from commitlog.cdc.fork.growth import create
-from commitlog.cdc.fork.plan import make_plan
-from commitlog.cdc.fork.postgres import Target
-from commitlog.cdc.log.reader import Reader
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.servers.postgres import Server
 from commitlog.cdc.tail.connection import connect
+from fixtures.followed import Followed
 from fixtures.fork_log import Fork, MadeLog, column
 from fixtures.worker import Source
-
-
-def forked(source: Source, url: str) -> None:
-    """Bring a fork up to date, which is then equal and without conflicts."""
-    reader = Reader(source.location)
-    with Target(url) as target:
-        if not target.rows("SELECT to_regclass('_commitlog.applied') IS NOT NULL")[0][0]:
-            create(target, make_plan(reader, target))
-    Follower(url, reader, stop=threading.Event()).run(once=True)
-    with Target(url) as target:
-        assert listed(target, closed=True) == []
-    assert [c.to_json() for c in compare(source.url, url) if not c.equal] == []
 
 
 def value(url: str, query: str) -> Any:
@@ -69,7 +50,7 @@ def test_T33_generated_identity_and_serial_columns_are_values_in_the_log_and_num
     worker.until_marked()
     worker.terminate()
     url = new_database()
-    forked(source, url)
+    Followed(source, url).check_clean()
 
     shape = next(items[2] for _, items in source.history().of_kind("shape") if items[2]["entity"] == "Made")
     said = {c["field"]: (c["type"], c.get("identity", False), c.get("generated", False)) for c in shape["columns"]}
@@ -106,7 +87,7 @@ def test_T34_names_in_other_scripts_and_of_types_go_all_the_way(
     worker.terminate()
     source.check()
     url = new_database()
-    forked(source, url)
+    Followed(source, url).check_clean()
     assert value(url, 'SELECT "настроение"::text FROM "схема 😀"."таблица.№1" WHERE "ключ/🔑" = \'три\'') == '😀,"'
 
 
@@ -151,7 +132,7 @@ def test_T18_xml_goes_from_source_to_fork(new_source: Callable[[str], Source], v
         worker.until_marked()
         worker.terminate()
         url = server.create_database("fork")
-        forked(source, url)
+        Followed(source, url).check_clean()
         assert value(url, "SELECT pg_typeof(x)::text FROM public.pages") == "xml"
         source.close()
 
