@@ -218,9 +218,9 @@ def make() -> Maker:
             "snapshot": "initial",
             "entity": "Item",
             "from": None,
-            "to": {"order": "1", "no": 1},
+            "to": ["1", 1],
             "last": False,
-            "omitted": 1,
+            "omitted": [["1", 2], ["7", 1]],
         },
     )
     out.add("coverage", position="0/1500380")
@@ -237,7 +237,8 @@ def make() -> Maker:
     out.commit(0x1500500, truncate, by=BY)
     out.commit(0x1500600, insert("7"), insert("8"), insert("9"), by=BY, body=redacted)
     out.commit(0x1500700, insert("10"), by=BY, body=withheld)
-    lost = {"reason": "the slot was dropped", "lost_after": "0/1500700", "resumed_at": "0/1600000"}
+    where = {name: identity[name] for name in ("system", "timeline", "database")}
+    lost = {"reason": "the slot was dropped", "lost_after": "0/1500700", "resumed_at": "0/1600000", **where}
     out.add("gap", lost, epoch=2, position="0/1600000")
     out.add("source", {**identity, "timeline": 2}, position="0/1600000")
     out.add("weather", {"wind": 3}, extras={"skip": True}, skip=True)
