@@ -10,6 +10,7 @@ pytest_plugins = (
     "fixtures.postgres",
     "fixtures.proxy",
     "fixtures.worker",
+    "fixtures.kafka",
     "fixtures.followed",
     "fixtures.pair",
     "fixtures.tls",

@@ -3,6 +3,7 @@
 from ...schemas.errors import CommitLogError
 
 POSTGRES_URL_VARIABLE = "COMMITLOG_TEST_POSTGRES_URL"
+KAFKA_BOOTSTRAP_VARIABLE = "COMMITLOG_TEST_KAFKA_BOOTSTRAP"
 
 
 class ServerFailed(CommitLogError):
@@ -11,14 +12,17 @@ class ServerFailed(CommitLogError):
     Args:
         step: What was being done, such as `initdb`.
         reason: What went wrong, with the last lines the program printed where it printed any.
+        server: What could not be had.
+        hint: The way on, where it is not a server of one's own.
     """
 
     exit_code = 5
     retry = "after_operator"
 
-    def __init__(self, step: str, reason: str) -> None:
+    def __init__(self, step: str, reason: str, *, server: str = "PostgreSQL", hint: str = "") -> None:
         super().__init__(
-            f"a local PostgreSQL could not be provided, step {step}: {reason}",
-            hint=f"set {POSTGRES_URL_VARIABLE}=postgresql://… to a server of your own (wal_level=logical, a superuser)",
+            f"a local {server} could not be provided, step {step}: {reason}",
+            hint=hint
+            or f"set {POSTGRES_URL_VARIABLE}=postgresql://… to a server of your own (wal_level=logical, a superuser)",
         )
         self.step = step

@@ -5,12 +5,10 @@ by SIGKILL (its folder then stays until the next one is made), unless it is told
 """
 
 import os
-import random
 import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -20,23 +18,19 @@ from typing import Literal, Self
 
 from .account import Account, end_with_parent
 from .failure import ServerFailed
+from .ports import HOST, PORT_TRIES, free_port
 from .postgres import Server
 from .programs import Programs, find_programs
 from .scratch import Scratch
 
 StopMode = Literal["fast", "immediate", "kill"]
 
-_HOST = "127.0.0.1"
-# Below the range from which the kernel takes the ports of outgoing connections: while a server is down, a client that
-# keeps trying to connect could otherwise be given the server's own port, and be connected to itself.
-_PORTS = range(15_000, 32_000)
-_PORT_TRIES = 20
 _START_TIMEOUT_S = 60.0  # crash recovery included
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.01
 _STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _DEFAULTS: Mapping[str, str] = {
-    "listen_addresses": _HOST,
+    "listen_addresses": HOST,
     "unix_socket_directories": "",
     "wal_level": "logical",
     "max_wal_senders": "20",
@@ -280,14 +274,14 @@ class PostgresServer(Server):
 
     def _start_on_free_port(self, settings: Mapping[str, str]) -> None:
         """Start, with another port each time somebody else was quicker to take ours."""
-        for attempt in range(_PORT_TRIES):
-            self._port = _free_port()
-            self.url = f"postgresql://postgres:{self._password}@{_HOST}:{self._port}/postgres"
+        for attempt in range(PORT_TRIES):
+            self._port = free_port()
+            self.url = f"postgresql://postgres:{self._password}@{HOST}:{self._port}/postgres"
             self._configure({**settings, "port": str(self._port)})
             try:
                 self._run()
             except ServerFailed:
-                if "Address already in use" in self.log_tail() and attempt + 1 < _PORT_TRIES:
+                if "Address already in use" in self.log_tail() and attempt + 1 < PORT_TRIES:
                     continue
                 raise
             return
@@ -344,18 +338,6 @@ def _home(home: Path, account: Account) -> Path:
     if closed:
         raise ServerFailed("folder", f"root hands the server to the user nobody, who cannot enter {closed[-1]}")
     return home
-
-
-def _free_port() -> int:
-    """A port that nobody listens on now; somebody may a moment later."""
-    for port in random.sample(_PORTS, _PORT_TRIES):
-        with socket.socket() as probe:
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            return port
-    raise ServerFailed("port", f"{_PORT_TRIES} ports between {_PORTS.start} and {_PORTS.stop} are all in use")
 
 
 @contextmanager

@@ -1,0 +1,306 @@
+"""An Apache Kafka of our own on this machine: one node that is broker and controller (KRaft), on the loopback only.
+
+It ends when the process that started it ends, even by SIGKILL, unless it is told to outlive it. It needs Java and, the first
+time, Maven.
+"""
+
+import base64
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from .account import end_with_parent
+from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
+from .kafka_programs import failed, java, kafka_jars
+from .ports import HOST, PORT_TRIES, free_port
+from .scratch import Scratch
+
+KafkaStopMode = Literal["fast", "kill"]
+
+# A broker of tests and of the demo holds little, and should be there soon: no more than the first compiler.
+JAVA_OPTIONS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_START_TIMEOUT_S = 90.0
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+_DEFAULTS: Mapping[str, str] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    # One broker has one copy of everything, also of what Kafka keeps for groups and transactions.
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # A group need not wait for members that tests do not have.
+    "group.initial.rebalance.delay.ms": "0",
+}
+_LOGGING = """rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %m (%c)%n
+logger.started.name=kafka.server.KafkaRaftServer
+logger.started.level=info
+"""
+_STARTED = "Kafka Server started"
+
+
+class Kafka:
+    """A running Kafka.
+
+    Attributes:
+        bootstrap: HOST:PORT, as clients take it.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the broker back; one that somebody else started goes on running."""
+
+
+class KafkaServer(Kafka):
+    """A local Kafka; leaving its `with` block stops it and removes what it made.
+
+    Attributes:
+        bootstrap: 127.0.0.1:PORT; the same after a restart.
+        folder: What it keeps.
+    """
+
+    def __init__(self, home: Path, java_options: Sequence[str]) -> None:
+        super().__init__("")
+        self.folder = home / "data"
+        self._home = home
+        self._java_options = tuple(java_options)
+        self._settings: dict[str, str] = {}
+        self._scratch: Scratch | None = None
+        self._outlive = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = JAVA_OPTIONS,
+        outlive: bool = False,
+    ) -> Self:
+        """Make a new data folder and start a broker on it. The first ever fetches Kafka.
+
+        Args:
+            folder: Where everything goes, a folder that is empty or not there; it is kept. None takes a temporary one,
+                removed in the end.
+            settings: Settings of server.properties beside or instead of ours. `{port}` and `{controller_port}` in a value
+                stand for the ports taken.
+            java_options: Flags of the Java machine.
+            outlive: Let it go on after this process ends, until somebody sends SIGTERM to `pid`.
+
+        Raises:
+            ServerFailed: The message names the step; nothing is left running, and no temporary folder.
+        """
+        java()
+        kafka_jars()
+        scratch = Scratch("commitlog-kafka-") if folder is None else None
+        home = scratch.folder if scratch else (folder or Path()).absolute()
+        server = cls(home, java_options)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            if scratch is None and any(home.iterdir()):
+                failed("folder", f"{home} is not empty", "give an empty folder")
+            server._scratch, server._outlive = scratch, outlive
+            (home / "log4j2.properties").write_text(_LOGGING)
+            server._start_on_free_ports(settings or {})
+        except BaseException:
+            # Also of a Ctrl-C while it was waited for: no process may be left behind, nor what it made.
+            if server.running:
+                server.stop("kill")
+            if scratch:
+                scratch.remove()
+            raise
+        if scratch and outlive:
+            scratch.keep()
+        return server
+
+    @property
+    def pid(self) -> int:
+        """The process id.
+
+        Raises:
+            ServerFailed: The broker is not running.
+        """
+        return self._running("pid").pid
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self, mode: KafkaStopMode = "fast") -> None:
+        """End the broker and wait until it is gone; what it keeps stays.
+
+        Args:
+            mode: `fast` lets it hand over and close what it has open, `kill` is SIGKILL.
+
+        Raises:
+            ServerFailed: It is not running, or does not end in time; `close` ends it in any case.
+        """
+        process = self._running("stop")
+        process.send_signal(signal.SIGTERM if mode == "fast" else signal.SIGKILL)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            failed("stop", f"{mode} took longer than {_STOP_TIMEOUT_S:.0f} s")
+        self._process = None
+
+    def restart(self, mode: KafkaStopMode = "fast", *, settings: Mapping[str, str] | None = None) -> None:
+        """Stop the broker if it runs, and start it again on the same data and port.
+
+        Args:
+            mode: As of `stop`.
+            settings: Settings to change; they hold from now on.
+
+        Raises:
+            ServerFailed: As `stop`, or it does not come up.
+        """
+        if self.running:
+            self.stop(mode)
+        self._configure({**self._settings, **(settings or {})})
+        self._run()
+
+    def pause(self) -> None:
+        """Stop its process where it stands (SIGSTOP): connections stay, and nobody answers."""
+        self._running("pause").send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused broker go on."""
+        self._running("resume").send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End the broker, and remove what was temporary; a second time does nothing."""
+        if self.running:
+            self.stop("kill")
+        if self._scratch:
+            self._scratch.remove()
+
+    def log_tail(self, line_count: int = 20) -> str:
+        """The last lines of the broker's own log."""
+        path = self._home / "server.log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-line_count:]) if path.exists() else ""
+
+    def _running(self, step: str) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            failed(step, "the broker is not running")
+        return self._process
+
+    def _start_on_free_ports(self, settings: Mapping[str, str]) -> None:
+        """Start, with other ports each time somebody else was quicker to take ours."""
+        for attempt in range(PORT_TRIES):
+            port, controller_port = free_port(), free_port()
+            ports = {"{port}": str(port), "{controller_port}": str(controller_port)}
+            self.bootstrap = f"{HOST}:{port}"
+            listeners = f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}"
+            # A new folder each time: which controllers there are is written into it.
+            self.folder = self._home / f"data{attempt}"
+            own = {
+                **_DEFAULTS,
+                "listeners": listeners,
+                "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+                "log.dirs": str(self.folder),
+            }
+            self._configure({**own, **{name: _filled(value, ports) for name, value in settings.items()}})
+            self._format()
+            try:
+                self._run()
+            except ServerFailed:
+                if "Address already in use" in self.log_tail(200) and attempt + 1 < PORT_TRIES:
+                    continue
+                raise
+            return
+
+    def _configure(self, settings: Mapping[str, str]) -> None:
+        self._settings = dict(settings)
+        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        (self._home / "server.properties").write_text(text)
+
+    def _format(self) -> None:
+        cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_")
+        command = self._java("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config")
+        try:
+            subprocess.run(
+                [*command, str(self._home / "server.properties")],
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_START_TIMEOUT_S,
+            )
+        except subprocess.CalledProcessError as error:
+            failed("format", error.stderr.strip() or error.stdout.strip())
+        except (OSError, subprocess.TimeoutExpired) as error:
+            failed("format", str(error))
+
+    def _java(self, *arguments: str) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
+        return [java(), *self._java_options, logging, "-cp", f"{kafka_jars()}/*", *arguments]
+
+    def _run(self) -> None:
+        with (self._home / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._home / "server.properties")),
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=None if self._outlive else end_with_parent(signal.SIGKILL),
+            )
+        self._await_started(self._process)
+
+    def _await_started(self, process: subprocess.Popen[bytes]) -> None:
+        path = self._home / "server.log"
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while process.poll() is None:
+            if _STARTED in path.read_text(errors="replace"):
+                return
+            if time.monotonic() > deadline:
+                self.stop("kill")
+                failed("start", f"not ready in {_START_TIMEOUT_S:.0f} s: {self.log_tail()}")
+            time.sleep(_POLL_S)
+        failed("start", self.log_tail() or f"Kafka ended with {process.returncode}")
+
+
+def provide_kafka() -> Kafka:
+    """A Kafka to be used in a `with` block: the one that COMMITLOG_TEST_KAFKA_BOOTSTRAP names, or one on this machine.
+
+    Raises:
+        ServerFailed: None was given and none could be started.
+    """
+    given = os.environ.get(KAFKA_BOOTSTRAP_VARIABLE)
+    return Kafka(given) if given else KafkaServer.start()
+
+
+def _filled(value: str, ports: Mapping[str, str]) -> str:
+    for name, port in ports.items():
+        value = value.replace(name, port)
+    return value
