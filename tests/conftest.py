@@ -13,6 +13,7 @@ pytest_plugins = (
     "fixtures.kafka",
     "fixtures.followed",
     "fixtures.pair",
+    "fixtures.tagged",
     "fixtures.tls",
 )
 

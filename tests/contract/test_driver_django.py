@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from psycopg.conninfo import conninfo_to_dict
 
 from commitlog.drivers import psycopg, session
-from fixtures.tagged import TagLog, tag_log
+from fixtures.tagged import TagLog
 
 ENGINE = "commitlog.drivers.django.postgresql"
 
@@ -55,14 +55,13 @@ def database_of(url: str, **options: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def log(database: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TagLog]:
-    """The database's own log, with the app's table. A write that cannot be tagged is an error in all of these tests."""
+def log(log: TagLog, monkeypatch: pytest.MonkeyPatch) -> TagLog:
+    """One with the app's table. A write that cannot be tagged is an error in all of these tests."""
     monkeypatch.setattr(session, "_settings", session.Settings(None, None, None, "raise", None))
-    with tag_log(database, unique) as opened:
-        with database_of(database), connection.schema_editor() as editor:
-            editor.create_model(Note)
-        opened.read()
-        yield opened
+    with database_of(log.url), connection.schema_editor() as editor:
+        editor.create_model(Note)
+    log.read()
+    return log
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from websockets.sync.client import connect as open_socket
 
 from commitlog.drivers import session
 from fixtures.requests import free_port
-from fixtures.tagged import Decoded, TagLog, tag_log
+from fixtures.tagged import Decoded, TagLog
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 KEY = "the key of the examples"
@@ -97,12 +97,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert monotonic() < deadline
         sleep(0.05)
-
-
-@pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
 
 
 @pytest.fixture(params=COMMANDS)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, get_origin
 
 import psycopg as plain
@@ -12,15 +12,9 @@ import pytest
 from psycopg.rows import Row
 
 from commitlog.drivers import psycopg, psycopg_pool, session
-from fixtures.tagged import TagLog, tag_log
+from fixtures.tagged import TagLog
 
 INTRANS = psycopg.pq.TransactionStatus.INTRANS
-
-
-@pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

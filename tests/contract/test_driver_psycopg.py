@@ -3,7 +3,8 @@
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg as plain
@@ -11,19 +12,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from commitlog.drivers import psycopg, session
-from fixtures.tagged import TagLog, tag_log
-
-
-@pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
-
-
-@pytest.fixture
-def conn(log: TagLog) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(log.url) as opened:
-        yield opened
+from fixtures.tagged import TagLog, when_asleep
 
 
 def counted() -> int:
@@ -311,22 +300,17 @@ def test_each_row_of_a_pool_carries_its_own_request(log: TagLog) -> None:
 
 
 def test_an_interrupt_rolls_back_and_the_connection_goes_on(log: TagLog, conn: psycopg.Connection[Any]) -> None:
+    interrupt = partial(signal.pthread_kill, threading.get_ident(), signal.SIGINT)
     with session.bind(request="interrupted"):
         conn.execute("INSERT INTO item VALUES (1, 'a')")
-        timer = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+        with when_asleep(conn, interrupt), pytest.raises(KeyboardInterrupt):
             conn.execute("SELECT pg_sleep(20)")
-        timer.join(timeout=10)
         conn.rollback()
         conn.execute("INSERT INTO item VALUES (2, 'a')")
         conn.commit()
         conn.autocommit = True
-        timer = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+        with when_asleep(conn, interrupt), pytest.raises(KeyboardInterrupt):
             conn.execute("INSERT INTO item SELECT 3, pg_sleep(20)::text")
-        timer.join(timeout=10)
     conn.execute("INSERT INTO item VALUES (4, 'a')")
     assert log.seen() == [(["interrupted"], "I"), ([], "I")]
 
@@ -334,8 +318,7 @@ def test_an_interrupt_rolls_back_and_the_connection_goes_on(log: TagLog, conn: p
 def test_cancelling_a_statement_leaves_no_tag(log: TagLog, conn: psycopg.Connection[Any]) -> None:
     with session.bind(request="r"):
         conn.execute("INSERT INTO item VALUES (1, 'a')")
-        threading.Timer(0.2, conn.cancel_safe).start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
+        with when_asleep(conn, conn.cancel_safe), pytest.raises(psycopg.errors.QueryCanceled):
             conn.execute("SELECT pg_sleep(20)")
         conn.commit()
     assert log.seen() == []

@@ -9,13 +9,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from commitlog.drivers import psycopg, session
-from fixtures.tagged import TABLES, TagLog, tag_log
-
-
-@pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
+from fixtures.tagged import TABLES, TagLog
 
 
 @pytest.fixture

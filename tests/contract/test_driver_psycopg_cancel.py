@@ -1,7 +1,7 @@
 """Requests that are given up while the server is at work, also while it commits: nothing half done, nothing mistaken."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg as plain
@@ -9,7 +9,7 @@ import pytest
 from psycopg.pq import TransactionStatus
 
 from commitlog.drivers import psycopg, session
-from fixtures.tagged import TagLog, tag_log
+from fixtures.tagged import TagLog
 
 SLOW_COMMIT = """
 CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(20); RETURN NULL; END $$;
@@ -20,11 +20,11 @@ SLOW = "INSERT INTO item VALUES (1, 'slow')"
 
 
 @pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        with plain.connect(database, autocommit=True) as conn:
-            conn.execute(SLOW_COMMIT)
-        yield opened
+def log(log: TagLog) -> TagLog:
+    """One whose table can be slow to commit."""
+    with plain.connect(log.url, autocommit=True) as conn:
+        conn.execute(SLOW_COMMIT)
+    return log
 
 
 async def alone(conn: Any) -> None:

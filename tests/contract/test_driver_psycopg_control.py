@@ -1,25 +1,12 @@
 """The wrapped psycopg where transaction control is given as text: whose the transaction is stays right."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg as plain
 import pytest
 
 from commitlog.drivers import psycopg, session
-from fixtures.tagged import TagLog, tag_log
-
-
-@pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
-
-
-@pytest.fixture
-def conn(log: TagLog) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(log.url) as opened:
-        yield opened
+from fixtures.tagged import TagLog
 
 
 def test_a_begin_inside_a_transaction_changes_nothing(log: TagLog, conn: psycopg.Connection[Any]) -> None:

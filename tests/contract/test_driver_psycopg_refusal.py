@@ -18,12 +18,6 @@ NO_PRIVILEGE = "no privilege to execute pg_logical_emit_message"
 
 
 @pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
-
-
-@pytest.fixture
 def role(log: TagLog) -> Iterator[str]:
     """A role that may write the tables, in a database where PUBLIC may not emit."""
     name = f"r_{secrets.token_hex(6)}"

@@ -1,7 +1,6 @@
 """What apps do with psycopg beside plain statements, done through plain psycopg and through the wrapper: seen the same."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from psycopg.types.range import Range
 from commitlog.cdc.servers.postgres import Server
 from commitlog.drivers import psycopg, session
 from fixtures.psycopg_play import connected, described
-from fixtures.tagged import TagLog, tag_log
+from fixtures.tagged import TagLog, tag_log, when_asleep
 
 IDLE = plain.pq.TransactionStatus.IDLE
 INSERT = "INSERT INTO item VALUES (%s, %s)"
@@ -313,10 +312,8 @@ def prepared(conn: Any) -> Any:
 
 
 def cancelled(conn: Any) -> Any:
-    timer = threading.Timer(0.2, getattr(conn, "of", conn).cancel)
-    timer.start()
-    failed = error_of(lambda: conn.execute("INSERT INTO item SELECT 1, pg_sleep(20)::text"))
-    timer.join(timeout=10)
+    with when_asleep(conn, getattr(conn, "of", conn).cancel):
+        failed = error_of(lambda: conn.execute("INSERT INTO item SELECT 1, pg_sleep(20)::text"))
     status = conn.info.transaction_status
     conn.rollback()
     return failed, status, conn.execute("SELECT 1").fetchone()

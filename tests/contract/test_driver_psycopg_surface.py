@@ -1,7 +1,7 @@
 """The wrapped psycopg as a stand-in: every public name, the cursors an app brings along, async, and the hooks it needs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, get_origin
 
 import psycopg as plain
@@ -14,13 +14,7 @@ from psycopg.rows import Row, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from commitlog.drivers import psycopg, session
-from fixtures.tagged import TagLog, tag_log
-
-
-@pytest.fixture
-def log(database: str, unique: str) -> Iterator[TagLog]:
-    with tag_log(database, unique) as opened:
-        yield opened
+from fixtures.tagged import TagLog
 
 
 def test_every_public_name_is_there_and_is_psycopgs_own_or_made_from_it() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from commitlog.drivers import psycopg, session
 from commitlog.drivers import sqlalchemy as driver
-from fixtures.tagged import TagLog, tag_log
+from fixtures.tagged import TagLog
 
 
 class Base(DeclarativeBase):
@@ -39,14 +39,13 @@ class Mark(Base):
 
 
 @pytest.fixture
-def log(database: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TagLog]:
-    """The database's own log. A write that cannot be tagged is an error in all of these tests."""
+def log(log: TagLog, monkeypatch: pytest.MonkeyPatch) -> TagLog:
+    """One with the app's tables. A write that cannot be tagged is an error in all of these tests."""
     monkeypatch.setattr(session, "_settings", session.Settings(None, None, None, "raise", None))
-    with tag_log(database, unique) as opened:
-        with engine_of(opened) as engine:
-            Base.metadata.create_all(engine)
-        opened.read()
-        yield opened
+    with engine_of(log) as engine:
+        Base.metadata.create_all(engine)
+    log.read()
+    return log
 
 
 @contextmanager
