@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from commitlog.cdc.log.embedded import Writer
 from commitlog.cdc.log.headfile import DurableHead
 from fixtures import fork_log
 from fixtures.fork_log import MadeLog, column
+from fixtures.logs import nap
 
 PROGRAM = "import sys; from commitlog.cdc.cli.main import main; sys.exit(main())"
 REQUEST = "9d1e6f0a-1c1b-4c7e-8a55-0f2f4c3f8a11"
@@ -527,16 +529,18 @@ class Following:
 def test_follow_shows_the_newest_then_each_commit_as_it_comes(log: Story) -> None:
     with Following(log, "-n", "1") as following:
         assert following.next()["seq"] == 10
-        delays = []
+        delays, naps = [], []
         for number in range(20):
             seq = log.commit(log.insert("Order", {**log.order, "id": 100 + number}), by=BY)
             start = time.monotonic()
             assert following.next()["seq"] == seq
             delays.append(time.monotonic() - start)
+            naps.append(nap(0.005))
         amend = log.amend(seq, ANN)
         assert following.next() == {"kind": "amend", "seq": amend, "amends": seq, "by": ANN}
         assert following.interrupt() == 130
-    assert sorted(delays)[10] < 0.25, delays
+    # It looks every 5 ms; where others take the processors, such a pause takes longer.
+    assert median(delays) < 20 * median(naps), delays
 
 
 def test_follow_of_a_row_shows_only_its_commits(log: Story) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from commitlog.cdc.cli import main
 from commitlog.cdc.log.embedded import Writer
+from commitlog.cdc.servers.ports import free_port
 from commitlog.cdc.sessions import SessionRecord, Store, path_of
 from commitlog.cdc.standing import look_at_worker
 from commitlog.cdc.telemetry import Telemetry
@@ -99,8 +99,7 @@ def test_of_a_worker_by_the_lock_it_holds(log: MadeLog) -> None:
 
 @pytest.mark.parametrize(("name", "waiting"), [("made", True), ("made", False), ("another", None)])
 def test_of_a_worker_that_waits_for_a_schema(log: MadeLog, name: str, waiting: bool | None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = free.getsockname()
+    address = ("127.0.0.1", free_port())
     telemetry = Telemetry(address, vitals=Vitals(60, waiting_for="a build" if waiting else ""), name=name)
     try:
         assert look_at_worker(log.location, address).waiting_for_schema is waiting

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect as open_socket
 
+from commitlog.cdc.servers.ports import free_port
 from commitlog.drivers import session
-from fixtures.requests import free_port
 from fixtures.tagged import Decoded, TagLog
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -14,7 +15,7 @@ from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.reader import Reader
 from commitlog.schemas.errors import HistoryLost, Locked, UsageError, VerificationFailed
 from commitlog.schemas.record import EMPTY, Head
-from fixtures.logs import append, chain_after, next_record
+from fixtures.logs import append, chain_after, nap, next_record
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def test_a_reader_that_is_ahead_of_the_log_stops(home: Home) -> None:
 
 
 def test_a_follower_sees_every_record_soon_after_it_is_durable(home: Home) -> None:
-    stop, seen, durable = threading.Event(), [], []
+    stop, seen, durable, naps = threading.Event(), [], [], []
 
     def follow() -> None:
         for record in home.open_reader().follow(0, stop=stop):
@@ -125,15 +126,15 @@ def test_a_follower_sees_every_record_soon_after_it_is_durable(home: Home) -> No
         for _ in range(100):
             append(writer, 3)
             durable += [time.monotonic()] * 3
-            time.sleep(0.002)
+            naps.append(nap(0.005))
         thread.join(timeout=10)
         stop.set()
         thread.join(timeout=10)
 
     assert [seq for seq, _ in seen] == list(range(300))
-    waits = sorted(at - before for (_, at), before in zip(seen, durable, strict=True))
-    # Half of the records within 20 ms, even where other tests take the processors: the poll is every 5 ms.
-    assert waits[150] < 0.02
+    waits = [at - before for (_, at), before in zip(seen, durable, strict=True)]
+    # The poll is every 5 ms; where others take the processors, such a pause takes longer.
+    assert median(waits) < 4 * median(naps)
 
 
 def test_a_follower_ends_when_it_is_told_to(home: Home) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from commitlog.cdc.cli.main import main
-from fixtures.requests import free_port, tag, write
+from commitlog.cdc.servers.ports import free_port
+from fixtures.requests import tag, write
 from fixtures.worker import Run, Source
 
 BUILD = "sha256:b2"
@@ -96,7 +97,7 @@ def test_a_commit_of_an_unknown_build_waits_for_its_schema_and_later_ones_behind
     run.until_marked()
     assert recorded(shop) == [1, 2, 3, 4]
     assert [c.meta["schema_by"] for c in shop.history().commits[-5:-1]] == ["default", "build", "default", "default"]
-    assert status()["worker"]["waiting_for_schema"] is False
+    run.until(lambda: status()["worker"]["waiting_for_schema"] is False, "status that says it waits no more")
     run.terminate()
     shop.check()
 

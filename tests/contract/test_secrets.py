@@ -14,8 +14,8 @@ from psycopg import sql
 from commitlog.cdc.cli.commands import COMMANDS
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.database_url import shown
+from commitlog.cdc.servers.ports import free_port
 from commitlog.cdc.servers.postgres import Server
-from fixtures.requests import free_port
 from fixtures.worker import Source
 
 CANARY = "kanarienvogel"
