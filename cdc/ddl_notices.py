@@ -5,15 +5,17 @@ A trigger that fails warns, and never makes the app's own statement fail.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..schemas.errors import DecodeError
 from .config import SourceConfig
 from .tail.catalog import Catalog, sql_name
 from .tail.incarnation import SCHEMAS_PUBLISHED_FROM
 from .tail.pgoutput import NOTICE_PREFIX, Notice
+
+log = logging.getLogger("commitlog")
 
 SCHEMA = "commitlog"
 """Where the triggers' function is."""
@@ -89,10 +91,8 @@ class Published:
 
 
 def read(notice: Notice) -> Rewritten | Altered | Published:
-    """Take a notice apart.
-
-    Raises:
-        DecodeError: It is not of this form.
+    """Take a notice apart. One that is not of the triggers, for anyone may write under their prefix, may mean anything: as if a type
+    had been altered, the tables are looked at.
     """
     try:
         document: dict[str, Any] = json.loads(notice)
@@ -102,11 +102,11 @@ def read(notice: Notice) -> Rewritten | Altered | Published:
             return Published(frozenset(map(str, document["ways"])), str(document["left_out"]))
         name = "dropped" if "dropped" in document else "altered"
         return Altered(frozenset(map(int, document[name])), name == "dropped")
-    except (ValueError, KeyError, TypeError) as exc:
-        raise DecodeError(
-            f"a message under the prefix {NOTICE_PREFIX.decode()} is not of commitlog's event triggers: {exc!r}",
-            hint="commitlog setup",
-        ) from exc
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        log.warning(
+            "a message under the prefix %s is not of commitlog's event triggers: %r", NOTICE_PREFIX.decode(), exc
+        )
+        return Altered(frozenset(), dropped=False)
 
 
 def triggers(source: SourceConfig) -> dict[str, str]:
@@ -120,11 +120,9 @@ def triggers(source: SourceConfig) -> dict[str, str]:
 
 
 def present(catalog: Catalog, source: SourceConfig) -> bool:
-    """Whether the event triggers are there, and fire."""
+    """Whether the event triggers are there, and fire whatever session_replication_role a session has."""
     names = list(triggers(source))
-    rows = catalog.rows(
-        "SELECT evtname FROM pg_event_trigger WHERE evtname = ANY (%s) AND evtenabled IN ('O', 'A')", (names,)
-    )
+    rows = catalog.rows("SELECT evtname FROM pg_event_trigger WHERE evtname = ANY (%s) AND evtenabled = 'A'", (names,))
     return len(rows) == len(names)
 
 
@@ -145,6 +143,7 @@ def make(catalog: Catalog, source: SourceConfig) -> Iterator[str]:
     for name, event in triggers(source).items():
         yield f"DROP EVENT TRIGGER IF EXISTS {sql_name(name)}"
         yield f"CREATE EVENT TRIGGER {sql_name(name)} ON {event} EXECUTE FUNCTION {function}()"
+        yield f"ALTER EVENT TRIGGER {sql_name(name)} ENABLE ALWAYS"
 
 
 def drop(catalog: Catalog, source: SourceConfig) -> Iterator[str]:

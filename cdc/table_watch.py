@@ -50,6 +50,8 @@ class TableWatch:
         self._path, self._epoch, self._catalog = path, epoch, catalog
         self._publication, self._visibility = publication, visibility
         self._known = remembered(path, epoch)
+        self._met: set[tuple[int, TableName]] = set()
+        """Object ids and names of the tables that the stream showed since the last look and that were not known as such."""
         self._said: set[str] = set()
         self.changed = False
         """What is known is not what the file holds."""
@@ -71,11 +73,20 @@ class TableWatch:
         now = incarnations(self._catalog, {e.table for e in wanted.values()}, self._publication)
         renewals: dict[str, str] = {}
         for entity in wanted.values():
-            why = self._compare(entity, now.get(entity.table), told=entity.name in told)
+            table, was_told = now.get(entity.table), entity.name in told
+            why = self._compare(entity, table, told=was_told)
+            if not why and was_told and table is not None and self._strayed(table.oid, entity.table):
+                why = f"for a while table {table.table} was another one, or had another name"
             if why:
                 renewals[entity.name] = why
+        self._met.clear()
         self._say_holders(now)
         return renewals
+
+    def _strayed(self, oid: int, name: TableName) -> bool:
+        """Whether the stream showed a table under the name of another, or another under its name: the log has wrong rows of it, or
+        lacks some, also where all is as before by now."""
+        return any((met_oid == oid) != (met_name == name) for met_oid, met_name in self._met)
 
     def _compare(self, entity: Entity, table: Incarnation | None, *, told: bool) -> str:
         known = self._known.get(entity.name)
@@ -99,7 +110,13 @@ class TableWatch:
 
     def knows(self, relation: Relation, schema: AppSchema) -> bool:
         """Whether a table as the stream shows it is as it was last seen; one that nobody maps is, unless it was mapped by another
-        name."""
+        name. One that is not is remembered until the next look."""
+        if self._as_seen(relation, schema):
+            return True
+        self._met.add((relation.oid, relation.table))
+        return False
+
+    def _as_seen(self, relation: Relation, schema: AppSchema) -> bool:
         entity = schema.by_table.get(relation.table)
         if entity is None or entity.name not in self._known:
             return all(known.incarnation.oid != relation.oid for known in self._known.values())
