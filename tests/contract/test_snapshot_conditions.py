@@ -153,7 +153,7 @@ def test_a_snapshot_does_not_wait_for_a_standby(
     wait_for_nobody(source)
 
     run = source.run(limits__snapshot_rows=200)
-    run.until_snapshots(timeout_s=10.0)
+    run.until_snapshots()
 
     wait_no_more(source)
     finish(source, run)
@@ -181,6 +181,6 @@ def test_a_source_at_rest_keeps_no_chunk_waiting(source: Source) -> None:
     source.execute(*["UPDATE orders SET total = total + 1"] * 3)
     run = source.run(limits__snapshot_rows=200).streaming()
 
-    run.until_snapshots(timeout_s=10.0)
+    run.until_snapshots()
 
     finish(source, run)
