@@ -51,10 +51,6 @@ class Follower:
         self._thread = threading.Thread(target=self._read, args=(self.process.take_stdout(),), daemon=True)
         self._thread.start()
 
-    def latencies_ms(self, since: float, until: float) -> list[float]:
-        """From COMMIT to readable, of what was committed in a stretch of time, sorted."""
-        return sorted((seen.read - seen.committed) * 1000 for seen in self.seen if since <= seen.committed <= until)
-
     def stop(self) -> None:
         """End the process."""
         self.process.stop()

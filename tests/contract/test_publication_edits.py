@@ -60,7 +60,8 @@ def test_without_event_triggers_a_table_out_and_back_is_seen_when_somebody_looks
     run = started(unguarded(shop))
     assert "no event triggers" in shop.commitlog("doctor", code=1).stdout
     out_and_back(shop)
-    assert run.refused(3, "public.orders was taken out of publication", "and put back") == GAP
+    # As a rule it was put back by the time somebody looks, but it may be a look just in between.
+    assert run.refused(3, "public.orders", "publication", "changes of it may be missing") == GAP
     accept(shop, fork)
 
 

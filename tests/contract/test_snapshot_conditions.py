@@ -126,12 +126,13 @@ def test_a_commit_that_waits_for_a_standby_is_in_the_log_and_not_undone_by_a_chu
 ) -> None:
     source = open_shop(new_source(own_server.url))
     source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 100) n")
-    run = source.run(**CHUNK)
-    run.until(lambda: len(source.history().of_kind("snapshot")) > 2, "chunks")
     wait_for_nobody(source)
-
     thread = threading.Thread(target=source.execute, args=("INSERT INTO orders VALUES (1000, 'waits', 0)",))
     thread.start()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+    run = source.run(**CHUNK)
+    run.until(lambda: source.value(waiting) == 1, "the commit to wait")
     run.until(lambda: any(c.changes[0]["key"] == {"id": 1000} for c in source.history().commits), "the commit")
     assert not source.value("SELECT count(*) FROM orders WHERE id = 1000")
     until = time.monotonic() + 1.5

@@ -1,6 +1,5 @@
 """What a worker owes the world around it: it ends when told to, lets its server end, and lets WAL go."""
 
-import time
 from collections.abc import Callable
 
 from commitlog.cdc.servers.local import PostgresServer
@@ -54,15 +53,15 @@ def test_a_fast_shutdown_of_the_server_does_not_wait_for_an_idle_worker(
     run.until_caught_up()
     # WAL that holds nothing for the log: the server wants it confirmed before it ends.
     source.execute("INSERT INTO hidden SELECT generate_series(1, 1000)")
-
     covered = len(source.history().of_kind("coverage"))
 
-    began = time.monotonic()
+    # It would take longer than `stop` waits to give an idle reader up, which is a minute.
     own_server.stop("fast")
-    assert time.monotonic() - began < END_S
     # The server asked, and was answered; or it ended the worker's other connection first, in the middle of a look at the catalogs.
-    answered = len(source.history().of_kind("coverage")) > covered
-    assert answered or "catalogs cannot be read: terminating connection" in run.output
+    run.until(
+        lambda: len(source.history().of_kind("coverage")) > covered or "catalogs cannot be read" in run.output,
+        "coverage, or a word of why not",
+    )
 
     own_server.restart()
     source.execute("INSERT INTO orders VALUES (1, 'new', 1)")

@@ -145,7 +145,7 @@ def test_config_comes_from_the_environment_too(
         (errors.Unreachable("away"), 5, "error: away\n"),
         (errors.UsageError("two\nlines \x1b[31m"), 2, "error: two\n       lines \\x1b[31m\n"),
         (KeyboardInterrupt(), 130, ""),
-        (PermissionError(13, "Permission denied", "/root/x"), 4, "error: /root/x: Permission denied\n"),
+        (PermissionError(13, "Permission denied", "/var/log/shop"), 4, "error: /var/log/shop: Permission denied\n"),
         (
             ModuleNotFoundError("No module named 'apsw'", name="apsw"),
             2,
