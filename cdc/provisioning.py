@@ -2,8 +2,10 @@
 a published table without a replica identity makes the app's own UPDATE fail.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -21,6 +23,15 @@ from .tail.postgres import connect
 
 PRINT = "commitlog setup --sql"
 """Prints what setup would do, for somebody else to do it."""
+
+LOCK_TIMEOUT_MS, LOCK_PAUSE_S, LOCK_TURNS = 1000, 0.5, 4
+
+_RUNNING = """
+SELECT 'prepared transaction ' || quote_literal(gid) || ' since ' || date_trunc('second', prepared) FROM pg_prepared_xacts
+UNION ALL SELECT 'process ' || pid || ' since ' || date_trunc('second', xact_start) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+LIMIT 5
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +196,10 @@ def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool 
 
 
 def execute(catalog: Catalog, step: Step) -> None:
-    """Do one step.
+    """Do one step. A table's lock is waited for in short turns: whoever comes after waits behind it, the app too.
 
     Raises:
-        Locked: The slot is in use.
+        Locked: The slot is in use, or other transactions are in the way.
         Refused: The server does not allow it.
     """
     try:
@@ -196,9 +207,27 @@ def execute(catalog: Catalog, step: Step) -> None:
             with connect(catalog.url) as connection:
                 connection.execute(step.statement.encode())
         else:
-            catalog.connection.execute(step.statement.encode())
+            _in_turns(catalog.connection, step.statement)
     except psycopg.errors.ObjectInUse as exc:
         raise Locked(f"{step.text}: {one_line(exc)}", hint="stop the worker first") from exc
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as exc:
+        running = ", ".join(row[0] for row in catalog.rows(_RUNNING)) or "none any more"
+        raise Locked(
+            f"{step.text}: other transactions did not end in time; there are: {running}",
+            hint="end them, or wait until they end, then do this again",
+        ) from exc
     except psycopg.Error as exc:
         way = grant(exc, catalog.connection.info.user)
         raise Refused(f"{step.text}: {one_line(exc)}", hint=f"{way}; or let a DBA run what {PRINT} prints") from exc
+
+
+def _in_turns(connection: "psycopg.Connection[tuple[Any, ...]]", statement: str) -> None:
+    connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}".encode())
+    for left in reversed(range(LOCK_TURNS)):
+        try:
+            connection.execute(statement.encode())
+            return
+        except psycopg.errors.LockNotAvailable:
+            if not left:
+                raise
+            time.sleep(LOCK_PAUSE_S)

@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from ...schemas.errors import CommitLogError, Locked, Refused, Unreachable
 from ..tail.address import refusal, secured
-from ..tail.connection import SESSION_SETTINGS, grant, one_line
+from ..tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 600_000
@@ -21,7 +21,7 @@ LOCK_TIMEOUT_MS: Final = 15_000
 _PLANNING = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 """Every statement of the fork finds rows by key. A plan made while a table was small must not scan it when it is large."""
 
-_SETTINGS = f"{SESSION_SETTINGS} {_PLANNING} -c row_security=off -c statement_timeout={STATEMENT_TIMEOUT_MS} -c jit=off"
+_SETTINGS = f"{SESSION_SETTINGS} {NO_LIMITS} {_PLANNING} -c row_security=off -c statement_timeout={STATEMENT_TIMEOUT_MS} -c jit=off"
 
 # The advisory lock of the one process that applies to a database: "commitlo" as a number.
 _LOCK: Final = 0x636F6D6D69746C6F
@@ -67,6 +67,7 @@ class Target:
                 keepalives_idle=30,
                 prepare_threshold=2,
             )
+            take_time(self.connection)
         except psycopg.OperationalError as exc:
             raise refusal(exc, what="the fork's database", where="--into") from exc
         # Statements differ by the fields they change; the more stay prepared, the less is planned again.

@@ -15,8 +15,13 @@ SESSION_SETTINGS = (
 )
 """Make every type's text the same on every server, and read back as it is: it is what records hold. Applies to walsenders too."""
 
-CONNECT_TIMEOUT_S = 10
+NO_LIMITS = "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 -c default_transaction_read_only=off"
+"""Instead of what the role or the database is set to for an app."""
+
 STATEMENT_TIMEOUT_MS = 60_000
+
+TRANSACTIONS_LIMITED_FROM = 170_000
+CONNECT_TIMEOUT_S = 10
 _READS = {"database": "CREATE", "schema": "USAGE", "table": "SELECT", "function": "EXECUTE"}
 _WRITES = {**_READS, "schema": "USAGE, CREATE", "table": "ALL"}
 """What is needed of what. A database that was connected to lacks CREATE, for a publication or a schema."""
@@ -66,12 +71,20 @@ def connect(
             application_name="commitlog",
             client_encoding="UTF8",
             # Not even what is written here waits for a standby.
-            options=f"{SESSION_SETTINGS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=local",
+            options=f"{SESSION_SETTINGS} {NO_LIMITS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=0"
+            " -c synchronous_commit=local",
         )
+        take_time(connection)
     except psycopg.OperationalError as exc:
         raise refusal(exc, what="the source", where=where) from exc
     connection.patience_s = patience_s
     return connection
+
+
+def take_time(connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
+    """Let transactions last as long as their statements may: the limit on them is set where the server knows one."""
+    if connection.info.server_version >= TRANSACTIONS_LIMITED_FROM:
+        connection.execute("SET transaction_timeout = 0")
 
 
 def grant(exc: psycopg.Error, user: str, *, table: str = "", writes: bool = False) -> str:

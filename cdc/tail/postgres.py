@@ -258,6 +258,11 @@ class Stream:
             )
         if state in ("55000", "58P01") and "wal_level" not in message:
             return HistoryLost(f"the slot cannot go on: {message}", hint="commitlog resume --accept-gap")
+        if state in ("22021", "22P05"):
+            return Refused(
+                f"the source holds text that is not in its own encoding, or in none that UTF-8 has: {message}",
+                hint="mend the rows, drop the slot, then commitlog resume --accept-gap",
+            )
         if state in ("57P01", "57P02", "57P03", "08006", "53300"):
             return Unreachable(f"the source cannot be read now: {message}")
         return Refused(f"the server refused to stream: {message} ({state})", hint="commitlog doctor")
