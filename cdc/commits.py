@@ -4,34 +4,24 @@ Every line is handed on in order; nothing here is durable yet. A transaction of 
 record: coverage says later that it was read.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ..schemas.errors import CommitLogError, DecodeError, SchemaError
+from ..schemas.errors import CommitLogError, DecodeError
 from ..schemas.position import PG_EPOCH_OFFSET_US, format_lsn
-from ..schemas.record import Head
-from ..transforms.app_schema import AppSchema
 from ..transforms.join import UNTAGGED, Lookup, Provenance, join
-from ..transforms.project import Projection, truncate_item
-from ..transforms.registry import Registry
+from ..transforms.project import truncate_item
 from . import native
 from .config import Config
 from .failpoint import failpoint
 from .keys import pseudonyms_of
-from .log.chain import ChainWriter, Clock, Extras
+from .log.chain import ChainWriter, Clock, Extras, Rule
 from .log.state import LogState
+from .plans import Append, Plan, Plans
 from .tail.catalog import Catalog
-from .tail.enums import Enums, UnknownLabel
-from .tail.items import ShapeItem, shape_item
-from .tail.old_rows import holds_key, identity_columns, keyless_item, partition_item
+from .tail.enums import UnknownLabel
 from .tail.pgoutput import Notice, Relation, Transaction, parse_truncate
-from .tail.shapes import project
-
-log = logging.getLogger("commitlog")
-
-Append = Callable[[bytes, Head], None]
 
 TAG_SLACK: Final = 4
 """A tag may be this many times the limit that drivers keep to, before it is not read at all."""
@@ -76,26 +66,20 @@ class Committer:
     def __init__(
         self, chain: ChainWriter, append: Append, *, config: Config, catalog: Catalog, state: LogState, counts: Counts
     ) -> None:
-        self.registry = Registry()
+        self.plans = Plans(chain, append, catalog=catalog, state=state, visibility=config.log.visibility)
         self.lookup: Lookup = lambda request, time_us: None
-        self.met: Callable[[Relation, int], None] = lambda relation, xid: None
-        """Told of each table that the stream describes, and by which transaction, before the first commit with it."""
         self.noticed: Callable[[list[Notice], int], None] = lambda notices, xid: None
         """Told what event triggers say of a transaction, before its commit."""
         self.pseudonyms = pseudonyms_of(config)
         self.counts = counts
         self._last: Transaction | None = None
-        self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
-        self._enums = Enums(state.labels)
+        self._chain, self._append, self._state = chain, append, state
         self._first_part: int | None = None
-        self._visibility = config.log.visibility
         self._part_bytes = config.limits.part_bytes
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
         self.follow_source()
-        self._projected: dict[str, AppSchema] = {}
         self._tails: dict[tuple[str, tuple[str, ...]], str] = {}
         self._joined: dict[tuple[bytes, int], Provenance] = {}
-        self._plans: dict[str, dict[Relation, _Plan | None]] = {}
 
     def commit(self, transaction: Transaction) -> None:
         """Append the commit of one transaction, if it has anything to publish.
@@ -108,13 +92,15 @@ class Committer:
         if tags and (len(tags) > 1 or type(tags[0]) is Notice):
             self._take_notices(tags, transaction.xid)
         provenance = self._provenance(transaction)
-        resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
+        resolved = self.plans.registry.resolve(provenance.build, provenance.version, provenance.app)
         if resolved is None:
             raise UnknownBuild(provenance.build, provenance.version)
-        schema = self.recorded(resolved[0])
-        while (plans := self._resolve(transaction, schema)) is not None:
+        schema = self.plans.recorded(resolved[0])
+        commit = _Commit(transaction, provenance, schema.id, resolved[1])
+        plans = self.plans.of(schema)
+        while self.plans.resolve(transaction, schema):
             try:
-                self._project(_Commit(transaction, provenance, schema.id, resolved[1]), plans)
+                self._project(commit, plans)
                 return
             except UnknownLabel as exc:
                 self._take_label(exc)
@@ -125,15 +111,43 @@ class Committer:
                 ) from exc
         self.counts.unpublished += 1
 
+    def commit_run(self, transactions: list[Transaction], start: int) -> int:
+        """Append the commits of the plain ones among transactions, compiled, up to the first that is not plain.
+
+        Returns:
+            How many were taken; the next is for `commit`.
+        """
+        if not native.COMPILED or self.pseudonyms is not None:
+            return 0
+        provenance = self._provenance(transactions[start])
+        resolved = self.plans.registry.resolve(provenance.build, provenance.version, provenance.app)
+        if resolved is None or provenance.trouble or provenance.assurance > 1:
+            return 0
+        schema, chain, counts = self.plans.recorded(resolved[0]), self._chain, self.counts
+        before = chain.head.seq
+        rule = Rule(
+            self._id_prefix, schema.id, resolved[1], provenance.build, provenance.version, provenance.app,
+            provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
+        )  # fmt: skip
+        run = chain.run(transactions, start, rule)
+        if run.lines:
+            self._append(run.lines, chain.head)
+            self._last = transactions[run.last]
+        commits = chain.head.seq - before
+        counts.commits += commits
+        counts.rows += run.rows
+        counts.unpublished += run.taken - commits
+        counts.untagged += commits if provenance is UNTAGGED else 0
+        return run.taken
+
     def _take_label(self, unknown: UnknownLabel) -> None:
         """Have shapes made anew that know a label. The parts that a commit has so far do not count."""
         if self._first_part is not None:
             parts, self._first_part = (self._first_part, self._chain.head.seq), None
             self._append(self._chain.record("void", extras=Extras(void=parts)), self._chain.head)
-        self._enums.miss(unknown)
-        self._plans.clear()
+        self.plans.missed(unknown)
 
-    def _project(self, commit: "_Commit", plans: Mapping[Relation, "_Plan | None"]) -> None:
+    def _project(self, commit: "_Commit", plans: Mapping[Relation, Plan | None]) -> None:
         """Project the changes one after the other. Flat, because every row of the source passes here."""
         items: list[bytes] = [b"", b""]
         shapes: dict[str, int] = {}
@@ -208,13 +222,6 @@ class Committer:
             self.noticed(notices, xid)
             tags[:] = [tag for tag in tags if not isinstance(tag, Notice)]
 
-    def renew(self, entity: str) -> None:
-        """The rows of an entity are going to be told anew: until then whole rows are recorded where a key changes."""
-        for plans in self._plans.values():
-            for plan in plans.values():
-                if plan is not None and plan.projection.entity == entity:
-                    plan.projection.whole_rekeys = True
-
     def _tail(self, schema: str, shapes: tuple[str, ...]) -> str:
         """What the header of a commit in one record says of schema and shapes; few are all that a source has."""
         tail = self._tails.get((schema, shapes))
@@ -229,11 +236,11 @@ class Committer:
             DecodeError: A change cannot be read.
         """
         provenance = self._provenance(transaction)
-        resolved = self.registry.resolve(provenance.build, provenance.version, provenance.app)
+        resolved = self.plans.registry.resolve(provenance.build, provenance.version, provenance.app)
         if resolved is None:
             return False
-        schema = self.recorded(resolved[0])
-        plans = {relation: self._plan(relation, schema) for relation in transaction.relations()}
+        schema = self.plans.recorded(resolved[0])
+        plans = {relation: self.plans.plan(relation, schema) for relation in transaction.relations()}
         try:
             for relation, data in transaction.changes:
                 if isinstance(relation, tuple):
@@ -292,82 +299,6 @@ class Committer:
         lookup: Lookup = (lambda request, time_us: found) if found else self.lookup
         return join(tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=lookup, pseudonyms=self.pseudonyms)
 
-    def _resolve(self, transaction: Transaction, schema: AppSchema) -> "dict[Relation, _Plan | None] | None":
-        """The projections of all relations of a transaction, or None where it touches no published table.
-
-        Schemas and shapes the log does not hold yet are appended here, before the first part of the commit.
-        """
-        plans = self._plans.get(schema.id)
-        if plans is None:
-            plans = self._plans[schema.id] = {}
-        found = False
-        for relation in transaction.relations():
-            if relation not in plans:
-                self.met(relation, transaction.xid)
-                plan = plans[relation] = self._plan(relation, schema)
-                if plan is not None:
-                    self.announce(plan.projection, schema)
-            found = found or plans[relation] is not None
-        return plans if found else None
-
-    def recorded(self, schema: AppSchema) -> AppSchema:
-        """The part of a schema that a log of this visibility may hold."""
-        recorded = self._projected.get(schema.id)
-        if recorded is None:
-            recorded = self._projected[schema.id] = schema.projected(self._visibility)
-        return recorded
-
-    def _plan(self, relation: Relation, schema: AppSchema) -> "_Plan | None":
-        entity = schema.by_table.get(relation.table)
-        fields = entity.published(self._visibility) if entity else {}
-        if entity is None or not fields:
-            return None
-        try:
-            projection = project(relation, entity, published=fields, catalog=self._catalog, enums=self._enums)
-            self._enums.record(projection.shape)
-        except SchemaError as exc:
-            if not self._awaits(entity.name):
-                raise
-            log.warning("%s; passed over, for a snapshot will tell its rows", exc)
-            return None
-        progress = self._state.snapshots.get(entity.name)
-        projection.whole_rekeys = progress is None or not progress.last
-        item, identities = shape_item(projection), identity_columns(self._catalog, relation.table)
-        if identities is not None:
-            item = partition_item(item, relation, identities)
-        if identities is not None or not holds_key(relation, entity.key):
-            item = keyless_item(item, relation, lambda: self._awaits(entity.name))
-        return _Plan(projection, projection.shape_id, item)
-
-    def _awaits(self, entity: str) -> bool:
-        """Whether a snapshot will tell the rows of an entity, and none has yet."""
-        default, progress = self.registry.default, self._state.snapshots.get(entity)
-        return default is not None and entity in default.entities and not (progress and progress.told)
-
-    def announce(self, plan: Projection, schema: AppSchema) -> None:
-        """Append the schema and shape records that a record with this projection needs, unless the log has them."""
-        state, chain = self._state, self._chain
-        self.announce_schema(schema)
-        if plan.shape_id not in state.shapes:
-            self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
-            state.shapes.add(plan.shape_id)
-            self._enums.record(plan.shape)
-
-    def announce_schema(self, schema: AppSchema) -> None:
-        """Append the schema record that a record under this schema needs, unless the log has it."""
-        state, chain = self._state, self._chain
-        if schema.id not in state.schemas:
-            self._append(chain.record("schema", [schema.data], extras=Extras(schema=schema.id)), chain.head)
-            state.schemas[schema.id] = chain.head.seq
-
-
-class _Plan(NamedTuple):
-    """What becomes of the rows of one relation under one app schema."""
-
-    projection: Projection
-    shape_id: str
-    shape_item: ShapeItem
-
 
 class _Commit(NamedTuple):
     """What the parts of one commit share."""
@@ -392,7 +323,7 @@ class _Commit(NamedTuple):
         return (meta + "}").encode()
 
 
-def _truncate(data: bytes, plans: "list[_Plan | None]") -> bytes | None:
+def _truncate(data: bytes, plans: list[Plan | None]) -> bytes | None:
     entities = [plan.projection.entity for plan in plans if plan is not None]
     if not entities:
         return None

@@ -89,7 +89,7 @@ class Duties:
             visibility=parts.config.log.visibility,
         )
         committer = parts.committer
-        committer.lookup, committer.met, committer.noticed = self._sessions.lookup, self._meet, self._notice
+        committer.lookup, committer.plans.met, committer.noticed = self._sessions.lookup, self._meet, self._notice
         self.use(registry)
         self._look()
 
@@ -101,7 +101,7 @@ class Duties:
 
     def use(self, registry: Registry) -> None:
         """Let app schemas hold from the next transaction on."""
-        self.registry = self._p.committer.registry = registry
+        self.registry = self._p.committer.plans.registry = registry
         if self._snapshots is not None:
             self._snapshots.close()
         self._snapshots = self._snapshotter()
@@ -115,6 +115,15 @@ class Duties:
         """
         check_published(self._p.catalog, self._p.config.source, registry, state=self._p.state)
         self.use(registry)
+
+    @property
+    def observing(self) -> bool:
+        """Whether a snapshot wants to see each transaction that is committed."""
+        return self._snapshots is not None and self._snapshots.chunk is not None
+
+    def passed(self, transactions: list[Transaction]) -> None:
+        """As `observe`, of several, while no snapshot wants to see each."""
+        self._recent.extend([transaction.xid for transaction in transactions[-RECENT_TRANSACTIONS:]])
 
     def observe(self, transaction: Transaction) -> None:
         """Tell a snapshot in hand of a transaction that was just committed to the log."""
@@ -173,12 +182,12 @@ class Duties:
         """Begin the snapshot of an entity anew: by a record, for what was told of its rows may not hold from here on."""
         p, default = self._p, self.registry.default
         assert default is not None
-        schema = p.committer.recorded(default)
-        p.committer.announce_schema(schema)
+        schema = p.committer.plans.recorded(default)
+        p.committer.plans.announce_schema(schema)
         progress = p.state.snapshots[entity] = Progress(f"renewed {p.chain.head.seq + 1}", None, last=False)
         meta = {"snapshot": progress.snapshot, "entity": entity, "from": None, "to": None, "last": False}
         self._append(p.chain.record("snapshot", meta=meta, extras=Extras(schema=schema.id)))
-        p.committer.renew(entity)
+        p.committer.plans.renew(entity)
         log.warning("%s: %s; its rows are read again", entity, why)
         if self._snapshots is None:
             self._snapshots = self._snapshotter()
@@ -319,8 +328,8 @@ class Duties:
 
     def _record_chunk(self, snapshots: Snapshotter, chunk: Chunk) -> None:
         p = self._p
-        schema = p.committer.recorded(snapshots.schema)
-        p.committer.announce(chunk.projection, schema)
+        schema = p.committer.plans.recorded(snapshots.schema)
+        p.committer.plans.announce(chunk.projection, schema)
         failpoint("in_snapshot_chunk")
         try:
             meta, items = snapshots.finish()

@@ -9,25 +9,24 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import orjson
-
 from ..schemas.errors import CommitLogError, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
-from ..schemas.record import FORMAT, Head
+from ..schemas.record import Head
 from ..transforms.registry import Registry
 from .commits import Committer, UnknownBuild
 from .config import Config
 from .duties import Duties, Parts
 from .failover import Failover
 from .failpoint import failpoint
+from .genesis import begin
 from .log.appender import Appender
-from .log.chain import ChainWriter, Extras, new_log_id
+from .log.chain import ChainWriter, Extras
 from .log.embedded import Writer
 from .log.reader import Reader
 from .log.state import state_of
 from .schema_files import load_registry, reload_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
-from .tail.catalog import Catalog, Identity, Slot
+from .tail.catalog import Catalog
 from .tail.pgoutput import Transaction
 from .tail.postgres import SlotTaken, Stream
 from .vitals import Vitals
@@ -176,9 +175,14 @@ class Session:
             self._vitals.beat()
             transactions = stream.poll(self._poll_s())
             self._chain.tick()
-            for transaction in transactions:
+            for _ in transactions:
                 failpoint("after_read")
-                self._take(transaction, stream, duties)
+            at = 0
+            while at < len(transactions):
+                taken = self._take_run(transactions, at, duties)
+                if not taken:
+                    self._take(transactions[at], stream, duties)
+                at += taken or 1
             self._flush(busy=stream.busy)
             self._acknowledge(stream)
             if self._tracing is not None:
@@ -210,7 +214,7 @@ class Session:
         # Asked again now that the slot is ours: until then another reader may have moved it.
         slot = check_slot(catalog.slot(config.source.slot), config.source, state)
         if not state.genesis:
-            self._genesis(identity, slot)
+            begin(self._writer, config, state, identity=identity, slot=slot)
         self._chain = ChainWriter(
             state.log, epoch=state.epoch, engine="postgresql", head=self._writer.head, position=state.position
         )
@@ -244,25 +248,6 @@ class Session:
         worker.backend_pid = stream.backend_pid
         return stream
 
-    def _genesis(self, identity: Identity, slot: Slot) -> None:
-        """Begin a new log where the slot stands: everything since `setup` will be in it."""
-        config, state = self._config, self._state
-        start = format_lsn(slot.confirmed)
-        state.log, state.position = new_log_id(), start
-        state.genesis = {
-            "name": config.log.location.name,
-            "visibility": config.log.visibility,
-            "engine": "postgresql",
-            "system": identity.system,
-            "timeline": identity.timeline,
-            "database": identity.database,
-            "start": start,
-            "format": FORMAT,
-        }
-        chain = ChainWriter(state.log, epoch=state.epoch, engine="postgresql", position=start)
-        self._writer.append(chain.record("genesis", [orjson.dumps(state.genesis)]), chain.head)
-        self._writer.flush()
-
     def _void_unfinished(self) -> None:
         """Say of parts that a crash left without their last that they do not count; the commit comes again whole."""
         unfinished = self._writer.unfinished
@@ -274,6 +259,22 @@ class Session:
         self._appender.append(line, head)
         if self._appender.pending_bytes >= self._limits.flush_bytes:
             self._start_flush()
+
+    def _take_run(self, transactions: list[Transaction], start: int, duties: Duties) -> int:
+        """Commit at once what is plain, up to the first transaction that is not, where nobody wants to see each; how many."""
+        if (
+            transactions[start].end <= self._position
+            or transactions[-1].end > self._failover.at
+            or self._tracing is not None
+            or duties.observing
+        ):
+            return 0
+        self._repeat.passed()
+        taken = self._committer.commit_run(transactions, start)
+        if taken:
+            self._position = transactions[start + taken - 1].end
+            duties.passed(transactions[start : start + taken])
+        return taken
 
     def _take(self, transaction: Transaction, stream: Stream, duties: Duties) -> None:
         """Commit one transaction, unless the log holds it already.

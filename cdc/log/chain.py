@@ -7,9 +7,9 @@ append fails the ChainWriter is thrown away with what it made, and a new one goe
 import base64
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,7 +18,7 @@ from ...schemas.record import EMPTY, FORMAT, LINE_BYTES_MAX, Head
 from ...schemas.tree import SALT_BYTES, tree_root
 from .. import native
 
-_SALT_POOL_RECORDS = 128
+_SALT_POOL_RECORDS = 512
 _b64 = base64.b64encode
 
 
@@ -74,6 +74,44 @@ class Extras(NamedTuple):
 
 
 NO_EXTRAS = Extras()
+
+
+class Rule(NamedTuple):
+    """What holds for all commits of a run.
+
+    Args:
+        id_prefix: What stands before the end of a transaction in its commit's id.
+        schema: Hash of the app schema.
+        schema_by: What it was found by.
+        build: What their tags name, or empty; so with the next two.
+        tagged: Whether each has a tag, or none has.
+        plans: plans.py's, by relation.
+        lookup: transforms/join.py's.
+        room: The bytes of all rows together in one record.
+        tag_bytes_max: A longer tag is not plain.
+    """
+
+    id_prefix: str
+    schema: str
+    schema_by: str
+    build: str
+    version: str
+    app: str
+    tagged: bool
+    plans: dict[Any, Any]
+    lookup: Callable[[str, int], object]
+    room: int
+    tag_bytes_max: int
+
+
+class Run(NamedTuple):
+    """What became of a run: how many transactions were taken, the lines of those that publish something, how many rows
+    they hold, and which transaction the last of them is of, -1 without one."""
+
+    taken: int
+    lines: bytes
+    rows: int
+    last: int
 
 
 _clock = Clock()
@@ -159,6 +197,28 @@ class ChainWriter:
         """
         return self._line("commit", id_, time_us, position, items, tail)
 
+    def run(self, transactions: list[Any], start: int, rule: "Rule") -> "Run":
+        """The lines of the commits of plain transactions (native/run.c), compiled; as many as come without another between.
+
+        Args:
+            transactions: tail/pgoutput.py's.
+            start: The place of the first of them.
+            rule: What holds for all.
+        """
+        if self._salt_at == len(self._salts):
+            self._draw_salts()
+        taken, lines, seq, digest, position, rows, last = native.run(
+            (self._open, self._engine, *rule[:1], self._recorded, *rule[1:]),
+            *self.head,
+            self.position,
+            transactions,
+            start,
+            self._salts[self._salt_at :],
+        )
+        self._salt_at += taken * SALT_BYTES
+        self.head, self.position = Head(seq, digest), position
+        return Run(taken, lines, rows, last)
+
     def record(
         self,
         kind: str,
@@ -185,22 +245,28 @@ class ChainWriter:
             self._open, seq, prev, kind, id_, time_us, self._engine, position, self.position, tail, items,
             self._salt(), self._recorded,
         )  # fmt: skip
-        if len(line) > LINE_BYTES_MAX:
-            raise Refused(
-                f"the {kind} record {id_} has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
-                hint="leave the field that holds such large values out of the app schema",
-            )
-        self.head = Head(seq, digest)
-        self.position = position
+        self._advance(line, Head(seq, digest), position)
         return line
 
+    def _advance(self, line: bytes, head: Head, position: str) -> None:
+        if len(line) > LINE_BYTES_MAX:
+            raise Refused(
+                f"record {head.seq}, at {position}, has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
+                hint="leave the field that holds such large values out of the app schema",
+            )
+        self.head, self.position = head, position
+
     def _salt(self) -> bytes:
-        """32 bytes from the system's generator, drawn many at a time because each draw is a system call."""
+        """32 bytes from the system's generator."""
         if self._salt_at == len(self._salts):
-            self._salts = os.urandom(SALT_BYTES * _SALT_POOL_RECORDS)
-            self._salt_at = 0
+            self._draw_salts()
         self._salt_at += SALT_BYTES
         return self._salts[self._salt_at - SALT_BYTES : self._salt_at]
+
+    def _draw_salts(self) -> None:
+        """Many at a time, because each draw is a system call."""
+        self._salts = os.urandom(SALT_BYTES * _SALT_POOL_RECORDS)
+        self._salt_at = 0
 
 
 def new_log_id() -> str:

@@ -20,6 +20,9 @@ class Shaper:
     ) -> Shaper: ...
     def __call__(self, data: bytes, shape_index: int, /) -> bytes | None: ...
 
+def run(
+    rule: tuple[Any, ...], seq: int, hash_: str, position: str, transactions: list[Any], start: int, salts: bytes, /
+) -> tuple[int, bytes, int, str, str, int, int]: ...
 def seal(
     open_: str,
     seq: int,

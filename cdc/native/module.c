@@ -23,6 +23,7 @@ static PyObject *native_choose(PyObject *module, PyObject *portable) {
 }
 
 static PyMethodDef methods[] = {
+    {"run", native_run, METH_VARARGS, "run(rule, seq, hash, position, transactions, start, salts) -> (taken, lines, seq, hash, position, rows, last)"},
     {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "the line of a record and its hash, of the values of log/chain.py's seal"},
     {"plain_record", native_plain_record, METH_O, "plain_record(line) -> (header bytes, body bytes, recorded, header, hash), or None"},
     {"plain_tag", native_plain_tag, METH_O, "plain_tag(tag) -> (by, build, version, app, request), or None"},
@@ -41,7 +42,7 @@ static int add_type(PyObject *module, PyType_Spec *spec) {
 
 static int fill(PyObject *module) {
     sha256_choose(0);
-    return native_record_begin() || add_type(module, &shaper_spec) || add_type(module, &collector_spec) ? -1 : 0;
+    return native_record_begin() || native_run_begin() || add_type(module, &shaper_spec) || add_type(module, &collector_spec) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0}};

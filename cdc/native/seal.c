@@ -1,15 +1,14 @@
-/* A record's tree, its header's end and its line: schemas/README.md §2 and §4, as schemas/tree.py and cdc/log/chain.py. */
+/* A record's tree, its header and its line: schemas/README.md §2 and §4, as schemas/tree.py and cdc/log/chain.py. */
 
-#include "native.h"
+#include "seal.h"
 #include "sha256.h"
-#include "text.h"
 
 #include <string.h>
 #include <time.h>
 
-enum { SALT_BYTES = 32, SALT_DIGITS = 44, ITEM_SALT_BYTES = 16, HEX_DIGITS = 2 * SHA256_BYTES };
+enum { SALT_BYTES = SEAL_SALT_BYTES, SALT_DIGITS = 44, ITEM_SALT_BYTES = 16, HEX_DIGITS = SEAL_HASH_DIGITS };
 
-static void leaf_of(uint8_t out[SHA256_BYTES], const uint8_t salt[SALT_BYTES], size_t index, PyObject *item) {
+static void leaf_of(uint8_t out[SHA256_BYTES], const uint8_t salt[SALT_BYTES], size_t index, piece item) {
     uint8_t number[4] = {(uint8_t)(index >> 24), (uint8_t)(index >> 16), (uint8_t)(index >> 8), (uint8_t)index};
     sha256 hash;
     sha256_begin(&hash);
@@ -20,16 +19,15 @@ static void leaf_of(uint8_t out[SHA256_BYTES], const uint8_t salt[SALT_BYTES], s
     sha256_begin(&leaf);
     sha256_take(&leaf, "\0", 1);
     sha256_take(&leaf, out, ITEM_SALT_BYTES);
-    sha256_take(&leaf, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
+    sha256_take(&leaf, item.bytes, item.size);
     sha256_end(&leaf, out);
 }
 
 /* The RFC 6962 root over items, into 64 hex digits: pairs level by level, an odd last node carried up. */
-static int root_of(char out[HEX_DIGITS], const uint8_t salt[SALT_BYTES], PyObject *items) {
-    size_t count = (size_t)PyList_GET_SIZE(items);
+static int root_of(char out[HEX_DIGITS], const uint8_t salt[SALT_BYTES], const piece *items, size_t count) {
     uint8_t few[16][SHA256_BYTES] = {{0}}, (*nodes)[SHA256_BYTES] = few;
     if (count > 16 && !(nodes = PyMem_Malloc(count * SHA256_BYTES))) return -1;
-    for (size_t i = 0; i < count; i++) leaf_of(nodes[i], salt, i, PyList_GET_ITEM(items, (Py_ssize_t)i));
+    for (size_t i = 0; i < count; i++) leaf_of(nodes[i], salt, i, items[i]);
     while (count > 1) {
         for (size_t i = 0; i + 1 < count; i += 2) {
             sha256 hash;
@@ -44,73 +42,6 @@ static int root_of(char out[HEX_DIGITS], const uint8_t salt[SALT_BYTES], PyObjec
     sha256_hex(out, nodes[0]);
     if (nodes != few) PyMem_Free(nodes);
     return 0;
-}
-
-/* Whether these are a salt and a list of at least one item; the size of all items together. */
-static int check(PyObject *salt, PyObject *items, size_t *size) {
-    *size = 0;
-    if (!PyBytes_CheckExact(salt) || PyBytes_GET_SIZE(salt) != SALT_BYTES || !PyList_CheckExact(items) ||
-        PyList_GET_SIZE(items) < 1) {
-        PyErr_SetString(PyExc_TypeError, "a salt of 32 bytes and a list of items are needed");
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
-        if (!PyBytes_CheckExact(PyList_GET_ITEM(items, i))) {
-            PyErr_SetString(PyExc_TypeError, "an item is bytes");
-            return -1;
-        }
-        *size += (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(items, i));
-    }
-    return 0;
-}
-
-static char *put(char *at, const void *bytes, size_t size) {
-    memcpy(at, bytes, size);
-    return at + size;
-}
-
-#define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
-
-/* (line, hash) of a record whose header begins with `begin`, up to its tree. */
-static PyObject *sealed(const char *begin, size_t begin_size, PyObject *items, PyObject *salt, PyObject *recorded) {
-    size_t size;
-    char *recorded_bytes;
-    Py_ssize_t recorded_size, item_count;
-    if (check(salt, items, &size) || PyBytes_AsStringAndSize(recorded, &recorded_bytes, &recorded_size)) return NULL;
-    const uint8_t *salt_bytes = (const uint8_t *)PyBytes_AS_STRING(salt);
-    item_count = PyList_GET_SIZE(items);
-    char root[HEX_DIGITS], tree[160];
-    if (root_of(root, salt_bytes, items)) return PyErr_NoMemory();
-    int tree_size = PyOS_snprintf(tree, sizeof tree, "\"tree\":{\"count\":%zd,\"bytes\":%zu,\"root\":\"%.64s\"}}", item_count,
-                                  size, root);
-
-    size_t header_size = begin_size + (size_t)tree_size;
-    size_t line_size = sizeof("{\"header\":,\"body\":{\"salt\":\"\",\"items\":[]},\"recorded\":\"\"}\n") - 1 + header_size +
-                       SALT_DIGITS + size + (size_t)(item_count - 1) + (size_t)recorded_size;
-    PyObject *line = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)line_size);
-    if (!line) return NULL;
-    char *header = PUT(PyBytes_AS_STRING(line), "{\"header\":");
-    char *at = put(put(header, begin, begin_size), tree, (size_t)tree_size);
-    at = PUT(at, ",\"body\":{\"salt\":\"");
-    at += base64(at, salt_bytes, SALT_BYTES);
-    at = PUT(at, "\",\"items\":[");
-    for (Py_ssize_t i = 0; i < item_count; i++) {
-        if (i) *at++ = ',';
-        PyObject *item = PyList_GET_ITEM(items, i);
-        at = put(at, PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item));
-    }
-    at = PUT(at, "]},\"recorded\":\"");
-    at = put(at, recorded_bytes, (size_t)recorded_size);
-    PUT(at, "\"}\n");
-
-    sha256 hash;
-    uint8_t digest[SHA256_BYTES];
-    char digits[HEX_DIGITS];
-    sha256_begin(&hash);
-    sha256_take(&hash, header, header_size);
-    sha256_end(&hash, digest);
-    sha256_hex(digits, digest);
-    return Py_BuildValue("Ns#", line, digits, (Py_ssize_t)HEX_DIGITS);
 }
 
 /* `2026-11-22T10:11:12.345678Z` of microseconds since 1970 UTC; the second that came last is remembered. */
@@ -133,31 +64,86 @@ static int add_time(text *out, long long time_us) {
     return text_add(out, second_text, second_size) || text_add(out, micros, 8) ? -1 : 0;
 }
 
-static int add_text(text *out, PyObject *value) {
-    Py_ssize_t size;
-    const char *bytes = PyUnicode_AsUTF8AndSize(value, &size);
-    return bytes ? text_add(out, bytes, (size_t)size) : -1;
+#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
+
+static int add(text *out, piece value) { return text_add(out, value.bytes, value.size); }
+
+/* Add the header up to its tree. Returns 0, or -1 where there is no memory. */
+static int add_header(text *out, const header *values) {
+    return add(out, values->open) || text_add_number(out, values->seq) || ADD(out, ",\"prev\":\"") ||
+                   add(out, values->prev) || ADD(out, "\",\"kind\":\"") || add(out, values->kind) ||
+                   ADD(out, "\",\"id\":\"") || add(out, values->id) || ADD(out, "\",\"time\":\"") ||
+                   add_time(out, values->time_us) || add(out, values->engine) || add(out, values->position) ||
+                   ADD(out, "\",\"after\":\"") || add(out, values->after) || ADD(out, "\"},") || add(out, values->tail)
+               ? -1
+               : 0;
 }
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
+int seal_line(const header *values, const piece *items, size_t count, const uint8_t salt[SALT_BYTES], piece recorded,
+              text *out, char hash[HEX_DIGITS]) {
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) size += items[i].size;
+    char root[HEX_DIGITS], tree[160], salt_digits[SALT_DIGITS];
+    if (root_of(root, salt, items, count) || ADD(out, "{\"header\":")) return -1;
+    size_t begin = out->size;
+    int tree_size =
+        PyOS_snprintf(tree, sizeof tree, "\"tree\":{\"count\":%zu,\"bytes\":%zu,\"root\":\"%.64s\"}}", count, size, root);
+    if (add_header(out, values) || text_add(out, tree, (size_t)tree_size)) return -1;
+
+    sha256 sum;
+    uint8_t digest[SHA256_BYTES];
+    sha256_begin(&sum);
+    sha256_take(&sum, out->bytes + begin, out->size - begin);
+    sha256_end(&sum, digest);
+    sha256_hex(hash, digest);
+
+    if (ADD(out, ",\"body\":{\"salt\":\"") || text_add(out, salt_digits, base64(salt_digits, salt, SALT_BYTES)) ||
+        ADD(out, "\",\"items\":["))
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if ((i && ADD(out, ",")) || add(out, items[i])) return -1;
+    return ADD(out, "]},\"recorded\":\"") || add(out, recorded) || ADD(out, "\"}\n") ? -1 : 0;
+}
+
+int piece_of(piece *out, PyObject *value) {
+    Py_ssize_t size;
+    out->bytes = PyUnicode_AsUTF8AndSize(value, &size);
+    out->size = (size_t)size;
+    return out->bytes ? 0 : -1;
+}
 
 enum { OPEN, SEQ, PREV, KIND, ID, TIME_US, ENGINE, POSITION, AFTER, TAIL, ITEMS, SALT, RECORDED, ARGUMENT_COUNT };
 
 /* seal(open, seq, prev, kind, id, time_us, engine, position, after, tail, items, salt, recorded) -> (line, hash) */
 PyObject *native_seal(PyObject *module, PyObject *const *given, Py_ssize_t count) {
     (void)module;
-    static text begin; /* the GIL is held throughout */
-    if (count != ARGUMENT_COUNT) return PyErr_Format(PyExc_TypeError, "seal takes %d values", ARGUMENT_COUNT);
-    unsigned long long seq = PyLong_AsUnsignedLongLong(given[SEQ]);
-    long long time_us = PyLong_AsLongLong(given[TIME_US]);
-    if (PyErr_Occurred()) return NULL;
-    begin.size = 0;
-    if (add_text(&begin, given[OPEN]) || text_add_number(&begin, seq) || ADD(&begin, ",\"prev\":\"") ||
-        add_text(&begin, given[PREV]) || ADD(&begin, "\",\"kind\":\"") || add_text(&begin, given[KIND]) ||
-        ADD(&begin, "\",\"id\":\"") || add_text(&begin, given[ID]) || ADD(&begin, "\",\"time\":\"") ||
-        add_time(&begin, time_us) || add_text(&begin, given[ENGINE]) || add_text(&begin, given[POSITION]) ||
-        ADD(&begin, "\",\"after\":\"") || add_text(&begin, given[AFTER]) || ADD(&begin, "\"},") ||
-        add_text(&begin, given[TAIL]))
-        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    return sealed(begin.bytes, begin.size, given[ITEMS], given[SALT], given[RECORDED]);
+    static text line; /* the GIL is held throughout */
+    if (count != ARGUMENT_COUNT || !PyList_CheckExact(given[ITEMS]) || !PyList_GET_SIZE(given[ITEMS]) ||
+        !PyBytes_CheckExact(given[SALT]) || PyBytes_GET_SIZE(given[SALT]) != SALT_BYTES ||
+        !PyBytes_CheckExact(given[RECORDED]))
+        return PyErr_Format(PyExc_TypeError, "seal takes %d values, at least one item and a salt of 32 bytes", ARGUMENT_COUNT);
+    header values = {.seq = PyLong_AsUnsignedLongLong(given[SEQ]), .time_us = PyLong_AsLongLong(given[TIME_US])};
+    piece recorded = {PyBytes_AS_STRING(given[RECORDED]), (size_t)PyBytes_GET_SIZE(given[RECORDED])};
+    if (PyErr_Occurred() || piece_of(&values.open, given[OPEN]) || piece_of(&values.prev, given[PREV]) ||
+        piece_of(&values.kind, given[KIND]) || piece_of(&values.id, given[ID]) || piece_of(&values.engine, given[ENGINE]) ||
+        piece_of(&values.position, given[POSITION]) || piece_of(&values.after, given[AFTER]) ||
+        piece_of(&values.tail, given[TAIL]))
+        return NULL;
+    size_t item_count = (size_t)PyList_GET_SIZE(given[ITEMS]);
+    piece *items = PyMem_Malloc(item_count * sizeof *items);
+    if (!items) return PyErr_NoMemory();
+    char *bytes, hash[HEX_DIGITS];
+    Py_ssize_t size;
+    int failed = 0;
+    for (size_t i = 0; i < item_count && !failed; i++) {
+        failed = PyBytes_AsStringAndSize(PyList_GET_ITEM(given[ITEMS], (Py_ssize_t)i), &bytes, &size);
+        if (!failed) items[i] = (piece){bytes, (size_t)size};
+    }
+    line.size = 0;
+    if (!failed && (failed = seal_line(&values, items, item_count, (uint8_t *)PyBytes_AS_STRING(given[SALT]), recorded, &line, hash)))
+        PyErr_NoMemory();
+    PyMem_Free(items);
+    PyObject *result = failed ? NULL : Py_BuildValue("y#s#", line.bytes, (Py_ssize_t)line.size, hash, (Py_ssize_t)HEX_DIGITS);
+    text_shrink(&line);
+    return result;
 }

@@ -5,14 +5,11 @@
  * stands in for (transforms/project.py), which decides, and raises what is to be raised. So this file has no errors of its own.
  */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "shaper.h"
+
 #include <structmember.h>
 
-#include "native.h"
-#include "text.h"
-
-enum { CHANGE_AT = 25, TUPLE_AT = 31, KEPT_BYTES = 1 << 20 };
+enum { CHANGE_AT = 25, TUPLE_AT = 31 };
 
 typedef struct {
     char *label; /* `"field":`, NULL where the column is not published */
@@ -36,7 +33,8 @@ typedef struct {
     cell *old_row, *new_row;
     Py_ssize_t *key;
     Py_ssize_t width, key_size;
-    text out;
+    text own;  /* where an item is written that nobody else asked for */
+    text *out; /* where the present one is */
 } Shaper;
 
 /* Where `data` stands after a TupleData at `at`; 0 where it is not one of `width` columns. */
@@ -82,15 +80,14 @@ static int add_cell(text *out, const column *c, const cell *value, int *first) {
 static int add_row(Shaper *self, const cell *row) {
     int first = 1, failed;
     for (Py_ssize_t i = 0; i < self->width; i++)
-        if (self->columns[i].label && (failed = add_cell(&self->out, &self->columns[i], &row[i], &first)))
+        if (self->columns[i].label && (failed = add_cell(self->out, &self->columns[i], &row[i], &first)))
             return failed;
     return 0;
 }
 
 static int add_head(Shaper *self, const char *op, unsigned long long shape, const cell *row) {
-    text *out = &self->out;
+    text *out = self->out;
     int first = 1, failed;
-    out->size = 0;
     if (text_add(out, "{\"op\":", 6) || text_add(out, op, 8) || text_add(out, self->entity.bytes, self->entity.size) ||
         text_add_number(out, shape) || text_add(out, ",\"key\":{", 8))
         return -1;
@@ -104,9 +101,9 @@ static int add_head(Shaper *self, const char *op, unsigned long long shape, cons
 
 static int add_whole(Shaper *self, const char *name, const cell *row) {
     int failed;
-    if (text_add(&self->out, name, strlen(name))) return -1;
+    if (text_add(self->out, name, strlen(name))) return -1;
     if ((failed = add_row(self, row))) return failed;
-    return text_add(&self->out, "}}", 2);
+    return text_add(self->out, "}}", 2);
 }
 
 static int same(const cell *a, const cell *b) {
@@ -116,7 +113,7 @@ static int same(const cell *a, const cell *b) {
 /* As the others, and 2 where nothing that is published changed. */
 static int add_update(Shaper *self, unsigned long long shape) {
     cell *old = self->old_row, *new = self->new_row;
-    text *out = &self->out;
+    text *out = self->out;
     int failed, changed = 0;
     for (Py_ssize_t i = 0; i < self->width; i++) {
         if (!self->columns[i].label || new[i].sent == 'u' || same(&old[i], &new[i]))
@@ -163,6 +160,19 @@ static int add_change(Shaper *self, const uint8_t *data, size_t size, unsigned l
     return read_row(data, size, at + 1, self->new_row, self->width) == size ? add_update(self, shape) : 1;
 }
 
+static void shaper_free(PyObject *object);
+
+int shaper_add(PyObject *object, PyObject *data, unsigned long long shape, text *out) {
+    if (Py_TYPE(object)->tp_dealloc != shaper_free || !PyBytes_CheckExact(data)) return 1;
+    Shaper *self = (Shaper *)object;
+    size_t before = out->size;
+    self->out = out;
+    int state = add_change(self, (const uint8_t *)PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data), shape);
+    if (state) out->size = before;
+    if (state < 0 && !PyErr_Occurred()) PyErr_NoMemory();
+    return state;
+}
+
 static PyObject *shaper_call(PyObject *object, PyObject *const *arguments, size_t flags, PyObject *names) {
     Shaper *self = (Shaper *)object;
     if (PyVectorcall_NARGS(flags) != 2 || names || !PyBytes_CheckExact(arguments[0])) {
@@ -171,17 +181,13 @@ static PyObject *shaper_call(PyObject *object, PyObject *const *arguments, size_
     }
     unsigned long long shape = PyLong_AsUnsignedLongLong(arguments[1]);
     if (shape == (unsigned long long)-1 && PyErr_Occurred()) return NULL;
-    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
-    int state = add_change(self, data, (size_t)PyBytes_GET_SIZE(arguments[0]), shape);
+    self->own.size = 0;
+    int state = shaper_add(object, arguments[0], shape, &self->own);
     PyObject *item = NULL;
-    if (state == 0) item = PyBytes_FromStringAndSize(self->out.bytes, (Py_ssize_t)self->out.size);
+    if (state == 0) item = PyBytes_FromStringAndSize(self->own.bytes, (Py_ssize_t)self->own.size);
     else if (state == 1) item = PyObject_Vectorcall(self->fallback, arguments, 2, NULL);
     else if (state == 2) item = Py_NewRef(Py_None);
-    else if (!PyErr_Occurred()) PyErr_NoMemory();
-    if (self->out.room > KEPT_BYTES) { /* one large row is no reason to hold its memory for good */
-        free(self->out.bytes);
-        self->out = (text){0};
-    }
+    text_shrink(&self->own);
     return item;
 }
 
@@ -196,7 +202,7 @@ static void shaper_free(PyObject *object) {
     free(self->new_row);
     free(self->key);
     free(self->entity.bytes);
-    free(self->out.bytes);
+    free(self->own.bytes);
     Py_XDECREF(self->fallback);
     PyTypeObject *type = Py_TYPE(object);
     type->tp_free(object);

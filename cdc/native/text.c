@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KEPT_BYTES = 1 << 20 };
+
 #define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 
 static int reserve(text *out, size_t size) {
@@ -24,6 +26,12 @@ int text_add(text *out, const void *bytes, size_t size) {
     memcpy(out->bytes + out->size, bytes, size);
     out->size += size;
     return 0;
+}
+
+void text_shrink(text *out) {
+    if (out->room <= KEPT_BYTES) return;
+    free(out->bytes);
+    *out = (text){0};
 }
 
 int text_add_number(text *out, unsigned long long number) {

@@ -17,6 +17,9 @@ enum { AS_TEXT, AS_NUMBER, AS_BOOLEAN, AS_TIMESTAMP, AS_INSTANT, AS_OCTETS, KIND
 int text_add(text *out, const void *bytes, size_t size);
 int text_add_number(text *out, unsigned long long number);
 
+/* Give memory back that one large value took: it is no reason to hold it for good. */
+void text_shrink(text *out);
+
 /* Add the JSON of a value. Returns 0; -1 where there is no memory; 1 where it is not plainly of its kind. */
 int text_add_value(text *out, int kind, const uint8_t *value, size_t size);
 

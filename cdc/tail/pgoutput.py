@@ -91,13 +91,11 @@ class Transaction:
     changes: list[Entry] | Spill[Relation | tuple[Relation, ...]]
     tags: list[bytes]
 
-    def relations(self) -> set[Relation]:
-        """All relations that the changes are of."""
+    def relations(self) -> list[Relation]:
+        """All relations that the changes are of, in the order of their first change."""
         changes = self.changes
-        if isinstance(changes, list) and len(changes) == 1 and isinstance(changes[0][0], Relation):
-            return {changes[0][0]}
-        places = {entry[0] for entry in changes} if isinstance(changes, list) else set(changes.relations)
-        return {r for place in places for r in ((place,) if isinstance(place, Relation) else place)}
+        places = changes.relations if isinstance(changes, Spill) else dict.fromkeys(place for place, _ in changes)
+        return [*dict.fromkeys(r for place in places for r in ((place,) if isinstance(place, Relation) else place))]
 
     def close(self) -> None:
         """Give back the disk space of a large transaction."""

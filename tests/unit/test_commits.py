@@ -1,16 +1,20 @@
 """Transactions become commits: what of them is published, by whose schema, in how many parts, and with which meta."""
 
+import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commitlog.cdc import native
 from commitlog.cdc.commits import TAG_SLACK, Committer, Counts, UnknownBuild
 from commitlog.cdc.config import Config, Limits, LogConfig, SchemasConfig, SourceConfig
-from commitlog.cdc.log import canonical
+from commitlog.cdc.log import canonical, chain
 from commitlog.cdc.log.chain import ChainWriter
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.rules import Rules
@@ -99,7 +103,7 @@ class Log:
         self.committer = Committer(
             self.chain, self._append, config=config, catalog=catalog, state=state, counts=self.counts
         )
-        self.committer.registry = Registry(schemas or [schema()])
+        self.committer.plans.registry = Registry(schemas or [schema()])
         for described in RELATIONS:
             self.assembler.feed(described)
 
@@ -345,3 +349,44 @@ def test_a_tag_is_looked_up_once_until_records_may_have_come() -> None:
     log.committer.refresh()
     log.commit(insert(row()), tag(request="r"), end=0x9000)
     assert asked == ["r", "r"]
+
+
+changes = st.sampled_from([
+    insert(row()), insert(row(2, None)), insert(row(3), PLAIN), update(row(1, b"m"), row()), update(row(), row()), update(row(2), row()),
+    update(row(1, b"k"), [b"1", None, None], kind=b"K"), delete(row()), insert([b"1"], UNPUBLISHED), insert([b"x", b"", b""]),
+    truncate([ITEM, UNPUBLISHED]), relation(ITEM, [("id", INT4), ("more", INT4), ("name", TEXT), ("secret", TEXT)]),
+])  # fmt: skip
+tags = st.sampled_from([
+    tag(user="alice", build="b1", request="r"), tag(user="bob", build="b1"), tag(request="seen", build="b1"), tag(build="b2"),
+    tag(version="1", app="shop"), message(b"{"), message(b"x" * 5000), message(b"1", prefix=b"commitlog.ddl"),
+])  # fmt: skip
+transactions = st.lists(
+    st.tuples(st.lists(changes, max_size=3), st.lists(tags, max_size=1) | st.lists(tags, max_size=2))
+)
+
+
+@pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
+@given(st.lists(transactions, max_size=4), st.sampled_from([100, 1 << 20]), st.booleans())
+def test_runs_of_transactions_become_what_each_becomes_alone(
+    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool
+) -> None:
+    def made(*, runs: bool) -> object:
+        log, ends = Log(schema(strict=strict), part_bytes=part_bytes), itertools.count(0x1000, 0x100)
+        log.committer.lookup = lambda request, time_us: Seen() if request == "seen" else None
+        try:
+            for poll in polls:
+                waiting = [log.transaction(*rows, *said, end=next(ends)) for rows, said in poll]
+                while waiting:
+                    taken = log.committer.commit_run(waiting, 0) if runs else 0
+                    if not taken:
+                        log.committer.commit(waiting[0])
+                    del waiting[: taken or 1]
+            error = ""
+        except (DecodeError, UnknownBuild) as exc:
+            error = str(exc)
+        return error, b"".join(log.lines), log.counts, log.committer.last, log.chain.head, log.chain.position
+
+    with pytest.MonkeyPatch.context() as still:
+        still.setattr(chain, "os", SimpleNamespace(urandom=bytes))
+        still.setattr(chain, "time", SimpleNamespace(time_ns=lambda: NOW, strftime=time.strftime, gmtime=time.gmtime))
+        assert made(runs=True) == made(runs=False)

@@ -128,7 +128,7 @@ def test_truncate_names_every_table_and_its_flags(cascade: bool, restart: bool) 
     transaction = only(relation(), relation(5, name="part"), data)
     ((tables, kept),) = changes_of(transaction)
     assert [table.name for table in tables] == ["item", "part"]
-    assert transaction.relations() == set(tables)
+    assert transaction.relations() == [*tables]
     statement = parse_truncate(kept)
     assert (statement.oids, statement.cascade, statement.restart_identity) == ([ITEM, 5], cascade, restart)
 
@@ -158,7 +158,7 @@ def test_a_relation_described_anew_holds_for_the_rows_after_it() -> None:
     (before, first), (after, second) = changes_of(transaction)
     assert (first, second) == (narrow, wide)
     assert [len(before.columns), len(after.columns)] == [1, 2]
-    assert transaction.relations() == {before, after}
+    assert transaction.relations() == [before, after]
 
 
 small_rows = st.lists(st.binary(max_size=30), min_size=1, max_size=40)

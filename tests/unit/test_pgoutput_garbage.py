@@ -92,7 +92,7 @@ def test_D1_a_stream_with_garbage_ends_in_a_typed_error_or_in_transactions(seed:
 
 def read(transaction: Transaction) -> None:
     """Read all changes of a transaction as the worker does."""
-    relations = transaction.relations()
+    relations = set(transaction.relations())
     for of, data in transaction.changes:
         assert relations.issuperset(of if isinstance(of, tuple) else (of,))
         if isinstance(of, tuple):
