@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from websockets.sync.client import connect as open_socket
 
 from commitlog.cdc.servers.ports import free_port
 from commitlog.drivers import session
+from fixtures.patience import until
 from fixtures.tagged import Decoded, TagLog
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -53,10 +53,12 @@ class Site:
     def transactions(self, count: int) -> list[Decoded]:
         """The next `count` transactions, waited for: some are written after the response."""
         found: list[Decoded] = []
-        deadline = monotonic() + 30
-        while len(found) < count:
-            found += self.log.read()
-            assert monotonic() < deadline, found
+
+        def enough() -> bool:
+            found.extend(self.log.read())
+            return len(found) >= count
+
+        until(enough, "a transaction")
         return found
 
     def written(self, count: int) -> list[tuple[list[Any], list[str | None]]]:
@@ -77,7 +79,7 @@ def site(log: TagLog, folder: Path, name: str) -> Iterator[Site]:
         process = subprocess.Popen(command, cwd=EXAMPLES, env=env, stdout=out, stderr=subprocess.STDOUT)
         try:
             opened = Site(port, log)
-            wait_until(lambda: answers(opened, process, folder / "out"))
+            until(lambda: answers(opened, process, folder / "out"), "an answer", 40)
             yield opened
         finally:
             process.terminate()
@@ -88,15 +90,8 @@ def answers(opened: Site, process: "subprocess.Popen[bytes]", out: Path) -> bool
     assert process.poll() is None, out.read_text()
     try:
         return opened.ask("GET", "/nowhere", None)[0] == 404
-    except ConnectionRefusedError:
+    except (OSError, HTTPException):
         return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 40
-    while not condition():
-        assert monotonic() < deadline
-        sleep(0.05)
 
 
 @pytest.fixture(params=COMMANDS)

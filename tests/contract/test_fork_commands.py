@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.fork.equality import SHOWN_KEYS, compare
 from fixtures.fork_log import Fork, MadeLog, column
+from fixtures.patience import WAIT_S, until
 from fixtures.worker import Source
 
 ID = column("id", "int32", nullable=False)
@@ -50,7 +50,7 @@ def run(*arguments: str, answer: str | None = None) -> subprocess.CompletedProce
         [sys.executable, "-m", "commitlog.cdc.cli.main", *arguments],
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=WAIT_S,
         check=False,
         stdin=subprocess.DEVNULL if answer is None else None,
     )
@@ -88,14 +88,11 @@ def test_a_fork_that_follows_applies_what_comes_and_ends_cleanly_on_a_signal(
     while "following" not in process.stdout.readline():
         assert process.poll() is None
     log.commit(log.insert("Order", {"id": 3, "status": "new"}))
-    deadline = time.monotonic() + 20
-    while fork.position < log.head.seq:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: fork.position == log.head.seq, "the record")
 
     process.send_signal(number)
 
-    output, errors = process.communicate(timeout=10)
+    output, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, errors
     assert output.endswith(f"ended at record {log.head.seq}, 0 conflicts open\n")
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,13 @@ from commitlog.cdc.log.reader import Reader
 from commitlog.cdc.log.verify import verify
 from commitlog.schemas.record import Head
 from fixtures.logs import append
+from fixtures.patience import until
 
 APPENDER = """
 import random, sys
 from pathlib import Path
 from fixtures.logs import append
+from fixtures.patience import until
 from commitlog.cdc.log.embedded import Writer
 from commitlog.cdc.log.headfile import HEAD_BYTES
 from commitlog.cdc.log.location import Location
@@ -255,9 +256,7 @@ def test_a_reader_follows_over_the_death_of_a_writer(tmp_path: Path) -> None:
         appending_until_killed(location, memory, seed, 0.05)
     with Writer.open(location, memory=memory) as writer:
         end = writer.head.seq
-    deadline = time.monotonic() + 10
-    while len(seen) <= end and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(seen) > end, "the last record")
     stop.set()
     thread.join(timeout=10)
     assert seen == list(range(end + 1))

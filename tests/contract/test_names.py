@@ -17,7 +17,8 @@ from psycopg import sql
 
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.log.location import Location
-from fixtures.worker import WAIT_S, History
+from fixtures.patience import WAIT_S
+from fixtures.worker import History
 
 LONG = "x" * 59 + "éé"
 assert len(LONG.encode()) == 63

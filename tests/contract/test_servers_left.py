@@ -3,14 +3,13 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from commitlog.cdc.servers.scratch import MARK, Scratch
-from fixtures.worker import WAIT_S
+from fixtures.patience import WAIT_S, until
 
 
 @pytest.fixture
@@ -115,7 +114,4 @@ def test_a_start_that_is_interrupted_while_it_waits_leaves_neither_a_process_nor
         _, errors = process.communicate(timeout=WAIT_S)
     assert "KeyboardInterrupt" in errors
     assert not server.exists()
-    deadline = time.monotonic() + WAIT_S
-    while postgres_in(server):
-        assert time.monotonic() < deadline, "a process goes on"
-        time.sleep(0.01)
+    until(lambda: not postgres_in(server), "the end of its processes")

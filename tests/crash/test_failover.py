@@ -10,13 +10,28 @@ import pytest
 
 from fixtures.load import accept_gap, load, open_shop
 from fixtures.pair import PHYSICAL, Pair
-from fixtures.worker import Source
+from fixtures.worker import Run, Source
 
-NewSource = Callable[[str], Source]
-NewPair = Callable[..., Pair]
+NewShop = Callable[..., tuple[Pair, Source, Run]]
 RESUME = "commitlog resume --accept-gap"
 
 SYNCHRONISING = [pytest.param("18"), pytest.param("17", marks=pytest.mark.full)]
+
+
+@pytest.fixture
+def new_shop(new_pair: Callable[..., Pair], new_source: Callable[[str], Source]) -> NewShop:
+    """A function that opens a shop on a primary with a standby, with a worker whose log has everything."""
+
+    def make(version: str = "18", *, synchronised: bool = True, **settings: str) -> tuple[Pair, Source, Run]:
+        pair = new_pair(version, synchronised=synchronised, **settings)
+        source = open_shop(new_source(pair.url))
+        if synchronised:
+            pair.synchronise(source)
+        run = source.run()
+        run.until_caught_up()
+        return pair, source, run
+
+    return make
 
 
 def go_on(source: Source, hint: str) -> None:
@@ -49,15 +64,10 @@ def test_setup_makes_a_slot_that_standbys_may_keep_also_of_one_that_is_there(sou
 
 
 @pytest.mark.parametrize("version", SYNCHRONISING)
-def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
-    new_source: NewSource, new_pair: NewPair, version: str
-) -> None:
-    pair = new_pair(version, max_prepared_transactions="8")
-    source = open_shop(new_source(pair.url))
-    pair.synchronise(source)
+def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(new_shop: NewShop, version: str) -> None:
+    pair, source, run = new_shop(version, max_prepared_transactions="8")
     pair.primary.configure(synchronized_standby_slots=PHYSICAL)
     pair.primary.reload()
-    run = source.run().streaming()
 
     with load(source) as writers:
         run.until(lambda: writers.done >= 100, "transactions before")
@@ -82,14 +92,8 @@ def test_a_planned_failover_with_a_synchronised_slot_is_followed_by_itself(
 
 
 @pytest.mark.full
-def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_was_written_on(
-    new_source: NewSource, new_pair: NewPair
-) -> None:
-    pair = new_pair("18")
-    source = open_shop(new_source(pair.url))
-    pair.synchronise(source)
-    run = source.run()
-    run.until_caught_up()
+def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_was_written_on(new_shop: NewShop) -> None:
+    pair, source, run = new_shop()
     run.terminate()
     source.execute("INSERT INTO orders VALUES (1, 'on the first', 0)")
     pair.fail_over()
@@ -111,12 +115,8 @@ def test_what_the_worker_had_not_read_before_a_failover_bears_the_timeline_it_wa
 
 
 @pytest.mark.full
-def test_a_standby_is_waited_for_until_it_is_promoted(new_source: NewSource, new_pair: NewPair) -> None:
-    pair = new_pair("18")
-    source = open_shop(new_source(pair.url))
-    pair.synchronise(source)
-    run = source.run()
-    run.until_caught_up()
+def test_a_standby_is_waited_for_until_it_is_promoted(new_shop: NewShop) -> None:
+    pair, source, run = new_shop()
     run.terminate()
     source.configure(pair.standby.url)
 
@@ -133,11 +133,8 @@ def test_a_standby_is_waited_for_until_it_is_promoted(new_source: NewSource, new
 
 
 @pytest.mark.full
-def test_a_slot_that_was_not_synchronised_is_named(new_source: NewSource, new_pair: NewPair) -> None:
-    pair = new_pair("18", synchronised=False)
-    source = open_shop(new_source(pair.url))
-    run = source.run()
-    run.until_caught_up()
+def test_a_slot_that_was_not_synchronised_is_named(new_shop: NewShop) -> None:
+    pair, source, run = new_shop(synchronised=False)
     pair.fail_over()
 
     hint = run.refused(3, "timeline 2", f"slot '{source.name}' was not synchronised")
@@ -147,11 +144,8 @@ def test_a_slot_that_was_not_synchronised_is_named(new_source: NewSource, new_pa
 
 @pytest.mark.full
 @pytest.mark.parametrize("version", ["15"])
-def test_before_postgresql_17_every_failover_is_named(new_source: NewSource, new_pair: NewPair, version: str) -> None:
-    pair = new_pair(version, synchronised=False)
-    source = open_shop(new_source(pair.url))
-    run = source.run()
-    run.until_caught_up()
+def test_before_postgresql_17_every_failover_is_named(new_shop: NewShop, version: str) -> None:
+    pair, source, run = new_shop(version, synchronised=False)
     pair.fail_over()
 
     hint = run.refused(3, "timeline 2", "before PostgreSQL 17")
@@ -160,11 +154,8 @@ def test_before_postgresql_17_every_failover_is_named(new_source: NewSource, new
 
 
 @pytest.mark.full
-def test_a_slot_that_was_made_anew_on_the_new_primary_is_named(new_source: NewSource, new_pair: NewPair) -> None:
-    pair = new_pair("18", synchronised=False)
-    source = open_shop(new_source(pair.url))
-    run = source.run()
-    run.until_caught_up()
+def test_a_slot_that_was_made_anew_on_the_new_primary_is_named(new_shop: NewShop) -> None:
+    pair, source, run = new_shop(synchronised=False)
     run.terminate()
     pair.fail_over()
     source.value("SELECT lsn FROM pg_create_logical_replication_slot(%s, 'pgoutput', failover => true)", source.name)
@@ -174,14 +165,10 @@ def test_a_slot_that_was_made_anew_on_the_new_primary_is_named(new_source: NewSo
     go_on(source, hint)
 
 
-def test_a_commit_that_the_new_primary_never_got_is_named(new_source: NewSource, new_pair: NewPair) -> None:
+def test_a_commit_that_the_new_primary_never_got_is_named(new_shop: NewShop) -> None:
     """Without synchronized_standby_slots the server shows a commit to logical decoding before any standby has it, even while the
     commit itself still waits for a synchronous standby."""
-    pair = new_pair("18")
-    source = open_shop(new_source(pair.url))
-    pair.synchronise(source)
-    run = source.run()
-    run.until_caught_up()
+    pair, source, run = new_shop()
     pair.primary.configure(synchronous_standby_names="*")
     pair.primary.reload()
     pair.standby.stop("immediate")
@@ -203,18 +190,12 @@ def test_a_commit_that_the_new_primary_never_got_is_named(new_source: NewSource,
 
 
 @pytest.mark.full
-def test_with_synchronized_standby_slots_a_commit_is_logged_only_once_the_standby_has_it(
-    new_source: NewSource, new_pair: NewPair
-) -> None:
-    pair = new_pair("18")
-    source = open_shop(new_source(pair.url))
-    pair.synchronise(source)
+def test_with_synchronized_standby_slots_a_commit_is_logged_only_once_the_standby_has_it(new_shop: NewShop) -> None:
+    pair, source, run = new_shop()
     assert f"synchronized_standby_slots = '{PHYSICAL}'" in source.commitlog("doctor", code=1).stdout
     pair.primary.configure(synchronized_standby_slots=PHYSICAL)
     pair.primary.reload()
     assert "synchronized_standby_slots" not in source.commitlog("doctor", code=1).stdout
-    run = source.run()
-    run.until_caught_up()
     pair.standby.stop("immediate")
     mark = source.mark()
 
@@ -230,14 +211,8 @@ def test_with_synchronized_standby_slots_a_commit_is_logged_only_once_the_standb
 
 
 @pytest.mark.full
-def test_a_server_from_before_the_failover_is_named_and_the_right_one_is_followed_on(
-    new_source: NewSource, new_pair: NewPair
-) -> None:
-    pair = new_pair("18")
-    source = open_shop(new_source(pair.url))
-    pair.synchronise(source)
-    run = source.run()
-    run.until_caught_up()
+def test_a_server_from_before_the_failover_is_named_and_the_right_one_is_followed_on(new_shop: NewShop) -> None:
+    pair, source, run = new_shop()
     pair.fail_over()
     run.until_marked()
     run.terminate()

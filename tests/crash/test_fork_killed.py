@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from commitlog.cdc.fork.equality import compare
 from commitlog.cdc.servers.local import PostgresServer
 from fixtures.fork_log import Fork, MadeLog, column
 from fixtures.load import load, open_shop
+from fixtures.patience import WAIT_S, until
 from fixtures.proxy import TcpProxy
 from fixtures.worker import Source
 
 ID = column("id", "int32", nullable=False)
-WAIT_S = 30.0
 
 
 class Process:
@@ -53,14 +52,6 @@ class Process:
         """End it with SIGTERM; its exit code."""
         self.process.terminate()
         return self.ended()
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.01)
 
 
 def position(url: str) -> int:

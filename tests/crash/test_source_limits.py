@@ -3,14 +3,14 @@ lost or twice.
 """
 
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
 
 from commitlog.cdc.servers.local import PostgresServer
 from fixtures.load import accept_gap, load, open_shop
-from fixtures.worker import WAIT_S, Source
+from fixtures.patience import until
+from fixtures.worker import Source
 
 NewSource = Callable[[str], Source]
 RESUME = "commitlog resume --accept-gap"
@@ -20,13 +20,6 @@ def reader(source: Source) -> int | None:
     """The server's process that serves the worker, or None."""
     pid: int | None = source.value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", source.name)
     return pid
-
-
-def server_gave_up(given_up: Callable[[], bool]) -> None:
-    """Wait until the server gave the slot up."""
-    deadline = time.monotonic() + WAIT_S
-    while not given_up():
-        assert time.monotonic() < deadline, "the server keeps the slot"
 
 
 def status(source: Source) -> str:
@@ -51,7 +44,7 @@ def test_a_slot_that_nobody_read_for_too_long_is_named(new_source: NewSource) ->
             source.execute("CHECKPOINT")
             return status(source) == "lost"
 
-        server_gave_up(given_up)
+        until(given_up, "a slot given up")
 
         hint = source.run().refused(3, "slot", "is lost", "idle_replication_slot_timeout")
 
@@ -74,7 +67,7 @@ def test_a_slot_that_is_given_up_under_a_worker_that_hangs_is_named(new_source: 
             source.execute("SELECT pg_logical_emit_message(true, 'filler', repeat('x', 20000000))", "CHECKPOINT")
             return status(source) == "lost"
 
-        server_gave_up(given_up)
+        until(given_up, "a slot given up")
         run.signal(signal.SIGCONT)
 
         hint = run.refused(3, "slot", "is lost", "max_slot_wal_keep_size")

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from commitlog.cdc.cli.main import main
 from commitlog.cdc.sessions import Store
 from commitlog.drivers import session as sessions
 from commitlog.drivers.session import hash_session
+from fixtures.patience import until
 
 PROGRAM = "import sys; from commitlog.cdc.cli.main import main; sys.exit(main())"
 
@@ -128,13 +128,6 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "log").exists()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in 20 s"
-        time.sleep(0.02)
-
-
 @contextmanager
 def importing(folder: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", PROGRAM, "sessions", "import", *argv, *log_in(folder)]
@@ -151,10 +144,10 @@ def test_lines_of_a_pipe_are_stored_as_they_come_and_survive_a_kill(tmp_path: Pa
         assert running.stdin is not None
         running.stdin.write(line(1).encode() + line(2).encode()[:10])
         running.stdin.flush()
-        eventually(lambda: requests(tmp_path) == ["r1"])
+        until(lambda: requests(tmp_path) == ["r1"], "the records")
         running.stdin.write(line(2).encode()[10:])
         running.stdin.flush()
-        eventually(lambda: requests(tmp_path) == ["r1", "r2"])
+        until(lambda: requests(tmp_path) == ["r1", "r2"], "the records")
         running.kill()
         running.wait()
     assert requests(tmp_path) == ["r1", "r2"]
@@ -164,17 +157,17 @@ def test_a_growing_file_is_followed_across_rotation_and_cutting_until_sigterm(tm
     file = tmp_path / "access.log"
     file.write_text(line(1))
     with importing(tmp_path, str(file), "--follow") as running:
-        eventually(lambda: requests(tmp_path) == ["r1"])
+        until(lambda: requests(tmp_path) == ["r1"], "the records")
         with file.open("a") as growing:
             growing.write(line(2)[:20])
             growing.flush()
             file.rename(tmp_path / "access.log.1")
             growing.write(line(2)[20:] + line(3))
         file.write_text(line(4))
-        eventually(lambda: requests(tmp_path) == ["r1", "r2", "r3", "r4"])
+        until(lambda: requests(tmp_path) == ["r1", "r2", "r3", "r4"], "the records")
         # Cut and begun anew; as with `tail -F`, only what is shorter than before can be told from what goes on.
         file.write_text('{"request_id":"r5"}\n')
-        eventually(lambda: requests(tmp_path)[-1:] == ["r5"])
+        until(lambda: requests(tmp_path)[-1:] == ["r5"], "the records")
         running.send_signal(signal.SIGTERM)
         out, err = running.communicate(timeout=20)
         assert (running.returncode, out, err) == (0, b"5 session records added, 0 known already, 0 malformed\n", b"")
