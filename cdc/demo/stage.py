@@ -63,8 +63,9 @@ class Stage:
             self._exits.close()
 
     def _open(self) -> None:
-        scratch = Scratch("commitlog-demo-")
-        self._exits.callback(scratch.remove)
+        with held_back():
+            scratch = Scratch("commitlog-demo-")
+            self._exits.callback(scratch.remove)
         self.folder = scratch.folder
         with held_back():
             self.server = self._exits.enter_context(provide_postgres())

@@ -18,21 +18,26 @@ from commitlog.cdc.servers.postgres import Server
 
 pytestmark = pytest.mark.timeout(240)
 
-COMMAND = [sys.executable, "-m", "commitlog.cdc.cli.main", "demo"]
+AS_IT_IS = [sys.executable, "-m", "commitlog.cdc.cli.main"]
 END_S = 150.0
 
-LIAR = """
+HURRIED = """
 import sys
-from dataclasses import replace
 from commitlog.cdc.cli.main import main
-from commitlog.cdc.demo import story
+from commitlog.cdc.demo import story, trials
+
+story.PACE_S, trials.STEADY_S, trials.DOWN_S = 0.0, 0.5, 0.3
+"""
+"""The demo for nobody to watch."""
+
+LIAR = """
+from dataclasses import replace
 
 def commit_of(location, request, *, found=story.commit_of):
     commit = found(location, request)
     return replace(commit, by={**commit.by, "user": "eve"})
 
 story.commit_of = commit_of
-sys.exit(main(["demo"]))
 """
 """The demo with a log that names another user than the one who sent the request."""
 
@@ -152,9 +157,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """A function that starts the demo; whatever it makes for a time goes to `tmp_path`."""
     demos: list[Demo] = []
 
-    def start(*options: str, command: list[str] = COMMAND, **env: str) -> Demo:
+    def start(*options: str, twist: str = "", hurried: bool = True, **env: str) -> Demo:
         settings = {"TMPDIR": str(tmp_path), POSTGRES_URL_VARIABLE: "", **env}
-        demos.append(Demo(*options, command=command, env=settings))
+        program = [sys.executable, "-c", f"{HURRIED}{twist}\nsys.exit(main(sys.argv[1:]))"] if hurried else AS_IT_IS
+        demos.append(Demo("demo", *options, command=program, env=settings))
         return demos[-1]
 
     yield start
@@ -169,7 +175,7 @@ def assert_nothing_is_left(demo: Demo, folder: Path) -> None:
 
 
 def test_the_demo_proves_every_act_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
-    demo = run()
+    demo = run(hurried=False)
 
     code = demo.end()
 
@@ -215,7 +221,7 @@ def test_a_worker_that_dies_fails_the_demo_by_name_and_nothing_is_left(run: Run,
 
 
 def test_a_proof_that_does_not_hold_fails_the_demo_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
-    demo = run(command=[sys.executable, "-c", LIAR])
+    demo = run(twist=LIAR)
 
     assert demo.end() == 3
     assert "\nerror: the proof does not hold: each commit names the user who sent its request" in demo.text

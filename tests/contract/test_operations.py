@@ -271,15 +271,17 @@ def test_a_receiver_that_never_answers_holds_up_neither_the_work_nor_the_end(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_orders(source)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    run = source.run().streaming()
-    run.until_caught_up()
-    for _ in range(3):
-        write(source, tag("r", traceparent=f"00-{TRACE}-{PARENT}-01"), "UPDATE orders SET total = total + 1")
-        run.until_marked()
-    run.until(lambda: "telemetry cannot be sent" in run.output, "the warning")
-    run.terminate()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "400")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        run = source.run().streaming()
+        run.until_caught_up()
+        for _ in range(3):
+            write(source, tag("r", traceparent=f"00-{TRACE}-{PARENT}-01"), "UPDATE orders SET total = total + 1")
+            run.until_marked()
+        run.until(lambda: "telemetry cannot be sent" in run.output, "the warning")
+        run.terminate()
     assert run.output.count("/v1/traces: ") == 1, "it is said once"
     source.check()
 

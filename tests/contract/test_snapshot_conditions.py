@@ -149,7 +149,7 @@ def test_a_snapshot_does_not_wait_for_a_standby(
     own_server: PostgresServer, new_source: Callable[[str], Source]
 ) -> None:
     source = open_shop(new_source(own_server.url))
-    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 4000) n")
+    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 2000) n")
     source.execute(*["UPDATE orders SET total = total + 1"] * 3)
     wait_for_nobody(source)
 
@@ -163,7 +163,7 @@ def test_a_snapshot_does_not_wait_for_a_standby(
 def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
     source.execute(
         "CREATE TABLE document (id int PRIMARY KEY, body text)",
-        "INSERT INTO document SELECT n, repeat(md5(n::text), 30000) FROM generate_series(1, 250) n",
+        "INSERT INTO document SELECT n, repeat(md5(n::text), 30000) FROM generate_series(1, 120) n",
     )
     source.map("Document", "document")
     source.setup()
@@ -171,13 +171,14 @@ def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
 
     run.until_caught_up()
 
-    assert run.peak_kb < 200_000
+    # All of them at once are 115 MB, more than once.
+    assert run.peak_kb < 160_000
     finish(source, run)
 
 
 def test_a_source_at_rest_keeps_no_chunk_waiting(source: Source) -> None:
     open_shop(source)
-    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 4000) n")
+    source.execute("INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 2000) n")
     # Rows that were replaced: whoever reads them first tidies up, which is logged but not put on disk.
     source.execute(*["UPDATE orders SET total = total + 1"] * 3)
     run = source.run(limits__snapshot_rows=200).streaming()

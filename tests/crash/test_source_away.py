@@ -108,10 +108,10 @@ def test_f9_a_connection_that_is_dead_without_a_word_in_a_snapshot_is_given_up(
     through = proxy(database)
     source.configure(through.url)
     run = source.run(limits__silence_s=1, limits__snapshot_rows=2)
-    for count in (20, 40, 60):
+    for count in (20, 40):
         run.until(lambda count=count: len(source.history().of_kind("snapshot")) >= count, "more chunks")
         through.deafen()
-    run.until(lambda: len(source.history().of_kind("snapshot")) >= 80, "more chunks")
+    run.until(lambda: len(source.history().of_kind("snapshot")) >= 60, "more chunks")
     run.kill()
 
     finish(source, source.run())
