@@ -100,7 +100,7 @@ def refusal(exc: psycopg.OperationalError, *, what: str, where: str) -> CommitLo
     Returns:
         Refused where somebody must act, else Unreachable.
     """
-    text = " ".join(str(exc).split()).rstrip(".")
+    text = one_line(exc)
     user = exc.pgconn.user.decode(errors="replace") if exc.pgconn is not None else ""
     for pattern, message, hint in _REFUSALS:
         found = re.search(pattern, text)
@@ -116,6 +116,11 @@ def refusal(exc: psycopg.OperationalError, *, what: str, where: str) -> CommitLo
             else f"add sslrootcert=FILE with the certificate of its CA to {where}",
         )
     return Unreachable(f"{what} cannot be reached: {text}", hint=f"check {where}, and that the server runs")
+
+
+def one_line(exc: BaseException) -> str:
+    """An error's text on one line, without a trailing stop."""
+    return " ".join(str(exc).split()).rstrip(".")
 
 
 def _parsed(url: str, where: str) -> dict[str, str]:

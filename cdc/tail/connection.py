@@ -3,10 +3,11 @@
 import re
 import time
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
+from .address import one_line as one_line
 from .address import refusal, secured
 
 SESSION_SETTINGS = (
@@ -28,6 +29,9 @@ _WRITES = {**_READS, "schema": "USAGE, CREATE", "table": "ALL"}
 
 PATIENCE_S = 70.0
 """How long to wait for an answer: a little longer than the server lets a statement run."""
+
+
+_Kind = TypeVar("_Kind", bound="psycopg.Connection[tuple[Any, ...]]")
 
 
 class _Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -63,21 +67,40 @@ def connect(
         Unreachable: The server does not answer or refuses the login.
         Refused: It does not prove who it is, or a privilege is missing.
     """
+    # Not even what is written here waits for a standby.
+    settings = f"{NO_LIMITS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=0 -c synchronous_commit=local"
+    connection = opened(_Connection, url, where=where, settings=settings)
+    connection.patience_s = patience_s
+    return connection
+
+
+def opened(kind: type[_Kind], url: str, *, where: str = "[source] url", settings: str = "", **more: Any) -> _Kind:
+    """A connection of any kind to a source, in autocommit, with the session settings that records need.
+
+    Args:
+        kind: Its class.
+        url: A libpq URL.
+        where: Where the user wrote it.
+        settings: Further ones, as libpq's `options` takes them.
+        more: Further parameters of the connection.
+
+    Raises:
+        Unreachable: The server does not answer or refuses the login.
+        Refused: It does not prove who it is, or a privilege is missing.
+    """
     try:
-        connection = _Connection.connect(
+        connection = kind.connect(
             secured(url, where),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="commitlog",
             client_encoding="UTF8",
-            # Not even what is written here waits for a standby.
-            options=f"{SESSION_SETTINGS} {NO_LIMITS} -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=0"
-            " -c synchronous_commit=local",
+            options=f"{SESSION_SETTINGS} {settings}",
+            **more,
         )
         take_time(connection)
     except psycopg.OperationalError as exc:
         raise refusal(exc, what="the source", where=where) from exc
-    connection.patience_s = patience_s
     return connection
 
 
@@ -113,8 +136,3 @@ def grant(exc: psycopg.Error, user: str, *, table: str = "", writes: bool = Fals
 
 def _named(kind: str, name: str) -> str:
     return name if kind == "function" else f'"{name}"'
-
-
-def one_line(exc: BaseException) -> str:
-    """An error's text on one line, without a trailing stop."""
-    return " ".join(str(exc).split()).rstrip(".")

@@ -17,10 +17,9 @@ from psycopg import pq
 from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
-from .address import refusal, secured
 from .assembler import Assembler
 from .catalog import sql_name
-from .connection import CONNECT_TIMEOUT_S, SESSION_SETTINGS, one_line
+from .connection import CONNECT_TIMEOUT_S, one_line, opened
 from .pgoutput import Transaction
 
 _keepalive = Struct(">QQB").unpack_from
@@ -50,18 +49,7 @@ def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
         Unreachable: The server does not answer, refuses the login, or is a standby.
         Refused: It does not prove who it is, or a privilege is missing.
     """
-    try:
-        connection = psycopg.Connection.connect(
-            secured(url),
-            autocommit=True,
-            replication="database",
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="commitlog",
-            client_encoding="UTF8",
-            options=SESSION_SETTINGS,
-        )
-    except psycopg.OperationalError as exc:
-        raise refusal(exc, what="the source", where="[source] url") from exc
+    connection = opened(psycopg.Connection[tuple[Any, ...]], url, replication="database")
     if connection.info.parameter_status("in_hot_standby") == "on":
         connection.close()
         raise Unreachable("the source is a standby, which takes no writes and cannot be tailed")
