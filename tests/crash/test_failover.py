@@ -12,6 +12,8 @@ from fixtures.load import accept_gap, load, open_shop
 from fixtures.pair import PHYSICAL, Pair
 from fixtures.worker import Run, Source
 
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
+
 NewShop = Callable[..., tuple[Pair, Source, Run]]
 RESUME = "commitlog resume --accept-gap"
 

@@ -19,6 +19,8 @@ from fixtures.patience import WAIT_S, until
 from fixtures.proxy import TcpProxy
 from fixtures.worker import Source
 
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
+
 ID = column("id", "int32", nullable=False)
 
 

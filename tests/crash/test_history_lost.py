@@ -11,6 +11,8 @@ from commitlog.cdc.servers.local import PostgresServer
 from fixtures.load import load, open_shop
 from fixtures.worker import MARK, Source
 
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
+
 NewSource = Callable[[str], Source]
 RESUME = "commitlog resume --accept-gap"
 

@@ -7,6 +7,8 @@ import pytest
 from commitlog.cdc.log.reader import Reader
 from fixtures.worker import Run, Source
 
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
+
 ROWS = 100_000
 MILLION = 1_000_000
 MEMORY_KB = 300_000

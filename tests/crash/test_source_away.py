@@ -4,6 +4,8 @@ F10: of two workers the second is refused, and the first does not notice.
 
 from collections.abc import Callable
 
+import pytest
+
 from commitlog.cdc.config import Limits
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.servers.local import PostgresServer, StopMode
@@ -12,6 +14,8 @@ from commitlog.schemas.errors import Unreachable
 from fixtures.load import load, open_shop
 from fixtures.proxy import TcpProxy
 from fixtures.worker import History, Run, Source
+
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
 
 NewSource = Callable[[str], Source]
 

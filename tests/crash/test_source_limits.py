@@ -12,6 +12,8 @@ from fixtures.load import accept_gap, load, open_shop
 from fixtures.patience import until
 from fixtures.worker import Source
 
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
+
 NewSource = Callable[[str], Source]
 RESUME = "commitlog resume --accept-gap"
 

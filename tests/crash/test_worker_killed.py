@@ -7,6 +7,8 @@ import pytest
 from fixtures.load import load, open_shop
 from fixtures.worker import History, Source
 
+pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
+
 
 @pytest.fixture
 def shop(source: Source) -> Source:
