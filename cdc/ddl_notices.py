@@ -44,7 +44,8 @@ BEGIN
           UNION SELECT 'all ' || oid FROM pg_publication WHERE puballtables AND pubname = {name} {schemas}) w), '[]'),
       'left_out', coalesce((SELECT concat_ws(', ', CASE WHEN NOT pubinsert THEN 'inserts' END, CASE WHEN NOT pubupdate THEN 'updates' END,
           CASE WHEN NOT pubdelete THEN 'deletes' END, CASE WHEN NOT pubtruncate THEN 'truncates' END)
-        FROM pg_publication WHERE pubname = {name}), '')) INTO notice;
+        FROM pg_publication WHERE pubname = {name}), ''),
+      'by_leaf', EXISTS (SELECT FROM pg_publication WHERE pubname = {name} AND NOT pubviaroot)) INTO notice;
   ELSIF tg_tag = 'ALTER TYPE' THEN
     notice := json_build_object('altered', json_build_array());
   ELSE
@@ -84,10 +85,12 @@ class Altered:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A publication was changed: how tables are in it now (as Incarnation has it), and which kinds of change it leaves out."""
+    """A publication was changed: how tables are in it now (as Incarnation has it), which kinds of change it leaves out, and whether
+    partitions are published under their own names."""
 
     ways: frozenset[str]
     left_out: str
+    by_leaf: bool
 
 
 def read(notice: Notice) -> Rewritten | Altered | Published:
@@ -99,7 +102,8 @@ def read(notice: Notice) -> Rewritten | Altered | Published:
         if "rewritten" in document:
             return Rewritten(int(document["rewritten"]), int(document["reason"]))
         if "ways" in document:
-            return Published(frozenset(map(str, document["ways"])), str(document["left_out"]))
+            ways = frozenset(map(str, document["ways"]))
+            return Published(ways, str(document["left_out"]), bool(document["by_leaf"]))
         name = "dropped" if "dropped" in document else "altered"
         return Altered(frozenset(map(int, document[name])), name == "dropped")
     except (ValueError, KeyError, TypeError, RecursionError) as exc:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ..schemas.errors import SchemaError
 from ..transforms.registry import Registry
 from ..transforms.table_name import TableName, quoted
 from . import ddl_notices
@@ -14,6 +15,7 @@ from .table_watch import missing_tables
 from .tail.address import safety
 from .tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
 from .tail.incarnation import holders
+from .tail.unique_key import check_key
 
 Level = Literal["ok", "warning", "error"]
 
@@ -157,12 +159,12 @@ def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Fi
             )
             continue
         yield from _table(table, catalog)
-        yield from _columns(table, config, registry)
+        yield from _entities(table, catalog, config, registry)
     for text in missing_tables(config.tables_path, catalog, registry):
         yield Finding("warning", text, "correct from: in the app schema, then commitlog setup")
 
 
-def _columns(table: Table, config: Config, registry: Registry) -> Iterator[Finding]:
+def _entities(table: Table, catalog: Catalog, config: Config, registry: Registry) -> Iterator[Finding]:
     present = {column.name for column in table.columns}
     for entity in {e.name: e for s in registry.schemas for e in s.entities.values()}.values():
         missing = [field for field in entity.published(config.log.visibility) if field not in present]
@@ -172,6 +174,11 @@ def _columns(table: Table, config: Config, registry: Registry) -> Iterator[Findi
                 f"table {table.quoted} has no column {', '.join(missing)} of {entity.name}",
                 "commitlog schema check",
             )
+        if entity.table == (table.namespace, table.name):
+            try:
+                check_key(catalog, entity)
+            except SchemaError as exc:
+                yield Finding("error", str(exc), exc.hint)
 
 
 def _table(table: Table, catalog: Catalog) -> Iterator[Finding]:
@@ -197,10 +204,6 @@ def _table(table: Table, catalog: Catalog) -> Iterator[Finding]:
             )
     if not weak:
         yield Finding("ok", f"table {table.quoted} logs whole old rows")
-    if not table.key:
-        yield Finding(
-            "warning", f"table {table.quoted} has no primary key", "the app schema's key must tell rows apart"
-        )
 
 
 def _event_triggers(config: Config, catalog: Catalog) -> Iterator[Finding]:

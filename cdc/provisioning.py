@@ -20,6 +20,7 @@ from .tail.catalog import GENERATED_PUBLISHED_FROM, SYNCHRONISED_FROM, Catalog, 
 from .tail.connection import grant, one_line
 from .tail.incarnation import holders
 from .tail.postgres import connect
+from .tail.unique_key import check_key
 
 PRINT = "commitlog setup --sql"
 """Prints what setup would do, for somebody else to do it."""
@@ -53,9 +54,12 @@ def mapped_tables(catalog: Catalog, registry: Registry) -> list[Table]:
     """The existing tables that the app schemas map.
 
     Raises:
-        Refused: A table has no key that the source itself keeps, or none of the tables exists.
+        Refused: A key is not one that the source itself keeps, or none of the tables exists.
     """
     found = [table for name in sorted(mapped(registry)) if (table := catalog.table(*name)) is not None]
+    for entity in {(e.table, e.key): e for schema in registry.schemas for e in schema.entities.values()}.values():
+        if any(entity.table == (table.namespace, table.name) for table in found):
+            check_key(catalog, entity)
     if not found:
         raise Refused(
             "no app schema maps a table of this database: nothing would be recorded",

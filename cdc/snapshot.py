@@ -28,6 +28,7 @@ from .tail.connection import grant, one_line
 from .tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
 from .tail.row_range import KeyColumn, rows_after
 from .tail.shapes import project
+from .tail.unique_key import check_key
 
 RECENT_TRANSACTIONS = 65_536
 """Transactions remembered as decoded since the last chunk: one that a snapshot does not see yet, for it waits for a standby,
@@ -210,7 +211,7 @@ class Snapshotter:
 
         Raises:
             Unreachable: The source does not answer.
-            Refused: A table may not be read.
+            Refused: A table may not be read, or its key does not tell its rows apart.
         """
         for entity in self.missing:
             try:
@@ -269,6 +270,8 @@ class Snapshotter:
             return None
         progress = self._progress.get(entity.name)
         start = progress.to if progress else None
+        if start is None:
+            check_key(self._catalog, entity)
         oids, types = {c.name: c.type_oid for c in table.columns}, {c.field: c.type for c in projection.shape.columns}
         key = [KeyColumn(name, types[name], self._catalog.compared(oids[name])) for name in entity.key]
         select = rows_after(table, key, start)

@@ -75,18 +75,20 @@ class TableWatch:
         for entity in wanted.values():
             table, was_told = now.get(entity.table), entity.name in told
             why = self._compare(entity, table, told=was_told)
-            if not why and was_told and table is not None and self._strayed(table.oid, entity.table):
-                why = f"for a while table {table.table} was another one, or had another name"
+            if table is not None and was_told and not why:
+                why = self._strayed(table, entity.table)
             if why:
                 renewals[entity.name] = why
         self._met.clear()
         self._say_holders(now)
         return renewals
 
-    def _strayed(self, oid: int, name: TableName) -> bool:
-        """Whether the stream showed a table under the name of another, or another under its name: the log has wrong rows of it, or
-        lacks some, also where all is as before by now."""
-        return any((met_oid == oid) != (met_name == name) for met_oid, met_name in self._met)
+    def _strayed(self, table: Incarnation, name: TableName) -> str:
+        """Why the log may have rows of another table as this one's, or lack rows of it, though it is as it was: the stream showed
+        another under its name, or itself or a partition under another, since the last look."""
+        if any((oid == table.oid) != (met == name) or str(oid) in table.leaves for oid, met in self._met):
+            return f"for a while table {table.table}, or a part of it, was another one or had another name"
+        return ""
 
     def _compare(self, entity: Entity, table: Incarnation | None, *, told: bool) -> str:
         known = self._known.get(entity.name)
@@ -119,7 +121,8 @@ class TableWatch:
     def _as_seen(self, relation: Relation, schema: AppSchema) -> bool:
         entity = schema.by_table.get(relation.table)
         if entity is None or entity.name not in self._known:
-            return all(known.incarnation.oid != relation.oid for known in self._known.values())
+            tables = [known.incarnation for known in self._known.values()]
+            return all(table.oid != relation.oid and str(relation.oid) not in table.leaves for table in tables)
         known = self._known[entity.name]
         columns = known.incarnation.columns
         return known.incarnation.oid == relation.oid and all(
@@ -155,7 +158,7 @@ class TableWatch:
         return {
             name
             for name, known in self._known.items()
-            if known.incarnation.oid in oids or any(int(part) in oids for part in known.incarnation.parts)
+            if known.incarnation.oid in oids or any(int(part) in oids for part in known.incarnation.leaves)
         }
 
     def save(self) -> None:
@@ -191,6 +194,11 @@ class TableWatch:
                     f"table {table.table} is not in publication {self._publication!r} any more: changes of it may be missing",
                     hint=ACCEPT_GAP,
                 )
+            if table.leaves and notice.by_leaf:
+                raise HistoryLost(
+                    f"publication {self._publication!r} has not publish_via_partition_root: changes of {table.table} may be missing",
+                    hint=ACCEPT_GAP,
+                )
             if notice.left_out:
                 raise HistoryLost(
                     f"publication {self._publication!r} leaves out {notice.left_out}: changes may be missing",
@@ -221,18 +229,21 @@ class TableWatch:
             if number != number_now:
                 yield f"column {field} is another one"
             elif old_type[0] != new_type[0] or (
-                old_type != new_type and (before.file, before.parts) != (after.file, after.parts)
+                old_type != new_type and (before.file, before.leaves) != (after.file, after.leaves)
             ):
                 yield f"column {field} has another type"
             elif any(form_now.get(name) != text for name, text in form.items()):
                 yield f"the type of column {field} was altered"
-        yield from self._partitions(before.parts, after.parts)
+        yield from self._partitions(before.leaves, after.leaves)
 
-    def _partitions(self, before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+    def _partitions(self, before: Mapping[str, list[int]], after: Mapping[str, list[int]]) -> Iterator[str]:
         if before.keys() - after.keys():
             yield "a partition was detached or dropped"
-        if any(after[oid] != file for oid, file in before.items() if oid in after):
+        kept = [(was, after[oid]) for oid, was in before.items() if oid in after]
+        if any(now[0] != was[0] for was, now in kept):
             yield "a partition was truncated or rewritten"
+        if any(now[1:] != was[1:] for was, now in kept):
+            yield "a partition was detached and attached again"
         new = after.keys() - before.keys()
         if new and may_hold(self._catalog, new):
             yield "a partition with rows was attached"

@@ -22,8 +22,8 @@ WITH RECURSIVE wanted AS (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s
 t AS (SELECT c.oid, c.relfilenode, c.relkind, c.relpersistence, c.relnamespace, w.* FROM wanted w
       JOIN pg_namespace n ON n.nspname = w.namespace JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
       WHERE c.relkind IN ('r', 'p')),
-down (root, oid) AS (SELECT oid, oid FROM t WHERE relkind = 'p'
-    UNION ALL SELECT d.root, i.inhrelid FROM down d JOIN pg_inherits i ON i.inhparent = d.oid),
+down (root, oid, ties) AS (SELECT oid, oid, ARRAY[]::int8[] FROM t WHERE relkind = 'p'
+    UNION ALL SELECT d.root, i.inhrelid, d.ties || i.xmin::text::int8 FROM down d JOIN pg_inherits i ON i.inhparent = d.oid),
 up (leaf, oid) AS (SELECT oid, oid FROM t
     UNION ALL SELECT u.leaf, i.inhparent FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
         JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'),
@@ -49,11 +49,11 @@ columns AS (
     SELECT t.oid, json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::int8, a.atttypmod, coalesce(f.form, '{{}}'))) AS found
     FROM t JOIN pg_attribute a ON a.attrelid = t.oid LEFT JOIN form f ON f.root = a.atttypid
     WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY 1),
-parts AS (SELECT d.root AS oid, json_object_agg(c.oid, c.relfilenode::int8) AS found
+leaves AS (SELECT d.root AS oid, json_object_agg(c.oid, c.relfilenode::int8 || d.ties) AS found
     FROM down d JOIN pg_class c ON c.oid = d.oid WHERE c.relkind = 'r' GROUP BY 1),
 ways AS (SELECT v.leaf AS oid, json_agg(v.way ORDER BY v.way) AS found FROM via v GROUP BY 1)
-SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, parts.found, ways.found
-FROM t LEFT JOIN columns USING (oid) LEFT JOIN parts USING (oid) LEFT JOIN ways USING (oid)
+SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, leaves.found, ways.found
+FROM t LEFT JOIN columns USING (oid) LEFT JOIN leaves USING (oid) LEFT JOIN ways USING (oid)
 """
 _BY_SCHEMA = """ UNION SELECT u.leaf, 'schema ' || s.oid FROM up u JOIN pg_class c ON c.oid = u.oid
     JOIN pg_publication_namespace s ON s.pnnspid = c.relnamespace
@@ -86,7 +86,8 @@ class Incarnation:
         columns: Name to (number, type's object id, modifier, form): a column that was dropped and added anew has another number. The
             form is what the text of its values depends on besides: the attributes of composite types, and the labels of enums in
             arrays and the like; an enum's own column is told by its shape.
-        parts: Object id of each leaf partition to its file.
+        leaves: Object id of each leaf partition to its file, and to what ties it and those above it to the table: the transaction that
+            attached each.
         ways: How it is in the publication; taken out and put back, it is there in another way.
     """
 
@@ -94,7 +95,7 @@ class Incarnation:
     oid: int
     file: int
     columns: dict[str, list[Any]]
-    parts: dict[str, int]
+    leaves: dict[str, list[int]]
     ways: list[str]
 
 

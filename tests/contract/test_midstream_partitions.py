@@ -87,6 +87,54 @@ def test_partitions_attached_detached_dropped_and_truncated_are_read_again(event
     events.verify()
 
 
+@pytest.mark.parametrize("away", [True, pytest.param(False, marks=pytest.mark.full)], ids=["worker away", "running"])
+def test_a_partition_that_was_changed_while_it_was_detached_is_read_again(
+    events: Source, fork: Followed, away: bool
+) -> None:
+    events.setup()
+    run = started(events)
+    fork.sync()
+    if away:
+        run.terminate()
+    events.execute(
+        "ALTER TABLE events DETACH PARTITION events_2",
+        "UPDATE events_2_rest SET note = 'on its own'",
+        "ALTER TABLE events ATTACH PARTITION events_2 FOR VALUES FROM (10) TO (20)",
+        "INSERT INTO events VALUES (40, 15, 'again', 1)",
+    )
+    run = started(events) if away else run
+    settle(run)
+    run.terminate()
+    events.check_tables(events.history())
+    events.verify()
+    fork.check()
+
+
+def test_partitions_published_under_their_own_names_for_a_while_are_lost_history_or_read_again(
+    events: Source, fork: Followed
+) -> None:
+    events.setup()
+    run = started(events)
+    fork.sync()
+    by_leaf = (
+        f"ALTER PUBLICATION {events.name} SET (publish_via_partition_root = false)",
+        "UPDATE events SET note = 'under another name' WHERE id = 1",
+        f"ALTER PUBLICATION {events.name} SET (publish_via_partition_root = true)",
+        "UPDATE events SET note = 'as before' WHERE id = 2",
+    )
+    events.execute(*by_leaf)
+    assert "resume --accept-gap" in run.refused(3, "publish_via_partition_root", "public.events")
+    events.value("SELECT end_lsn FROM pg_replication_slot_advance(%s, pg_current_wal_lsn())", events.name)
+    events.commitlog("resume", "--accept-gap")
+    events.execute(*(f'DROP EVENT TRIGGER "commitlog_{events.name}_{event}"' for event in ("ddl", "drp", "rwr")))
+    run = started(events)
+    events.execute(*by_leaf)
+    settle(run)
+    run.terminate()
+    events.check_tables(events.history(), epoch=2)
+    fork.check()
+
+
 def test_only_the_mapped_table_of_an_inheritance_is_published_and_read(source: Source, fork: Followed) -> None:
     source.execute(
         "CREATE TABLE parent (id int PRIMARY KEY, note text)",

@@ -1,0 +1,37 @@
+"""Whether an entity's key tells the rows of its table apart, as the server itself keeps it: rows of one key would be taken for one."""
+
+from ...schemas.errors import SchemaError
+from ...transforms.app_schema import Entity
+from ...transforms.table_name import TableName, quoted
+from .catalog import Catalog
+
+_UNIQUE = """
+SELECT array_agg(a.attname::text ORDER BY k.place) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k (number, place)
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number LEFT JOIN pg_type y ON y.oid = a.atttypid
+WHERE n.nspname = %s AND c.relname = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
+GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(coalesce(a.attnotnull OR y.typnotnull, false))
+ORDER BY i.indisprimary DESC, i.indexrelid
+"""
+"""The columns of each unique index that holds for every row; of a column that may be null it does not."""
+
+
+def unique_keys(catalog: Catalog, table: TableName) -> list[list[str]]:
+    """The columns by which the server tells the rows of a table apart, the primary key first."""
+    return [row[0] for row in catalog.rows(_UNIQUE, table)]
+
+
+def check_key(catalog: Catalog, entity: Entity) -> None:
+    """Does an entity's key tell the rows of its table, which exists, apart?
+
+    Raises:
+        SchemaError: Nothing on the server sees to that.
+    """
+    keys = unique_keys(catalog, entity.table)
+    if any(set(key) <= set(entity.key) for key in keys):
+        return
+    table, named = quoted(entity.table), ", ".join(entity.key)
+    raise SchemaError(
+        f"{entity.name}: its key [{named}] does not tell the rows of {table} apart: the server does not keep it unique and not null",
+        hint=f"key: [{', '.join(keys[0])}]" if keys else f"ALTER TABLE {table} ADD PRIMARY KEY ({named})",
+    )
