@@ -78,7 +78,6 @@ class Committer:
         self._part_bytes = config.limits.part_bytes
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
         self.follow_source()
-        self._tails: dict[tuple[str, tuple[str, ...]], str] = {}
         self._joined: dict[tuple[bytes, int], Provenance] = {}
 
     def commit(self, transaction: Transaction) -> None:
@@ -201,9 +200,7 @@ class Committer:
             transaction.time_us + PG_EPOCH_OFFSET_US,
             position=format_lsn(end) if last else chain.position,
             items=items,
-            tail=self._tail(commit.schema, tuple(shapes))
-            if last and not number
-            else Extras(commit.schema, tuple(shapes), part).text(),
+            tail=Extras(commit.schema, tuple(shapes), None if last and not number else part).text(),
         )
         self._append(line, chain.head)
         self.counts.rows += len(items) - 2
@@ -221,13 +218,6 @@ class Committer:
         if notices:
             self.noticed(notices, xid)
             tags[:] = [tag for tag in tags if not isinstance(tag, Notice)]
-
-    def _tail(self, schema: str, shapes: tuple[str, ...]) -> str:
-        """What the header of a commit in one record says of schema and shapes; few are all that a source has."""
-        tail = self._tails.get((schema, shapes))
-        if tail is None:
-            tail = self._tails[schema, shapes] = Extras(schema, shapes).text()
-        return tail
 
     def publishes(self, transaction: Transaction) -> bool:
         """Whether `commit` would append a commit of it; appends nothing.
@@ -282,22 +272,16 @@ class Committer:
         remembered = tag, time_us // 1_000_000
         provenance = self._joined.get(remembered)
         if provenance is None:
-            provenance = self._join(tag, time_us)
+            provenance = join(
+                tag,
+                tag_bytes_max=self._tag_bytes_max,
+                time_us=time_us,
+                lookup=self.lookup,
+                pseudonyms=self.pseudonyms,
+            )
             if len(self._joined) < JOINED_MAX:
                 self._joined[remembered] = provenance
         return provenance
-
-    def _join(self, tag: bytes, time_us: int) -> Provenance:
-        """As `join`; the compiled part reads the tags that our drivers write, of requests that the mesh has told nothing of."""
-        found = None
-        readable = native.COMPILED and self.pseudonyms is None and len(tag) <= self._tag_bytes_max
-        if readable and (plain := native.plain_tag(tag)) is not None:
-            by, build, version, app, request = plain
-            found = self.lookup(request, time_us) if request else None
-            if found is None:
-                return Provenance(by, build, version, app, "", 1)
-        lookup: Lookup = (lambda request, time_us: found) if found else self.lookup
-        return join(tag, tag_bytes_max=self._tag_bytes_max, time_us=time_us, lookup=lookup, pseudonyms=self.pseudonyms)
 
 
 class _Commit(NamedTuple):

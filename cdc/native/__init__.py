@@ -1,8 +1,8 @@
 """The worker's inner loops, compiled. Where there was no C compiler, and for whatever is not plain, Python's own do the same.
 
 What stands here twice gives the same bytes, and tests/unit/test_native.py compares them: `Collector` with `tail/assembler.py`,
-`Shaper` with `transforms/project.py`, `run` with `commits.py`, `plain_tag` with `transforms/join.py`, `plain_record` with
-`schemas/record.py`, `seal` with `log/chain.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
+`Shaper` with `transforms/project.py`, `run` with `commits.py`, `plain_record` with `schemas/record.py`, `seal` with
+`log/chain.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
 """
 
 import os
@@ -14,7 +14,7 @@ missing = ""
 try:
     if os.environ.get("COMMITLOG_PURE"):
         raise ImportError("COMMITLOG_PURE is set")
-    from ._native import Collector, Shaper, choose, plain_record, plain_tag, run, seal, sha256
+    from ._native import Collector, Shaper, choose, plain_record, run, seal, sha256
 except ImportError as exc:
     missing = str(exc)
 
@@ -27,7 +27,6 @@ __all__ = [
     "choose",
     "missing",
     "plain_record",
-    "plain_tag",
     "run",
     "seal",
     "sha256",

@@ -26,7 +26,6 @@ static PyMethodDef methods[] = {
     {"run", native_run, METH_VARARGS, "run(rule, seq, hash, position, transactions, start, salts) -> (taken, lines, seq, hash, position, rows, last)"},
     {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "the line of a record and its hash, of the values of log/chain.py's seal"},
     {"plain_record", native_plain_record, METH_O, "plain_record(line) -> (header bytes, body bytes, recorded, header, hash), or None"},
-    {"plain_tag", native_plain_tag, METH_O, "plain_tag(tag) -> (by, build, version, app, request), or None"},
     {"sha256", native_sha256, METH_O, "sha256(data) -> digest"},
     {"choose", native_choose, METH_O, "choose(portable) -> which SHA-256 is used from now on"},
     {0},

@@ -10,7 +10,6 @@ extern PyType_Spec collector_spec, shaper_spec;
 int native_record_begin(void);
 int native_run_begin(void);
 PyObject *native_plain_record(PyObject *module, PyObject *line);
-PyObject *native_plain_tag(PyObject *module, PyObject *tag);
 PyObject *native_run(PyObject *module, PyObject *arguments);
 PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 

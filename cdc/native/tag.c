@@ -1,4 +1,4 @@
-/* plain_tag: a tag as our drivers write it, to the JSON of `by`; transforms/join.py says what a tag is. */
+/* A tag as our drivers write it, to the JSON of `by`; transforms/join.py says what a tag is. */
 
 #include "tag.h"
 
@@ -56,19 +56,4 @@ int tag_add_by(text *out, const tag_field fields[TAG_VALUES]) {
         if (f->label && text_add(out, f->label, f->label_size + f->value_size + 1)) return -1;
     }
     return text_add(out, "}", 1);
-}
-
-/* plain_tag(tag) -> (by, build, version, app, request), or None where the tag is not plain or says nothing */
-PyObject *native_plain_tag(PyObject *module, PyObject *tag) {
-    (void)module;
-    static text by; /* the GIL is held throughout */
-    tag_field fields[TAG_VALUES];
-    char *bytes;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(tag, &bytes, &size)) return NULL;
-    if (!tag_read(fields, bytes, (size_t)size)) Py_RETURN_NONE;
-    by.size = 0;
-    if (tag_add_by(&by, fields)) return PyErr_NoMemory();
-    return Py_BuildValue("y#NNNN", by.bytes, (Py_ssize_t)by.size, tag_value(&fields[BUILD]), tag_value(&fields[VERSION]),
-                         tag_value(&fields[APP]), tag_value(&fields[REQUEST]));
 }

@@ -1,41 +1,22 @@
 """Transactions become commits: what of them is published, by whose schema, in how many parts, and with which meta."""
 
-import itertools
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc import native
-from commitlog.cdc.commits import TAG_SLACK, Committer, Counts, UnknownBuild
-from commitlog.cdc.config import Config, Limits, LogConfig, SchemasConfig, SourceConfig
-from commitlog.cdc.log import canonical, chain
-from commitlog.cdc.log.chain import ChainWriter
-from commitlog.cdc.log.location import Location
-from commitlog.cdc.log.rules import Rules
-from commitlog.cdc.log.state import LogState, Progress
-from commitlog.cdc.tail.assembler import Assembler
-from commitlog.cdc.tail.pgoutput import Transaction
-from commitlog.cdc.tail.pgtypes import CANONICAL
-from commitlog.schemas.change import RawRow
+from commitlog.cdc.commits import TAG_SLACK, UnknownBuild
+from commitlog.cdc.log import canonical
+from commitlog.cdc.log.state import Progress
 from commitlog.schemas.errors import DecodeError, Refused, SchemaError
-from commitlog.schemas.position import PG_EPOCH_OFFSET_US
-from commitlog.schemas.record import EMPTY, Chain, Head, Record
-from commitlog.transforms.app_schema import AppSchema, Entity, Field
 from commitlog.transforms.join import CORROBORATION_WINDOW_US
-from commitlog.transforms.registry import Registry
-from fixtures.logs import LOG
+from fixtures.committed import NOW, PLAIN, UNPUBLISHED, Log, Seen, row, schema, tag
 from fixtures.messages import (
     INT4,
     ITEM,
     TEXT,
-    begin,
-    commit,
     delete,
     insert,
     message,
@@ -43,104 +24,6 @@ from fixtures.messages import (
     truncate,
     update,
 )
-
-NOW = 848_000_000_000_000
-"""Microseconds since 2000."""
-
-PLAIN, UNPUBLISHED = 5, 6
-RELATIONS = [
-    relation(ITEM, [("id", INT4), ("name", TEXT), ("secret", TEXT)]),
-    relation(PLAIN, [("id", INT4), ("name", TEXT), ("secret", TEXT)], name="part"),
-    relation(UNPUBLISHED, [("id", INT4)], name="session"),
-]
-
-
-class NoCatalog:
-    """A catalog of a database whose tables are gone: only the types that are everywhere are known."""
-
-    def table(self, namespace: str, name: str) -> None:
-        return None
-
-    def rows(self, query: str, parameters: object = ()) -> list[tuple[str]]:
-        return []
-
-    def type(self, oid: int) -> tuple[str, tuple[str, ...]]:
-        return CANONICAL[oid], ()
-
-    def type_name(self, oid: int, modifier: int) -> str:
-        return CANONICAL[oid]
-
-
-def entity(name: str, *fields: str) -> Entity:
-    return Entity(name, ("public", name), ("id",), "", {field: Field(field, "public") for field in fields})
-
-
-def schema(*fields: str, builds: tuple[str, ...] = ("b1",), default: bool = True, strict: bool = False) -> AppSchema:
-    entities = {name: entity(name, *(fields or ("id", "name"))) for name in ("item", "part")}
-    return AppSchema.make(
-        app="shop", database="main", builds=builds, default=default, strict=strict, license="", entities=entities
-    )
-
-
-class Log:
-    """A committer with its log in memory, whose every record is held to all rules."""
-
-    def __init__(self, *schemas: AppSchema, part_bytes: int = 1 << 20, visibility: Any = "own") -> None:
-        config = Config(
-            Path("/nowhere"),
-            SourceConfig(),
-            LogConfig(Location(Path("/nowhere"), "shop"), visibility),
-            SchemasConfig(),
-            Limits(part_bytes=part_bytes),
-        )
-        self.lines: list[bytes] = []
-        self.counts = Counts()
-        self.assembler = Assembler(1 << 20)
-        self.chain = ChainWriter(LOG, epoch=1, engine="postgresql", position="0/1")
-        self.lines.append(self.chain.record("genesis", [b"{}"]))
-        state = self.state = LogState(genesis={"system": "77", "timeline": 1})
-        catalog = cast(Any, NoCatalog())
-        self.committer = Committer(
-            self.chain, self._append, config=config, catalog=catalog, state=state, counts=self.counts
-        )
-        self.committer.plans.registry = Registry(schemas or [schema()])
-        for described in RELATIONS:
-            self.assembler.feed(described)
-
-    def _append(self, line: bytes, head: Head) -> None:
-        self.lines.append(line)
-
-    def transaction(self, *messages: bytes, end: int = 0x1000, time_us: int = NOW, xid: int = 9) -> Transaction:
-        for data in (begin(xid, end, time_us), *messages):
-            self.assembler.feed(data)
-        transaction = self.assembler.feed(commit(end, time_us))
-        assert transaction is not None
-        return transaction
-
-    def commit(self, *messages: bytes, end: int = 0x1000, time_us: int = NOW) -> list[Record]:
-        """The commit records that a transaction makes."""
-        before = len(self.lines)
-        self.committer.commit(self.transaction(*messages, end=end, time_us=time_us))
-        return [record for record in self.records()[before:] if record.kind == "commit"]
-
-    def records(self) -> list[Record]:
-        chain, rules = Chain(), Rules(lambda seq: "")
-        records = [Record.parse(line) for line in self.lines]
-        for record in records:
-            assert chain.accept(record) == "new"
-            record.check_tree()
-            rules.take(record, canonical.parse(record.body_bytes)["items"])
-        assert chain.head == (self.chain.head if records else EMPTY)
-        return records
-
-
-def tag(**fields: str) -> bytes:
-    pairs = ",".join(f'"{name}":"{value}"' for name, value in fields.items())
-    return message(f'{{"v":1,{pairs}}}'.encode())
-
-
-def row(number: int = 1, name: bytes | None = b"n") -> RawRow:
-    return [str(number).encode(), name, b"secret"]
 
 
 def test_a_transaction_becomes_one_record_with_its_schema_and_shapes_before_it() -> None:
@@ -316,13 +199,6 @@ def test_a_row_without_its_key_is_refused() -> None:
         Log().commit(insert([None, b"n", b"s"]))
 
 
-class Seen:
-    """The mesh's record of a request that began at `NOW`."""
-
-    user, session, trace_id = "alice", None, None
-    start_us = end_us = NOW + PG_EPOCH_OFFSET_US
-
-
 def test_G3_a_request_seen_again_later_is_no_witness_however_fast_the_stream_is_read() -> None:
     log = Log()
     log.committer.lookup = lambda request, time_us: Seen()
@@ -349,44 +225,3 @@ def test_a_tag_is_looked_up_once_until_records_may_have_come() -> None:
     log.committer.refresh()
     log.commit(insert(row()), tag(request="r"), end=0x9000)
     assert asked == ["r", "r"]
-
-
-changes = st.sampled_from([
-    insert(row()), insert(row(2, None)), insert(row(3), PLAIN), update(row(1, b"m"), row()), update(row(), row()), update(row(2), row()),
-    update(row(1, b"k"), [b"1", None, None], kind=b"K"), delete(row()), insert([b"1"], UNPUBLISHED), insert([b"x", b"", b""]),
-    truncate([ITEM, UNPUBLISHED]), relation(ITEM, [("id", INT4), ("more", INT4), ("name", TEXT), ("secret", TEXT)]),
-])  # fmt: skip
-tags = st.sampled_from([
-    tag(user="alice", build="b1", request="r"), tag(user="bob", build="b1"), tag(request="seen", build="b1"), tag(build="b2"),
-    tag(version="1", app="shop"), message(b"{"), message(b"x" * 5000), message(b"1", prefix=b"commitlog.ddl"),
-])  # fmt: skip
-transactions = st.lists(
-    st.tuples(st.lists(changes, max_size=3), st.lists(tags, max_size=1) | st.lists(tags, max_size=2))
-)
-
-
-@pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
-@given(st.lists(transactions, max_size=4), st.sampled_from([100, 1 << 20]), st.booleans())
-def test_runs_of_transactions_become_what_each_becomes_alone(
-    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool
-) -> None:
-    def made(*, runs: bool) -> object:
-        log, ends = Log(schema(strict=strict), part_bytes=part_bytes), itertools.count(0x1000, 0x100)
-        log.committer.lookup = lambda request, time_us: Seen() if request == "seen" else None
-        try:
-            for poll in polls:
-                waiting = [log.transaction(*rows, *said, end=next(ends)) for rows, said in poll]
-                while waiting:
-                    taken = log.committer.commit_run(waiting, 0) if runs else 0
-                    if not taken:
-                        log.committer.commit(waiting[0])
-                    del waiting[: taken or 1]
-            error = ""
-        except (DecodeError, UnknownBuild) as exc:
-            error = str(exc)
-        return error, b"".join(log.lines), log.counts, log.committer.last, log.chain.head, log.chain.position
-
-    with pytest.MonkeyPatch.context() as still:
-        still.setattr(chain, "os", SimpleNamespace(urandom=bytes))
-        still.setattr(chain, "time", SimpleNamespace(time_ns=lambda: NOW, strftime=time.strftime, gmtime=time.gmtime))
-        assert made(runs=True) == made(runs=False)

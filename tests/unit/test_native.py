@@ -16,12 +16,10 @@ from commitlog.cdc.tail.assembler import Assembler, PythonAssembler
 from commitlog.cdc.tail.enums import Labels, UnknownLabel
 from commitlog.cdc.tail.items import ShapeItem, shape_item
 from commitlog.cdc.tail.pgoutput import Transaction
-from commitlog.drivers import tag
 from commitlog.schemas.change import UNSENT, RawRow
 from commitlog.schemas.errors import CommitLogError
 from commitlog.schemas.record import Record
 from commitlog.schemas.shape import Column, Shape
-from commitlog.transforms.join import join
 from commitlog.transforms.project import Projection, PublishedColumn
 from fixtures import messages
 from fixtures.logs import golden_lines
@@ -215,27 +213,6 @@ def test_what_is_at_hand_is_drained_alike(stream: list[bytes], room: int) -> Non
         return steps
 
     assert drained(Assembler(1 << 20)) == drained(PythonAssembler(1 << 20))
-
-
-texts = st.one_of(st.just(""), st.text(max_size=12), st.text("abc-:.", max_size=200))
-
-
-@given(st.dictionaries(st.sampled_from(tag.KEYS), texts), st.binary(max_size=3))
-def test_tags_are_read_alike(values: dict[str, str], behind: bytes) -> None:
-    data = tag.encode(values)[0] + behind
-    plain = native.plain_tag(data)
-
-    if plain is not None:
-        by, build, version, app, _ = plain
-        assert (by, build, version, app, "", 1) == join(data, tag_bytes_max=4096, time_us=0, lookup=lambda *_: None)
-
-
-words = st.text("abc-:.@/ 0123456789", min_size=1, max_size=100)
-
-
-@given(st.dictionaries(st.sampled_from(tag.KEYS[:-1]), words, min_size=1))
-def test_the_tags_that_drivers_write_are_plain(values: dict[str, str]) -> None:
-    assert native.plain_tag(tag.encode(values)[0]) is not None
 
 
 def parsed(line: bytes) -> object:
