@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from ..schemas.errors import UsageError
 from . import json_schema
-from .database_url import shown, split_password, with_password
+from .database_url import shown, split_password, user_of, with_password
 from .log.location import Location
 
 FILE_NAME = "commitlog.toml"
@@ -185,11 +185,22 @@ def load(
             f"there is no configuration file {file}", hint="commitlog init postgresql://USER@HOST/DATABASE"
         )
     settings = _from_file(file) if file.is_file() else {}
-    settings.update(_from_environment(os.environ))
-    settings.update(_from_overrides(overrides or {}))
+    for layer in (_from_environment(os.environ), _from_overrides(overrides or {})):
+        _leave_password(settings, layer)
+        settings.update(layer)
     _check(settings)
     _check_needed(settings, need, file)
     return _build(settings, file.absolute().parent)
+
+
+def _leave_password(settings: _Settings, above: _Settings) -> None:
+    """Take the password out where what stands above names another user, or says its password itself."""
+    place = ("source", "url")
+    url, before = (layer[place].value if place in layer else "" for layer in (above, settings))
+    if isinstance(url, str) and url and isinstance(before, str):
+        own = split_password(url)[1] is not None
+        if own or (before and user_of(url) != user_of(before)):
+            settings.pop(("source", "password"), None)
 
 
 def slot_name(log_name: str) -> str:

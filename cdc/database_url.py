@@ -64,6 +64,13 @@ def shown(url: str) -> str:
     return _joined(parts._replace(secret=None, query=kept))
 
 
+def user_of(url: str) -> str | None:
+    """The user that a URL names, if any."""
+    parts = _split(url)
+    named = [unquote(pair.partition("=")[2]) for pair in parts.query if _key(pair) == "user"]
+    return named[-1] if named else parts.user and unquote(parts.user)
+
+
 def _key(pair: str) -> str:
     return unquote(pair.partition("=")[0])
 

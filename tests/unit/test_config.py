@@ -179,6 +179,21 @@ def test_a_password_comes_from_where_the_file_says_and_is_never_shown(monkeypatc
         missing.conninfo()
 
 
+def test_the_files_password_is_for_the_user_that_it_names_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(MINIMAL.replace("[log]", 'password = "env:SHOP_PASSWORD"\n[log]'))
+    monkeypatch.setenv("SHOP_PASSWORD", "worker")
+
+    def conninfo(url: str) -> str:
+        return config.load(overrides={"source.url": url}).source.conninfo()
+
+    assert conninfo("postgresql://shop@other/shop") == "postgresql://shop:worker@other/shop"
+    assert conninfo("postgresql://dba@h/shop") == "postgresql://dba@h/shop"
+    assert conninfo("postgresql://h/shop?user=dba") == "postgresql://h/shop?user=dba"
+    assert conninfo("postgresql://shop:own@h/shop") == "postgresql://shop:own@h/shop"
+    monkeypatch.setenv("COMMITLOG_SOURCE__URL", "postgresql://dba:env@h/shop")
+    assert config.load().source.conninfo() == "postgresql://dba:env@h/shop"
+
+
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.sampled_from(["u@h/d", "u@h:1,g:2/d", "/d?host=/tmp", "h/d"]),
