@@ -15,6 +15,8 @@ from typing import Any, Literal, cast
 from ..schemas.errors import UsageError
 from . import json_schema
 from .database_url import shown, split_password, user_of, with_password
+from .log.home import LogLocation
+from .log.kafka_location import SCHEME, KafkaLocation
 from .log.location import Location
 
 FILE_NAME = "commitlog.toml"
@@ -74,11 +76,11 @@ class LogConfig:
     """`[log]`: the log that is written.
 
     Args:
-        location: The folder of logs, absolute, and the log's name.
+        location: The folder of logs, absolute, or the brokers, and the log's name.
         visibility: For whom the log is.
     """
 
-    location: Location
+    location: LogLocation
     visibility: Visibility = "own"
 
 
@@ -138,17 +140,17 @@ class Config:
     @property
     def tables_path(self) -> Path:
         """Where the worker remembers what the mapped tables were."""
-        return self.state / f"{self.log.location.name}.tables"
+        return self.state / f"{self.log.location.state_name}.tables"
 
     @property
     def memory_path(self) -> Path:
         """Where the writer remembers the head of its log, outside the log."""
-        return self.state / f"{self.log.location.name}.head"
+        return self.state / f"{self.log.location.state_name}.head"
 
     @property
     def state_path(self) -> Path:
         """Where the state of the log is cached."""
-        return self.state / f"{self.log.location.name}.state.json"
+        return self.state / f"{self.log.location.state_name}.state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,11 +337,18 @@ def _build(settings: _Settings, folder: Path) -> Config:
     if "url" in log:
         log["url"] = log["url"].removeprefix("file:").partition("#")[0]
     name = log.pop("name", "")
+    properties = path("log", "properties") if "properties" in log else None
+    if log.get("url", "").startswith(SCHEME):
+        kafka = KafkaLocation.parse(f"{log.pop('url')}#{name}", properties=properties)
+        kafka.check_visibility(log.get("visibility", "own"))
+        location: LogLocation = kafka
+    else:
+        location = Location(path("log", "url"), name)
     source.setdefault("slot", slot_name(name))
     return Config(
         folder=folder,
         source=SourceConfig(**source),
-        log=LogConfig(location=Location(path("log", "url"), name), **log),
+        log=LogConfig(location=location, **log),
         schemas=SchemasConfig(path=path("schemas", "path"), **sections["schemas"]),
         limits=Limits(**sections["limits"]),
         http=HttpConfig(**sections["http"]),

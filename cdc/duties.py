@@ -21,7 +21,7 @@ from .ddl_notices import Altered, Published
 from .failpoint import failpoint
 from .late_sessions import LateSessions
 from .log.chain import ChainWriter, Extras
-from .log.inbox import Inbox, Request
+from .log.home import LogRequest, open_inbox
 from .log.state import LogState, Progress
 from .schema_files import load_registry
 from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter, Visibility
@@ -70,7 +70,7 @@ class Duties:
 
     def __init__(self, parts: Parts, registry: Registry) -> None:
         self._p = parts
-        self._inbox = Inbox(parts.config.log.location)
+        self._inbox = open_inbox(parts.config.log.location)
         self._sessions = LateSessions(
             parts.config.log.location, alive=self._alive, pseudonyms=parts.committer.pseudonyms
         )
@@ -95,6 +95,7 @@ class Duties:
 
     def close(self) -> None:
         """Close files and connections."""
+        self._inbox.close()
         self._sessions.close()
         if self._snapshots is not None:
             self._snapshots.close()
@@ -247,7 +248,7 @@ class Duties:
         self._p.append(line, head)
         return head
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: LogRequest) -> None:
         """Do what a command asks, durably, before it is told so."""
         p = self._p
         try:

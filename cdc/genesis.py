@@ -6,12 +6,12 @@ from ..schemas.position import format_lsn
 from ..schemas.record import FORMAT
 from .config import Config
 from .log.chain import ChainWriter, new_log_id
-from .log.embedded import Writer
+from .log.home import LogWriter
 from .log.state import LogState
 from .tail.catalog import Identity, Slot
 
 
-def begin(writer: Writer, config: Config, state: LogState, *, identity: Identity, slot: Slot) -> None:
+def begin(writer: LogWriter, config: Config, state: LogState, *, identity: Identity, slot: Slot) -> None:
     """Begin a new log where the slot stands: everything since `setup` will be in it.
 
     Args:

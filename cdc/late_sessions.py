@@ -14,8 +14,8 @@ from ..schemas.record import Head
 from ..transforms.join import corroborated
 from ..transforms.pseudonym import Pseudonyms
 from ..transforms.request_key import mask_request
+from .log.home import LogLocation
 from .log.index import Index
-from .log.location import Location
 from .sessions import SessionRecord, Store, path_of
 
 BATCH = 500
@@ -31,7 +31,7 @@ class LateSessions:
         alive: Called while the index catches up, which may take long: keeps the source's connection alive.
     """
 
-    def __init__(self, location: Location, *, alive: Callable[[], None], pseudonyms: Pseudonyms | None) -> None:
+    def __init__(self, location: LogLocation, *, alive: Callable[[], None], pseudonyms: Pseudonyms | None) -> None:
         self._location, self._alive, self._pseudonyms = location, alive, pseudonyms
         self._store: Store | None = None
         self._index: Index | None = None

@@ -15,8 +15,7 @@ from . import provisioning
 from .config import Config, SourceConfig
 from .failover import Failover
 from .log.chain import ChainWriter, Extras
-from .log.embedded import Writer
-from .log.reader import Reader
+from .log.home import LogWriter, open_reader, open_writer
 from .log.state import LogState, state_of
 from .schema_files import load_registry
 from .source_check import check_identity, check_published, check_slot
@@ -41,8 +40,8 @@ def resume(config: Config, *, accept_gap: bool) -> Iterator[str]:
     location = config.log.location
     catalog = Catalog(config.source.conninfo())
     try:
-        with Writer.open(location, memory=config.memory_path) as writer:
-            state = state_of(Reader(location), config.state_path)
+        with open_writer(location, memory=config.memory_path) as writer:
+            state = state_of(open_reader(location), config.state_path)
             if not state.genesis:
                 raise Refused(f"log {location} has not begun", hint="commitlog run")
             lost = _lost(config, catalog, state)
@@ -69,7 +68,7 @@ def _lost(config: Config, catalog: Catalog, state: LogState) -> HistoryLost | No
 
 
 def _go_on(
-    config: Config, catalog: Catalog, state: LogState, writer: Writer, lost: HistoryLost | None
+    config: Config, catalog: Catalog, state: LogState, writer: LogWriter, lost: HistoryLost | None
 ) -> Iterator[str]:
     identity = catalog.identity()
     slot = catalog.slot(config.source.slot)

@@ -16,7 +16,8 @@ import apsw
 
 from ..schemas.errors import LogUnwritable, Refused, Unreachable
 from ..transforms.request_key import mask_request
-from .log.location import Location, make_folder
+from .log.home import LogLocation
+from .log.location import make_folder
 from .log.wal_mode import use_wal
 
 FILE_NAME = "sessions.sqlite"
@@ -83,7 +84,7 @@ class SessionRecord:
     status: int | None = None
 
 
-def path_of(location: Location) -> Path:
+def path_of(location: LogLocation) -> Path:
     """The store of a log."""
     return location.root / FILE_NAME
 

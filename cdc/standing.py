@@ -7,6 +7,7 @@ import fcntl
 import http.client
 import os
 import re
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..schemas.errors import CommitLogError
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import Head
 from .config import Config
+from .log.home import LogLocation, leader_of
 from .log.index import Index
 from .log.location import Location
 from .schema_files import load_registry
@@ -61,7 +63,7 @@ class LogStanding:
         id: The log's id, empty without records.
         epoch: The epoch in force.
         visibility: As genesis says; empty where that is withheld.
-        bytes: Of all its segments, as far as they are durable or about to be.
+        bytes: Of all its segments, as far as they are durable or about to be; None for a log that is not in a folder.
         position: The source's position of the last record.
         recorded: When the last record was written, by its writer's clock; empty without records.
         coverage: The last coverage record.
@@ -75,7 +77,7 @@ class LogStanding:
     id: str
     epoch: int
     visibility: str
-    bytes: int
+    bytes: int | None
     position: str
     recorded: str
     coverage: Coverage | None
@@ -150,7 +152,9 @@ def look_at_log(index: Index) -> LogStanding:
         VerificationFailed: A record that is looked at is damaged.
     """
     head, location = index.head, index.location
-    size = sum(path.stat().st_size for path in location.segments.iterdir()) if location.segments.exists() else 0
+    size: int | None = None
+    if isinstance(location, Location):
+        size = sum(path.stat().st_size for path in location.segments.iterdir()) if location.segments.exists() else 0
     if head.seq < 0:
         return LogStanding(head, "", 1, "", size, "", "", None, {}, 0, [], [])
     first, last = index.record(0), index.record(head.seq)
@@ -216,13 +220,22 @@ def look_at_source(config: Config, position: str) -> SourceStanding:
     )
 
 
-def look_at_worker(location: Location, address: tuple[str, int] | None) -> WorkerStanding:
+def look_at_worker(location: LogLocation, address: tuple[str, int] | None) -> WorkerStanding:
     """Whether somebody writes to a log.
 
     Args:
         location: The log.
         address: Where its worker serves its figures, None for nowhere.
     """
+    if isinstance(location, Location):
+        return _look_at_lock(location, address)
+    host, _, pid = leader_of(location).rpartition(".")
+    if not pid:
+        return WorkerStanding(running=False)
+    return _told(location, address, int(pid) if pid.isdecimal() and host == socket.gethostname() else None)
+
+
+def _look_at_lock(location: Location, address: tuple[str, int] | None) -> WorkerStanding:
     try:
         fd = os.open(location.lock, os.O_RDONLY)
     except OSError:
@@ -233,21 +246,25 @@ def look_at_worker(location: Location, address: tuple[str, int] | None) -> Worke
         return WorkerStanding(running=False)
     except BlockingIOError:
         holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
-        pid = int(holder) if holder.isdecimal() else None
-        figures = _figures(address, log=location.name) if address else None
-        if address is None or figures is None:
-            return WorkerStanding(True, pid)
-        status, text = _get(address, "/readyz")
-        waiting = figures.get("commitlog_waiting")
-        return WorkerStanding(
-            True,
-            pid,
-            None if waiting is None else waiting > 0,
-            {200: "", 503: text.strip()}.get(status),
-            figures.get("commitlog_lag_time_seconds"),
-        )
+        return _told(location, address, int(holder) if holder.isdecimal() else None)
     finally:
         os.close(fd)
+
+
+def _told(location: LogLocation, address: tuple[str, int] | None, pid: int | None) -> WorkerStanding:
+    """What a worker that runs says of itself, where it can be asked."""
+    figures = _figures(address, log=location.name) if address else None
+    if address is None or figures is None:
+        return WorkerStanding(True, pid)
+    status, text = _get(address, "/readyz")
+    waiting = figures.get("commitlog_waiting")
+    return WorkerStanding(
+        True,
+        pid,
+        None if waiting is None else waiting > 0,
+        {200: "", 503: text.strip()}.get(status),
+        figures.get("commitlog_lag_time_seconds"),
+    )
 
 
 def _figures(address: tuple[str, int], *, log: str) -> dict[str, float] | None:
@@ -272,7 +289,7 @@ def _get(address: tuple[str, int], path: str) -> tuple[int, str]:
         connection.close()
 
 
-def look_at_sessions(location: Location) -> SessionsStanding | None:
+def look_at_sessions(location: LogLocation) -> SessionsStanding | None:
     """The session records beside a log; None where none were imported.
 
     Raises:

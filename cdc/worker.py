@@ -7,9 +7,11 @@ acknowledged only what the log holds durably. Whatever is unclear ends the attem
 import logging
 import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..schemas.errors import CommitLogError, Unreachable
+from ..schemas.errors import LeaseTaken, Unreachable
 from ..schemas.position import format_lsn, parse_lsn
 from ..schemas.record import Head
 from ..transforms.registry import Registry
@@ -21,8 +23,7 @@ from .failpoint import failpoint
 from .genesis import begin
 from .log.appender import Appender
 from .log.chain import ChainWriter, Extras
-from .log.embedded import Writer
-from .log.reader import Reader
+from .log.home import LogLease, open_lease, open_reader, open_writer
 from .log.state import state_of
 from .schema_files import load_registry, reload_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
@@ -30,6 +31,7 @@ from .tail.catalog import Catalog
 from .tail.pgoutput import Transaction
 from .tail.postgres import SlotTaken, Stream
 from .vitals import Vitals
+from .waits import Waits
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -46,9 +48,6 @@ FLUSH_POLL_S = 0.002
 
 STATE_RECORDS = 50_000
 """Records after which the state cache is written again: what a restart has to fold at most, about a second."""
-
-FIRST_PAUSE_S = 0.5
-"""How long to wait before the second attempt; twice as long before each further one, up to retry_s."""
 
 
 class Stopped(Exception):
@@ -78,7 +77,9 @@ class Worker:
         """The server's process behind the last replication connection: should it outlive the connection, it may be ended."""
         self.tracing: Tracing | None = None
         """Where the commits of traced requests are told of, if anywhere."""
-        self._pause_s, self._taken_since = FIRST_PAUSE_S, 0.0
+        self.lease: LogLease | None = None
+        """The stand in the queue of those who would write to the log, where there is one."""
+        self._waits = Waits(config.limits, stop=self.stop, vitals=self.vitals)
 
     def run(self) -> None:
         """Work until `stop`.
@@ -86,40 +87,28 @@ class Worker:
         Raises:
             CommitLogError: Something an operator must decide; what was read is in the log or will be read again.
         """
-        while not self.stop.is_set():
-            try:
-                self.vitals.attempts += 1
-                self.vitals.reloads += reload_registry(self.config.schemas.path, self.reload, self.use)
-                with Session(self) as session:
-                    session.run()
-            except Stopped:
-                return
-            except SlotTaken as exc:
-                self._wait_for_slot(exc)
-            except Unreachable as exc:
-                pause_s = min(self._pause_s, self.config.limits.retry_s)
-                log.warning("%s; trying again in %.1f s", exc, pause_s)
-                self._pause(pause_s, exc)
-                self._pause_s = pause_s * 2
+        try:
+            while not self.stop.is_set():
+                self._attempt()
+        finally:
+            if self.lease is not None:
+                self.lease.close()
 
-    def _wait_for_slot(self, taken: SlotTaken) -> None:
-        """Wait a moment, but not for ever: a server notices that a reader is dead only after a while (wal_sender_timeout).
-
-        Raises:
-            SlotTaken: It was so for `silence_s`.
-        """
-        silence_s = self.config.limits.silence_s
-        if not self._taken_since:
-            self._taken_since = time.monotonic()
-            log.warning("%s; waiting up to %.0f s, should its reader be dead", taken, silence_s)
-        if time.monotonic() - self._taken_since > silence_s:
-            raise taken
-        self._pause(FIRST_PAUSE_S, taken)
-
-    def _pause(self, pause_s: float, trouble: CommitLogError) -> None:
-        """Wait before the next attempt."""
-        self.vitals.trouble = str(trouble)
-        self.stop.wait(pause_s)
+    def _attempt(self) -> None:
+        """Work until told to stop, or until something is out of reach or not ours yet; then wait a while."""
+        try:
+            self.vitals.attempts += 1
+            self.vitals.reloads += reload_registry(self.config.schemas.path, self.reload, self.use)
+            with Session(self) as session:
+                session.run()
+        except Stopped:
+            return
+        except LeaseTaken as exc:
+            self._waits.turn(exc)
+        except SlotTaken as exc:
+            self._waits.slot(exc)
+        except Unreachable as exc:
+            self._waits.within_reach(exc)
 
     def use(self, registry: Registry) -> None:
         """Let app schemas hold from the next attempt on."""
@@ -127,9 +116,8 @@ class Worker:
 
     def streams(self) -> None:
         """An attempt has come as far as the stream: waits begin from the shortest again."""
-        self._pause_s, self._taken_since = FIRST_PAUSE_S, 0.0
+        self._waits.over()
         self.vitals.beat()
-        self.vitals.trouble = ""
 
 
 class Session:
@@ -139,15 +127,19 @@ class Session:
     """
 
     def __init__(self, worker: Worker) -> None:
-        self._worker, self._config, self._vitals = worker, worker.config, worker.vitals
-        self._limits = worker.config.limits
+        self._worker, self._vitals = worker, worker.vitals
         self._tracing = worker.tracing
         worker.config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._writer = Writer.open(
+        limits = worker.config.limits
+        worker.lease = worker.lease or open_lease(worker.location)
+        self._writer = open_writer(
             worker.location,
             memory=worker.config.memory_path,
-            segment_bytes=self._limits.segment_bytes,
+            lease=worker.lease,
+            segment_bytes=limits.segment_bytes,
         )
+        self._limits = replace(limits, part_bytes=min(limits.part_bytes, self._writer.rows_bytes_max))
+        self._config = replace(worker.config, limits=self._limits)
         self._catalog = Catalog(worker.config.source.conninfo(), patience_s=self._limits.silence_s)
         self._stream: Stream | None = None
         self._duties: Duties | None = None
@@ -173,6 +165,7 @@ class Session:
         log.info("streaming from %s at %s", self._config.source.shown, self._chain.position)
         while not self._worker.stop.is_set():
             self._vitals.beat()
+            self._writer.check()
             transactions = stream.poll(self._poll_s())
             self._chain.tick()
             for _ in transactions:
@@ -201,7 +194,8 @@ class Session:
             CommitLogError: They do not fit.
         """
         config, catalog = self._config, self._catalog
-        state = self._state = state_of(Reader(self._worker.location), self._worker.state_path)
+        with closing(open_reader(self._worker.location)) as reader:
+            state = self._state = state_of(reader, self._worker.state_path)
         identity = catalog.identity()
         check_identity(identity, state)
         slot = catalog.slot(config.source.slot)

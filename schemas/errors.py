@@ -97,5 +97,9 @@ class Unreachable(CommitLogError):
     retry: ClassVar[Retry] = "again"
 
 
+class LeaseTaken(Unreachable):
+    """Another worker writes to the log; when that one ends it is this one's turn."""
+
+
 class LogUnwritable(Unreachable):
     """The log cannot be appended to (disk full, quota); nothing of the append is visible, nothing is acknowledged."""

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ import click
 
 from ...schemas.errors import UsageError
 from ..database_url import shown
+from ..log.home import LogReader, open_reader, parse_location
 from ..log.location import Location
-from ..log.reader import Reader
 from ..logging_setup import configure_logging
 from .commands import Group
 from .options import ask, json_option
@@ -245,10 +246,12 @@ def _print_comparison(output: Output, compared: "Sequence[Comparison]") -> None:
                 output.line(f"  {name}: {found.count}: {keys}{', …' if found.count > len(found.keys) else ''}")
 
 
-def _reader(log: str) -> Reader:
+def _reader(log: str) -> LogReader:
     """The log by its absolute place: the fork remembers it, and is asked from other folders."""
-    location = Location.parse(log)
-    return Reader(Location(location.folder.absolute(), location.name))
+    location = parse_location(log)
+    return open_reader(
+        replace(location, folder=location.folder.absolute()) if isinstance(location, Location) else location
+    )
 
 
 def _check_url(url: str) -> None:

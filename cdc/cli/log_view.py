@@ -11,8 +11,8 @@ from typing import Any
 
 from ...transforms.request_key import mask_request
 from ..log.history import History
+from ..log.home import LogLocation
 from ..log.index import Commit, Counts, Index
-from ..log.location import Location
 from .output import Output, is_terminal
 from .rendering import (
     HASH_CHARS,
@@ -42,7 +42,7 @@ PROGRESS_FROM_RECORDS = 50_000
 
 
 @contextmanager
-def open_index(location: Location) -> Generator[Index]:
+def open_index(location: LogLocation) -> Generator[Index]:
     """The index of a log, filled up to the log's head.
 
     Raises:

@@ -100,7 +100,7 @@ def missing_extra(exc: ImportError) -> MissingExtra | None:
     if package not in _EXTRAS:
         return None
     extra = _EXTRAS[package]
-    return MissingExtra(package, extra if extra == "demo" else "worker,postgres")
+    return MissingExtra(package, {"demo": "demo", "kafka": "worker,postgres,kafka"}.get(extra, "worker,postgres"))
 
 
 if __name__ == "__main__":

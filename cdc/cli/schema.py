@@ -12,8 +12,7 @@ from .. import schema_store
 from ..config import Config
 from ..config_template import log_name
 from ..log.chain import ChainWriter
-from ..log.embedded import Writer
-from ..log.inbox import submit
+from ..log.home import log_exists, open_writer, submit
 from ..log.state import LogState
 from ..schema_files import findings, load_file, load_registry
 from .commands import Group
@@ -159,11 +158,11 @@ def _append(config: Config, schema: AppSchema) -> int:
         Refused: The log ends within a commit.
     """
     location = config.log.location
-    if not location.head.exists():
+    if not log_exists(location):
         raise UsageError(
             f"there is no log {location} yet", hint=f"put the file into {config.schemas.path}, then commitlog run"
         )
-    with Writer.open(location, memory=config.state / f"{location.name}.head") as writer:
+    with open_writer(location, memory=config.memory_path) as writer:
         if writer.last is None or writer.unfinished:
             raise Refused(f"log {location} ends within a commit", hint="start the worker first: commitlog run")
         header = writer.last.header

@@ -158,9 +158,10 @@ def _log_lines(config: Config, log: LogStanding | None, failure: CommitLogError 
         return _section("log", [name, [("not there yet: commitlog run creates it", "yellow")]])
     if log.head.seq < 0:
         return _section("log", [name, [("empty", "yellow")]])
+    size = "" if log.bytes is None else f"{_bytes(log.bytes)}, "
     lines: list[list[Span]] = [
         [(f"id {log.id}, {log.visibility or 'visibility withheld'}, epoch {log.epoch}", "")],
-        [(f"{_number(log.head.seq + 1, 'record')}, {_bytes(log.bytes)}, the last {_age(log.recorded)}", "")],
+        [(f"{_number(log.head.seq + 1, 'record')}, {size}the last {_age(log.recorded)}", "")],
         [(f"read up to {log.position}{_covered(log.coverage)}", "")],
     ]
     commits = sum(log.assurances.values())

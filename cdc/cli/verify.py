@@ -6,8 +6,7 @@ import click
 
 from ...schemas.errors import VerificationFailed
 from ...schemas.record import Head
-from ..log.location import Location
-from ..log.reader import Reader
+from ..log.home import LogLocation, open_reader, parse_location
 from ..log.verify import Verified, verify
 from .options import Invocation, json_option, pass_invocation
 from .output import Output, note
@@ -25,12 +24,12 @@ def command(invocation: Invocation, log: str | None, head: str | None, as_json: 
     Names the first record that fails, or the head, with exit code 3. Without --head it proves that the log is consistent; only
     with a head learned elsewhere that it is the log of that head.
     """
-    location = Location.parse(log) if log else _configured(invocation)
+    location = parse_location(log) if log else _configured(invocation)
     trusted = Head.parse(head) if head else None
     output = Output(as_json=as_json)
     try:
         with bar("records") as shown:
-            verified = verify(Reader(location), head=trusted, progress=partial(shown.tell, "verifying"))
+            verified = verify(open_reader(location), head=trusted, progress=partial(shown.tell, "verifying"))
     except VerificationFailed as exc:
         if as_json:
             output.document({"ok": False, "log": str(location), "seq": exc.seq, "error": str(exc)})
@@ -42,11 +41,11 @@ def command(invocation: Invocation, log: str | None, head: str | None, as_json: 
     return 0
 
 
-def _configured(invocation: Invocation) -> Location:
+def _configured(invocation: Invocation) -> LogLocation:
     return invocation.load("log").log.location
 
 
-def _document(location: Location, verified: Verified) -> dict[str, object]:
+def _document(location: LogLocation, verified: Verified) -> dict[str, object]:
     return {
         "ok": True,
         "log": str(location),
@@ -60,7 +59,7 @@ def _document(location: Location, verified: Verified) -> dict[str, object]:
     }
 
 
-def _print(output: Output, location: Location, verified: Verified) -> None:
+def _print(output: Output, location: LogLocation, verified: Verified) -> None:
     output.line(
         f"{location}: {verified.records} records, {verified.commits} commits, all as they were chained", "green"
     )

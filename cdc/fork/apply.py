@@ -25,7 +25,7 @@ from typing import Any
 
 import psycopg
 
-from ..log.reader import Reader
+from ..log.home import LogReader
 from . import state
 from .batch import Batches, Op, Step, malformed
 from .conflicts import Conflicts, Origin, key_text
@@ -58,7 +58,7 @@ class Applier:
     def __init__(
         self,
         target: Target,
-        reader: Reader,
+        reader: LogReader,
         *,
         tables: Mapping[str, Table],
         entities: Mapping[str, EntityState],

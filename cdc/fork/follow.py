@@ -15,7 +15,7 @@ from ...drivers.tag import PREFIX, VALUE_BYTES_MAX, encode
 from ...schemas.errors import HistoryLost, Locked, Refused, Unreachable, VerificationFailed
 from ...schemas.record import Head, Record
 from ..failpoint import failpoint
-from ..log.reader import Reader
+from ..log.home import LogReader
 from ..tail.connection import one_line
 from . import state, tables
 from .apply import Applier
@@ -80,7 +80,7 @@ class Follower:
     """
 
     def __init__(
-        self, url: str, reader: Reader, *, stop: threading.Event, report: Callable[[Progress], None] = lambda _: None
+        self, url: str, reader: LogReader, *, stop: threading.Event, report: Callable[[Progress], None] = lambda _: None
     ) -> None:
         self.url, self.reader, self.stop, self.report = url, reader, stop, report
 

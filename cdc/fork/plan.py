@@ -9,7 +9,7 @@ from ...schemas.record import Head, is_object
 from ...schemas.shape import Shape
 from ...transforms.table_name import quote, quoted
 from ..log import canonical
-from ..log.reader import Reader
+from ..log.home import LogReader
 from . import state
 from .model import fold
 from .postgres import Target
@@ -70,7 +70,7 @@ def _table_lines(plan: TablePlan) -> Iterator[str]:
         yield f"    {quote(column.field)} {choice.shown}" + (f": {'; '.join(notes)}" if notes else "")
 
 
-def make_plan(reader: Reader, target: Target, *, only: Collection[str] = ()) -> Plan:
+def make_plan(reader: LogReader, target: Target, *, only: Collection[str] = ()) -> Plan:
     """Read the log and the target's catalogs.
 
     Args:
@@ -105,7 +105,7 @@ def make_plan(reader: Reader, target: Target, *, only: Collection[str] = ()) -> 
     )
 
 
-def read_genesis(reader: Reader) -> dict[str, Any]:
+def read_genesis(reader: LogReader) -> dict[str, Any]:
     """What the log's first record says of its source, and under `log` the log's id.
 
     Raises:
@@ -146,13 +146,13 @@ def shapes_of(unit: Unit) -> list[Shape]:
     return shapes
 
 
-def _shape_records(reader: Reader, head: Head) -> Iterator[Unit]:
+def _shape_records(reader: LogReader, head: Head) -> Iterator[Unit]:
     for record in reader.records(until=head.seq):
         if record.kind == "shape":
             yield Unit(record, record.seq, Head(record.seq - 1, record.header["prev"]), None, items_of(record))
 
 
-def is_fork_of(target: Target, reader: Reader, only: Collection[str]) -> bool:
+def is_fork_of(target: Target, reader: LogReader, only: Collection[str]) -> bool:
     """Whether the target holds a fork already, of this log.
 
     Raises:

@@ -6,8 +6,7 @@ from typing import Any
 
 from ...schemas.errors import CommitLogError, UsageError
 from ...transforms.table_name import quoted
-from ..log.location import Location
-from ..log.reader import Reader
+from ..log.home import open_reader, parse_location
 from . import conflicts, state
 from .model import fold
 from .postgres import Target
@@ -93,7 +92,7 @@ def _snapshot(entity: state.EntityState | None) -> str:
 def _log_head(applied: state.Applied) -> tuple[int | None, float | None]:
     """(the log's last seq, seconds that the next record has waited), as far as the log can be read from here."""
     try:
-        reader = Reader(Location.parse(applied.upstream.url))
+        reader = open_reader(parse_location(applied.upstream.url))
         head_seq = reader.head().seq
         if head_seq <= applied.head.seq:
             return head_seq, 0.0

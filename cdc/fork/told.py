@@ -12,7 +12,7 @@ import orjson
 
 from ...schemas.errors import RecordError
 from ...schemas.record import EMPTY, Head
-from ..log.reader import Reader
+from ..log.home import LogReader
 from .conflicts import key_text
 from .units import Change, Place, Unit, Units
 
@@ -29,7 +29,9 @@ class Told:
         as_now: Makes fields as they were told what they are called now.
     """
 
-    def __init__(self, reader: Reader, entity: str, key: tuple[str, ...], as_now: Callable[[Fields], Fields]) -> None:
+    def __init__(
+        self, reader: LogReader, entity: str, key: tuple[str, ...], as_now: Callable[[Fields], Fields]
+    ) -> None:
         self._reader, self._entity, self._key, self._as_now = reader, entity, key, as_now
         self._name = orjson.dumps(entity)
         self._after: Head = EMPTY

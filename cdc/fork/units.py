@@ -10,7 +10,7 @@ from typing import Any
 
 from ...schemas.errors import RecordError, Refused
 from ...schemas.record import Head, Record, is_object
-from ..log.reader import Reader
+from ..log.home import LogReader
 from ..log.verify import check_body
 
 KINDS = frozenset({"genesis", "commit", "snapshot", "schema", "shape", "amend", "source", "gap", "coverage", "void"})
@@ -61,7 +61,7 @@ class Unit:
             and len(self.items or ()) == 2
         )
 
-    def changes(self, reader: Reader) -> Iterator[tuple[Place, Change]]:
+    def changes(self, reader: LogReader) -> Iterator[tuple[Place, Change]]:
         """The changes with their places, in order; parts are read from the log.
 
         Raises:
@@ -71,7 +71,7 @@ class Unit:
         for changes in self.records(reader):
             yield from changes
 
-    def records(self, reader: Reader) -> Iterator[list[tuple[Place, Change]]]:
+    def records(self, reader: LogReader) -> Iterator[list[tuple[Place, Change]]]:
         """As `changes`, one list a record."""
         if self.items is not None:
             yield _changes(self.last, self.items)

@@ -1,6 +1,6 @@
 """Appending without waiting for the disk: one flush at a time in a thread of its own, while further lines gather.
 
-Order and durability are those of the Writer below: a flush makes a whole prefix durable, and the next begins after it has ended.
+Order and durability are those of the writer below: a flush makes a whole prefix durable, and the next begins after it has ended.
 """
 
 import time
@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from ...schemas.record import Head
 from ..failpoint import failpoint
-from .embedded import Writer
+from .home import LogWriter
 
 
 class Appender:
@@ -25,7 +25,7 @@ class Appender:
         flushed_at: When the last flush ended, in seconds since 1970; 0 before the first.
     """
 
-    def __init__(self, writer: Writer, mark: int, *, bytes_max: int) -> None:
+    def __init__(self, writer: LogWriter, mark: int, *, bytes_max: int) -> None:
         self.durable = mark
         self.pending_bytes = 0
         self.flushed_at = 0.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ...schemas.errors import CommitLogError, Locked, LogUnwritable, Refused
-from ...schemas.record import Head
+from ...schemas.record import LINE_BYTES_MAX, Head
 from .headfile import BEGINNING, DurableHead, Memory
 from .location import Location, make_folder, sync_folder
 from .recovery import Recovered, recover
@@ -35,7 +35,10 @@ class Writer:
         adopted: How many whole records behind the durable head `open` took over from a crash.
         cut_bytes: How many bytes of a torn tail `open` cut.
         pending_bytes: How many bytes the next flush writes.
+        rows_bytes_max: How many bytes the rows of one record may have.
     """
+
+    rows_bytes_max = LINE_BYTES_MAX
 
     def __init__(self, location: Location, recovered: Recovered, lock_fd: int, memory: Memory | None) -> None:
         durable = recovered.durable
@@ -96,6 +99,9 @@ class Writer:
         if not self.last or not part or part["last"]:
             return None
         return self.last.seq - part["n"], self.last.seq
+
+    def check(self) -> None:
+        """Go on only while this is the writer: as long as it holds the lock."""
 
     def append(self, lines: bytes, head: Head) -> None:
         """Buffer one or more whole records.

@@ -44,7 +44,7 @@ class Request:
 
     def refuse(self, error: CommitLogError) -> None:
         """Say why it is not done; the command raises the same error."""
-        self._reply({"error": str(error), "hint": error.hint, "type": type(error).__name__})
+        self._reply(refusal(error))
 
     def _reply(self, document: dict[str, Any]) -> None:
         _put(self.path.with_suffix(".answer"), json.dumps(document).encode())
@@ -52,7 +52,7 @@ class Request:
 
 
 class Inbox:
-    """The writer's side: cheap to ask often. Only the holder of the log's lock makes one.
+    """The writer's side of a log in a folder: cheap to ask often. Only the holder of the log's lock makes one.
 
     Args:
         location: The log.
@@ -66,6 +66,9 @@ class Inbox:
         for path in self._folder.iterdir():
             if path.suffix != ".request" and _age_s(path) > _STALE_AFTER_S:
                 path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def pending(self) -> list[Request]:
         """The requests that wait, oldest first; empty when the folder was looked at less than `every_s` ago.
@@ -116,7 +119,7 @@ def submit(location: Location, kind: str, payload: bytes, timeout_s: float = 10.
     answer.unlink(missing_ok=True)
     if "result" in document:
         return dict(document["result"])
-    raise _error(document)
+    raise error_of(document)
 
 
 def _take_back(request: Path, answer: Path, location: Location, timeout_s: float) -> None:
@@ -139,7 +142,13 @@ def _take_back(request: Path, answer: Path, location: Location, timeout_s: float
     )
 
 
-def _error(document: dict[str, Any]) -> CommitLogError:
+def refusal(error: CommitLogError) -> dict[str, Any]:
+    """An answer that says why a request was not done."""
+    return {"error": str(error), "hint": error.hint, "type": type(error).__name__}
+
+
+def error_of(document: dict[str, Any]) -> CommitLogError:
+    """The error that an answer holds."""
     kind = getattr(errors, str(document.get("type")), Refused)
     if not (isinstance(kind, type) and issubclass(kind, CommitLogError)) or kind is errors.MissingExtra:
         kind = Refused

@@ -16,10 +16,11 @@ from ...schemas.errors import UsageError
 from ...schemas.record import Head, Record
 from ...schemas.shape import Shape
 from .fill import Op, RequestKey
+from .home import LogLocation
 from .index_file import IndexFile
-from .location import Location
+from .places import Places
 from .row_key import NO_KEY
-from .scan import Place, Places
+from .scan import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,12 @@ class Index:
             may raise it.
     """
 
-    def __init__(self, location: Location, *, request_key: RequestKey) -> None:
+    def __init__(self, location: LogLocation, *, request_key: RequestKey) -> None:
         self.location = location
-        self._places = Places(location)
         self._file = IndexFile(location, request_key=request_key)
         self._rows = self._file.rows
         self.reader = self._file.reader
+        self._places = Places(self.reader)
 
     def __enter__(self) -> "Index":
         return self

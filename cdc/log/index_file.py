@@ -15,9 +15,9 @@ from ...schemas.errors import CommitLogError, Refused, Unreachable, Verification
 from ...schemas.record import EMPTY, Head
 from .fill import TABLES, Fill, RequestKey
 from .headfile import DurableHead
-from .location import Location
-from .reader import Reader
-from .scan import Place, scan
+from .home import LogLocation, open_reader, scan_log
+from .location import make_folder
+from .scan import Place
 from .wal_mode import use_wal
 
 FORMAT = 1
@@ -51,9 +51,9 @@ class IndexFile:
         VerificationFailed: Its head file is damaged.
     """
 
-    def __init__(self, location: Location, *, request_key: RequestKey) -> None:
+    def __init__(self, location: LogLocation, *, request_key: RequestKey) -> None:
         self.location = location
-        self.reader = Reader(location)
+        self.reader = open_reader(location)
         self.head = EMPTY
         self._place = Place(0, 0)
         self._request_key = request_key
@@ -65,6 +65,7 @@ class IndexFile:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        self.reader.close()
 
     @property
     def in_memory(self) -> bool:
@@ -142,11 +143,11 @@ class IndexFile:
         assert fill is not None
         size, first = 0, True
         try:
-            for count, record in enumerate(scan(self.location, self.head, self._place, durable), 1):
+            for count, record in enumerate(scan_log(self.reader, self.head, self._place, durable), 1):
                 first = False
                 fill.add(record)
                 self.head, self._place = record.head, record.end
-                size += record.length
+                size += len(record.body)
                 if count >= BATCH_RECORDS or size >= BATCH_BYTES:
                     break
         except VerificationFailed:
@@ -234,9 +235,10 @@ class IndexFile:
             ) from exc
 
 
-def _open(location: Location) -> Any:
+def _open(location: LogLocation) -> Any:
     path = location.root / "index.sqlite"
     try:
+        make_folder(location.root)
         # SQLite gives its other files the mode of this one. It is opened here only where it is new: closing a descriptor of
         # a database drops the locks that this process has on it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -36,11 +36,7 @@ class Location:
         folder, _, name = rest.rpartition("#")
         if not colon or scheme != "file" or not folder or "\0" in folder:
             raise UsageError(f"{url!r} is not a log", hint="a log is file:FOLDER#NAME, such as file:./logs#shop")
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} is not the name of a log",
-                hint="a name is 1 to 64 lower-case letters, digits, _ and -, and begins with a letter or digit",
-            )
+        check_name(name)
         if folder.startswith("//"):
             folder = "/" + folder.lstrip("/")
         return cls(Path(folder).expanduser(), name)
@@ -52,6 +48,11 @@ class Location:
     def root(self) -> Path:
         """FOLDER/NAME, which holds all of one log."""
         return self.folder / self.name
+
+    @property
+    def state_name(self) -> str:
+        """What the files of this log are called in a worker's own folder."""
+        return self.name
 
     @property
     def segments(self) -> Path:
@@ -72,6 +73,19 @@ class Location:
     def inbox(self) -> Path:
         """The folder of requests to the writer."""
         return self.root / "inbox"
+
+
+def check_name(name: str) -> None:
+    """Check the name of a log.
+
+    Raises:
+        UsageError: It cannot be one.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not the name of a log",
+            hint="a name is 1 to 64 lower-case letters, digits, _ and -, and begins with a letter or digit",
+        )
 
 
 def make_folder(path: Path) -> None:

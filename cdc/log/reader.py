@@ -132,6 +132,9 @@ class Reader:
             stop.wait(poll_s if time.monotonic() < idle_from else poll_s * _IDLE_FACTOR)
         return None
 
+    def close(self) -> None:
+        """Nothing is kept open between two calls."""
+
     def _check_reach(self, durable: DurableHead, from_seq: int) -> None:
         if from_seq < 0:
             raise UsageError(f"a log has no record {from_seq}")

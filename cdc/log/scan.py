@@ -1,7 +1,7 @@
 """Records by their place: all of a stretch of a log at the speed an index needs, or one at once.
 
 A stretch is checked as a chain (seq, prev, format), not byte for byte as `Reader` does; whatever is shown to anybody is
-read again through `Places`, which checks it whole.
+read again through `places.Places`, which checks it whole.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ...schemas.errors import RecordError, Unreachable, VerificationFailed
-from ...schemas.record import FORMAT, Head, Record, check_header, is_object, split
+from ...schemas.record import FORMAT, Head, check_header, is_object, split
 from .headfile import DurableHead
 from .location import Location
 from .segment import read_lines, segment_name
@@ -30,7 +30,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """One record as a scan finds it: seq and hash, its place, its header parsed and its body still bytes."""
+    """One record as a scan finds it: seq and hash, its place, its header parsed and its body still bytes.
+
+    Of a log on Kafka places are offsets: `segment` is 0, `at` the record's offset, and `length` 1.
+    """
 
     seq: int
     hash: str
@@ -132,8 +135,8 @@ def _open(location: Location, segment: int) -> int:
         raise Unreachable(f"segment {segment_name(segment)} of log {location} cannot be read: {exc.strerror}") from exc
 
 
-class Places:
-    """Reads single records of a log by their place, and checks each of them whole, body and all.
+class FolderLines:
+    """The lines of a log in a folder by their places.
 
     Args:
         location: The log.
@@ -152,25 +155,6 @@ class Places:
             return os.pread(self._fd, place.length, place.at)
         except OSError as exc:
             raise Unreachable(f"log {self._location} cannot be read: {exc.strerror}") from exc
-
-    def record(self, place: Place, head: Head) -> Record:
-        """The record that stands there.
-
-        Args:
-            place: Where.
-            head: Its seq and hash, as they were when the place was found.
-
-        Raises:
-            VerificationFailed: What stands there is not that record, or is damaged.
-        """
-        try:
-            record = Record.parse(self.line(place), orjson.loads)
-        except RecordError as exc:
-            raise RecordError(f"log {self._location}, record {head.seq}: {exc}", seq=head.seq, hint=exc.hint) from exc
-        if record.head != head:
-            raise VerificationFailed(f"log {self._location}: record {head.seq} is not what it was", seq=head.seq)
-        record.check_tree()
-        return record
 
     def close(self) -> None:
         """Let go of the segment that was read last."""

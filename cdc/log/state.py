@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.record import EMPTY, Head, Record
-from .reader import Reader
+from .home import LogReader
 
 log = logging.getLogger("commitlog")
 
@@ -132,7 +132,7 @@ class LogState:
         return state
 
 
-def state_of(reader: Reader, cache: Path) -> LogState:
+def state_of(reader: LogReader, cache: Path) -> LogState:
     """The state of a log: the cache where it is of this log, and what came after it; the cache is brought up to date.
 
     Raises:

@@ -13,7 +13,7 @@ from ...schemas.record import Head, Record
 from ...schemas.tree import SALT_BYTES, tree_root
 from . import canonical
 from .headfile import DurableHead
-from .reader import Reader
+from .home import LogReader
 from .rules import Rules
 
 _PROGRESS_BYTES, _PROGRESS_RECORDS = 1 << 20, 1024
@@ -46,7 +46,9 @@ class Verified:
         return self.head.seq + 1
 
 
-def verify(reader: Reader, *, head: Head | None = None, progress: Callable[[int, int], None] | None = None) -> Verified:
+def verify(
+    reader: LogReader, *, head: Head | None = None, progress: Callable[[int, int], None] | None = None
+) -> Verified:
     """Check a log from its first record to its durable head as it is now.
 
     Args:
@@ -110,7 +112,7 @@ def check_body(record: Record) -> list[Any] | None:
     return record.items() or None
 
 
-def _first_failure(exc: VerificationFailed, reader: Reader, durable: DurableHead) -> VerificationFailed:
+def _first_failure(exc: VerificationFailed, reader: LogReader, durable: DurableHead) -> VerificationFailed:
     """Name the record that was changed, where a link is broken between two.
 
     A broken link does not say on which side it broke. Where what comes after confirms the later record, the earlier one

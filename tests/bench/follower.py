@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from commitlog.cdc.log.location import Location
-from commitlog.cdc.log.reader import Reader, items_of
+from commitlog.cdc.log.home import LogLocation, log_exists, open_reader, parse_location
+from commitlog.cdc.log.reader import items_of
 from commitlog.schemas.record import Record
 
 _LOG_TIMEOUT_S = 60.0
@@ -26,7 +26,7 @@ _NOT_CHANGES = 2
 
 def main(log: str, mode: str, *numbers: str) -> None:
     """Follow the log until all rows were read, and say what came of it."""
-    commits = (record for record in _records(Location.parse(log)) if record.kind == "commit")
+    commits = (record for record in _records(parse_location(log)) if record.kind == "commit")
     given = [int(number) for number in numbers]
     if mode == "count":
         said: dict[str, Any] = count(commits, *given)
@@ -87,14 +87,14 @@ def arrivals(commits: Iterator[Record], rows: int) -> dict[str, int]:
     raise ValueError("the log ended")
 
 
-def _records(location: Location) -> Iterator[Record]:
+def _records(location: LogLocation) -> Iterator[Record]:
     deadline = time.monotonic() + _LOG_TIMEOUT_S
     print("ready", flush=True)
-    while not location.head.exists():
+    while not log_exists(location):
         if time.monotonic() > deadline:
             raise TimeoutError(f"there is no log {location} after {_LOG_TIMEOUT_S:.0f} s")
         time.sleep(_POLL_S)
-    return Reader(location).follow(stop=threading.Event())
+    return open_reader(location).follow(stop=threading.Event())
 
 
 if __name__ == "__main__":

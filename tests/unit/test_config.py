@@ -129,7 +129,7 @@ def test_a_missing_file_and_a_missing_key_say_what_to_do() -> None:
         ("[log]\nname = '../up'", "[log] name is not what", "1 to 64"),
         ('[log]\nname = "shop\\n"', "[log] name is not what", "1 to 64"),
         ("[log]\nvisibility = 'public'", "[log] visibility is not what", "write own or shared"),
-        ("[log]\nurl = 'kafka://h/p'", "[log] url is not what", "write file:FOLDER"),
+        ("[log]\nurl = 'http://h/p'", "[log] url is not what", "write file:FOLDER"),
         ("[source]\nurl = 'mysql://h/d'", "[source] url is not what", "write postgresql://"),
         ("[source]\nslot = 'A-B'", "[source] slot is not what", "a-z, 0-9"),
         ("[source]\npassword = 'hunter2'", "line 2: [source] password is not what", "write env:NAME or file:PATH"),
@@ -239,5 +239,5 @@ def test_the_json_schema_and_the_dataclasses_know_the_same_keys() -> None:
         ("http", config.HttpConfig),
     ]:
         assert set(sections[name]["properties"]) == {field.name for field in dataclasses.fields(kind)}
-    assert set(sections["log"]["properties"]) == {"url", "name", "visibility"}
+    assert set(sections["log"]["properties"]) == {"url", "properties", "name", "visibility"}
     assert all("title" in key for section in sections.values() for key in section["properties"].values())
