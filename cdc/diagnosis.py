@@ -14,7 +14,7 @@ from .source_check import FIND_PRIMARY, lost_because, mapped
 from .table_watch import missing_tables
 from .tail.address import safety
 from .tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
-from .tail.incarnation import holders
+from .tail.incarnation import holders, logged_by
 from .tail.unique_key import check_key
 
 Level = Literal["ok", "warning", "error"]
@@ -190,7 +190,11 @@ def _table(table: Table, catalog: Catalog) -> Iterator[Finding]:
         )
     weak = [holder for holder in holders(catalog, [(table.namespace, table.name)]) if holder.old_rows != "full"]
     for holder in weak:
-        if holder.old_rows == "none":
+        if holder.old_rows == "unlogged":
+            yield Finding(
+                "error", f"table {holder.quoted} is UNLOGGED: the server logs nothing of it", logged_by(holder)
+            )
+        elif holder.old_rows == "none":
             yield Finding(
                 "error",
                 f"table {holder.quoted} has no replica identity: once published, the server refuses UPDATE and DELETE of it",

@@ -200,6 +200,8 @@ class Duties:
         while it waits for a standby."""
         deadline = time.monotonic() + VISIBLE_S
         self._unseen = xid
+        if self._snapshots is not None and self._snapshots.chunk is not None:
+            self._snapshots.chunk.spoiled = True  # It may be of what was in the place of a table before.
         while not self._sees_all() and time.monotonic() < deadline:
             time.sleep(VISIBLE_POLL_S)
         self._look()

@@ -18,7 +18,7 @@ from .grants import missing
 from .source_check import check_primary, mapped
 from .tail.catalog import GENERATED_PUBLISHED_FROM, SYNCHRONISED_FROM, Catalog, Table, sql_name
 from .tail.connection import grant, one_line
-from .tail.incarnation import holders
+from .tail.incarnation import holders, logged_by
 from .tail.postgres import connect
 from .tail.unique_key import check_key
 
@@ -115,7 +115,11 @@ def _identities(catalog: Catalog, tables: list[Table]) -> Iterator[Step]:
             )
     able = {(table.namespace, table.name) for table in tables if not table.virtual}
     roots = [(table.namespace, table.name) for table in tables if table.partitioned and table.identity != "f"]
-    weak = [holder.table for holder in holders(catalog, able) if holder.old_rows != "full"]
+    found = holders(catalog, able)
+    for holder in found:
+        if holder.old_rows == "unlogged":
+            raise Refused(f"{holder.quoted} is UNLOGGED: the server logs nothing of it", hint=logged_by(holder))
+    weak = [holder.table for holder in found if holder.old_rows != "full"]
     for name in [*(root for root in roots if root in able), *weak]:
         yield Step(
             f"{quoted(name)}: log whole old rows, for blame, conflicts and merging",

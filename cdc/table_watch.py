@@ -12,14 +12,14 @@ from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..schemas.errors import HistoryLost
+from ..schemas.errors import HistoryLost, Refused
 from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.registry import Registry
 from ..transforms.table_name import TableName, quoted
 from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten
 from .source_check import ACCEPT_GAP
 from .tail.catalog import Catalog
-from .tail.incarnation import Incarnation, holders, incarnations, may_hold, name_of
+from .tail.incarnation import Incarnation, holders, incarnations, logged_by, may_hold, name_of
 from .tail.pgoutput import Relation
 
 log = logging.getLogger("commitlog")
@@ -56,7 +56,7 @@ class TableWatch:
         self.changed = False
         """What is known is not what the file holds."""
 
-    def look(self, schema: AppSchema, told: Collection[str]) -> dict[str, str]:
+    def look(self, schema: AppSchema, told: Set[str]) -> dict[str, str]:
         """Compare every table of a schema with what it was.
 
         Args:
@@ -67,7 +67,8 @@ class TableWatch:
             Entity to why its rows may not be those that were told.
 
         Raises:
-            HistoryLost: A table was taken out of the publication and put back.
+            HistoryLost: A table was taken out of the publication and put back, or has a partition that is not logged.
+            Refused: The latter, where the log holds nothing of it yet.
         """
         wanted = {e.name: e for e in schema.entities.values() if e.published(self._visibility)}
         now = incarnations(self._catalog, {e.table for e in wanted.values()}, self._publication)
@@ -80,7 +81,7 @@ class TableWatch:
             if why:
                 renewals[entity.name] = why
         self._met.clear()
-        self._say_holders(now)
+        self._check_holders(now, told={wanted[name].table for name in told & wanted.keys()})
         return renewals
 
     def _strayed(self, table: Incarnation, name: TableName) -> str:
@@ -248,8 +249,15 @@ class TableWatch:
         if new and may_hold(self._catalog, new):
             yield "a partition with rows was attached"
 
-    def _say_holders(self, tables: Collection[TableName]) -> None:
+    def _check_holders(self, tables: Collection[TableName], told: Set[TableName]) -> None:
         for holder in holders(self._catalog, tables):
+            if holder.old_rows == "unlogged" and holder.table != holder.of:
+                message = f"partition {holder.quoted} of {quoted(holder.of)} is UNLOGGED"
+                if holder.of in told:
+                    raise HistoryLost(
+                        f"{message}: changes of it are missing", hint=f"{logged_by(holder)}, then {ACCEPT_GAP}"
+                    )
+                raise Refused(f"{message}: the server logs nothing of it", hint=logged_by(holder))
             if holder.old_rows == "none":
                 self._say(
                     f"table {holder.quoted} has no replica identity: the server refuses UPDATE and DELETE of it; {SETUP}"

@@ -65,11 +65,11 @@ down (namespace, name, oid, relkind) AS (SELECT w.namespace, w.name, c.oid, c.re
         JOIN pg_namespace n ON n.nspname = w.namespace JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
     UNION ALL SELECT d.namespace, d.name, c.oid, c.relkind FROM down d JOIN pg_inherits i ON i.inhparent = d.oid
         JOIN pg_class c ON c.oid = i.inhrelid WHERE d.relkind = 'p')
-SELECT d.namespace, d.name, n.nspname::text, c.relname::text, CASE c.relreplident
+SELECT d.namespace, d.name, n.nspname::text, c.relname::text, CASE WHEN c.relpersistence <> 'p' THEN 'unlogged' ELSE CASE c.relreplident
     WHEN 'f' THEN 'full'
     WHEN 'd' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) THEN 'key' ELSE 'none' END
     WHEN 'i' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident) THEN 'index' ELSE 'none' END
-    ELSE 'none' END
+    ELSE 'none' END END
 FROM down d JOIN pg_class c ON c.oid = d.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' ORDER BY 1, 2, 3, 4
 """
@@ -107,7 +107,7 @@ class Holder:
         of: The table that is published: itself, or the partitioned one.
         table: Its name.
         old_rows: What is logged of a row's old values: `full`, `key` (primary key), `index`, or `none`: published, the server refuses
-            UPDATE and DELETE.
+            UPDATE and DELETE. `unlogged`: nothing at all of its rows is.
     """
 
     of: TableName
@@ -145,6 +145,11 @@ def holders(catalog: Catalog, tables: Collection[TableName]) -> list[Holder]:
     ordered = sorted(tables)
     rows = catalog.rows(_HOLDERS, ([table[0] for table in ordered], [table[1] for table in ordered]))
     return [Holder((row[0], row[1]), (row[2], row[3]), row[4]) for row in rows]
+
+
+def logged_by(holder: Holder) -> str:
+    """What makes the server log the rows of a table."""
+    return f"ALTER TABLE {holder.quoted} SET LOGGED"
 
 
 def name_of(catalog: Catalog, oid: int) -> str:

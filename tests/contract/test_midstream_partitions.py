@@ -135,6 +135,31 @@ def test_partitions_published_under_their_own_names_for_a_while_are_lost_history
     fork.check()
 
 
+def test_a_partition_that_the_server_does_not_log_is_named(events: Source, fork: Followed) -> None:
+    events.execute("ALTER TABLE events_2_rest SET UNLOGGED")
+    assert "try: ALTER TABLE public.events_2_rest SET LOGGED" in events.commitlog("setup", code=4).stderr
+    events.execute("ALTER TABLE events_2_rest SET LOGGED")
+    events.setup()
+    run = started(events)
+    run.terminate()
+    fork.sync()
+    events.execute(
+        "CREATE UNLOGGED TABLE events_3 PARTITION OF events FOR VALUES FROM (20) TO (30)",
+        "INSERT INTO events VALUES (50, 25, 'not logged', 1)",
+    )
+    way = events.run().refused(3, "public.events_3", "UNLOGGED", "changes of it are missing")
+    assert "table public.events_3 is UNLOGGED" in events.commitlog("doctor", code=4).stdout
+    logged, _, resume = way.partition(", then ")
+    assert resume == "commitlog resume --accept-gap"
+    events.execute(logged)
+    events.commitlog("resume", "--accept-gap")
+    run = started(events)
+    settle(run)
+    run.terminate()
+    events.check_tables(events.history(), epoch=2)
+    fork.check()
+
+
 def test_only_the_mapped_table_of_an_inheritance_is_published_and_read(source: Source, fork: Followed) -> None:
     source.execute(
         "CREATE TABLE parent (id int PRIMARY KEY, note text)",

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 
-from commitlog.cdc.config import Limits, SourceConfig
+from commitlog.cdc.config import Limits, SourceConfig, load
 from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.snapshot import Snapshotter
+from commitlog.cdc.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
-from fixtures.worker import Run, Source
+from fixtures.worker import WAIT_S, Run, Source
 
 CHUNK = {"limits__snapshot_rows": 5}
 
@@ -81,6 +83,54 @@ def test_a_table_is_not_rewritten_between_a_snapshot_and_its_use(source: Source)
         assert not taking.rewritten
     finally:
         taking.close()
+
+
+class Replaced(Snapshotter):
+    """A snapshotter behind whose back a table is made anew, just after its first chunk was read."""
+
+    url = ""
+    statements: tuple[str, ...] = ()
+
+    def take(self) -> bool:
+        taken = super().take()
+        if self.chunk is not None and self.chunk.entity.name == "Order":
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                for statement in self.statements:
+                    connection.execute(statement.encode())
+            Replaced.statements = ()
+        return taken
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["with event triggers", "without"])
+def test_a_chunk_of_a_table_that_was_made_anew_since_is_read_again(
+    source: Source, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    make = "CREATE TABLE orders (id int PRIMARY KEY, n int)"
+    source.execute(make, "INSERT INTO orders SELECT n, n FROM generate_series(1, 30) n")
+    source.map("Order", "orders")
+    source.setup()
+    if not guarded:
+        source.execute(*(f'DROP EVENT TRIGGER "commitlog_{source.name}_{event}"' for event in ("ddl", "drp", "rwr")))
+    Replaced.url = source.url
+    Replaced.statements = (
+        f"BEGIN; DROP TABLE orders; {make}; ALTER TABLE orders REPLICA IDENTITY FULL;"
+        f" ALTER PUBLICATION {source.name} ADD TABLE orders; INSERT INTO orders VALUES (7, 70); COMMIT",
+    )
+    monkeypatch.setattr("commitlog.cdc.duties.Snapshotter", Replaced)
+    monkeypatch.chdir(source.folder)
+    stop = threading.Event()
+    thread = threading.Thread(target=Worker(load(), stop=stop).run)
+
+    thread.start()
+    deadline = time.monotonic() + WAIT_S
+    mark = source.mark()
+    while not (source.snapshots_done() and source.marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stop.set()
+    thread.join(WAIT_S)
+
+    assert not Replaced.statements
+    source.check_tables(source.history())
 
 
 def test_rows_that_row_security_would_hide_are_an_error(source: Source, unique: str) -> None:
