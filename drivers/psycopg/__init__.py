@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_origin
 
 import psycopg as _psycopg
 from psycopg import BINARY as BINARY
@@ -228,6 +228,14 @@ class Connection(  # pyright: ignore[reportIncompatibleVariableOverride]
     _Factories, StampedConnection[Row], _psycopg.Connection[Row]
 ):
     """See `psycopg.Connection`."""
+
+    @property
+    def driver_connection(self) -> NoReturn:
+        """Not here, as in psycopg: SQLAlchemy's async engines look for it, and this says which module they take."""
+        raise AttributeError(
+            "'Connection' object has no attribute 'driver_connection': an async engine of SQLAlchemy takes"
+            " module=commitlog.drivers.sqlalchemy.psycopg_async"
+        )
 
     @contextmanager
     def pipeline(self) -> Generator[Pipeline, None, None]:
