@@ -186,7 +186,7 @@ def advance_step(source: SourceConfig) -> Step:
 
 def grant_steps(catalog: Catalog, registry: Registry, role: str) -> list[Step]:
     """What a role lacks to be the worker's: no more is granted than it needs."""
-    return [Step(f"role {role} {lack.what}", lack.grant) for lack in missing(catalog, role, mapped(registry))]
+    return [Step(f"role {role}: {lack.grant}", lack.grant) for lack in missing(catalog, role, mapped(registry))]
 
 
 def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool = True) -> list[Step]:
