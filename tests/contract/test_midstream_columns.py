@@ -77,21 +77,23 @@ def test_a_changed_type_is_told_anew_and_a_fork_goes_on_when_its_owner_has_chang
         " UPDATE orders SET total = total + 1 WHERE id = 4; COMMIT",
     )
     settle(run)
-    assert anew(shop, "Order") == 2
+    # Twice for one of them, where the catalogs were looked at before the stream told of it.
+    told = anew(shop, "Order")
+    assert told >= 2
     shop.execute(
         # This rewrites nothing, and nothing is read again.
         "ALTER TABLE orders ALTER status TYPE varchar(30)",
         "INSERT INTO orders VALUES (102, 'new', 1)",
     )
     settle(run)
-    assert anew(shop, "Order") == 2
+    assert anew(shop, "Order") == told
     shop.execute(
         # Rewritten, and a fork needs nobody for it.
         "ALTER TABLE orders ALTER size TYPE bigint",
         "INSERT INTO orders VALUES (101, 'new', 1)",
     )
     finish(shop, run, fork)
-    assert anew(shop, "Order") == 3
+    assert anew(shop, "Order") > told
 
 
 def test_a_renamed_table_is_named_and_goes_on_where_a_schema_says_so(shop: Source, fork: Followed) -> None:

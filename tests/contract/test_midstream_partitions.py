@@ -72,8 +72,9 @@ def test_partitions_attached_detached_dropped_and_truncated_are_read_again(event
         ("DROP TABLE events_2_rest",),
     )
     for begun, statements in enumerate(steps, 1):
+        told = anew(events, "Event")
         events.execute(*statements)
-        run.until(lambda begun=begun: anew(events, "Event") == begun, "a new snapshot")
+        run.until(lambda told=told: anew(events, "Event") > told, "a new snapshot")
         events.execute(f"INSERT INTO events VALUES ({begun}, 2, 'again', 1) ON CONFLICT DO NOTHING")
         settle(run)
         events.check_tables(events.history())
@@ -82,7 +83,6 @@ def test_partitions_attached_detached_dropped_and_truncated_are_read_again(event
     run.until_marked()
     events.check_tables(events.history())
     fork.check()
-    assert anew(events, "Event") == len(steps)
     run.terminate()
     events.verify()
 
