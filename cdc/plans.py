@@ -12,7 +12,7 @@ from ..transforms.registry import Registry
 from .log.chain import ChainWriter, Extras
 from .log.state import LogState
 from .tail.catalog import Catalog
-from .tail.enums import Enums, UnknownLabel
+from .tail.enums import Enums, UnknownLabel, enum_labels
 from .tail.items import ShapeItem, shape_item
 from .tail.old_rows import holds_key, identity_columns, keyless_item, partition_item
 from .tail.pgoutput import Relation, Transaction
@@ -51,6 +51,8 @@ class Plans:
         self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
         self._visibility = visibility
         self._enums = Enums(state.labels)
+        self._told = {enum: tuple(labels) for enum, labels in state.labels.items()}
+        """The labels of each enum in the last shape of the log that has it."""
         self._recorded: dict[str, AppSchema] = {}
         self._plans: dict[str, dict[Relation, Plan | None]] = {}
 
@@ -130,13 +132,18 @@ class Plans:
         return default is not None and entity in default.entities and not (progress and progress.told)
 
     def announce(self, plan: Projection, schema: AppSchema) -> None:
-        """Append the schema and shape records that a record with this projection needs, unless the log has them."""
+        """Append the schema and shape records that a record with this projection needs, unless the log has them.
+
+        A shape that it has is said again where labels are as they were before they were renamed.
+        """
         state, chain = self._state, self._chain
         self.announce_schema(schema)
-        if plan.shape_id not in state.shapes:
+        labels = enum_labels(plan.shape)
+        if plan.shape_id not in state.shapes or any(self._told.get(enum, now) != now for enum, now in labels.items()):
             self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
             state.shapes.add(plan.shape_id)
             self._enums.record(plan.shape)
+            self._told.update(labels)
 
     def announce_schema(self, schema: AppSchema) -> None:
         """Append the schema record that a record under this schema needs, unless the log has it."""

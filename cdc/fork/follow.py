@@ -302,7 +302,7 @@ class Session:
             self._entities.update(state.entities(self._target))
 
     def _growth(self, unit: Unit) -> Growth | None:
-        """What a record of shapes changes in the target; None for others, and where all its shapes are known.
+        """What a record of shapes changes in the target; None for others, and where all its shapes are known and say nothing new.
 
         Raises:
             Refused: The target cannot follow.
@@ -311,7 +311,8 @@ class Session:
             return None
         only = self._applied.upstream.only
         known = {shape.id for shape in state.shapes(self._target)}
-        new = [shape for shape in shapes_of(unit) if shape.id not in known and (not only or shape.entity in only)]
+        told = [shape for shape in shapes_of(unit) if not only or shape.entity in only]
+        new = [shape for shape in told if shape.id not in known or self._models[shape.entity].relabelled(shape)]
         return plan_growth(self._target, self._models, new) if new else None
 
     def _stop_a_long_one(self) -> None:

@@ -158,10 +158,10 @@ def shapes(target: Target) -> list[Shape]:
 
 
 def add_shapes(target: Target, new: Iterable[Shape]) -> None:
-    """Remember further shapes."""
+    """Remember further shapes, also those that are told again, as the last."""
     for shape in new:
         target.execute(
-            "INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s) ON CONFLICT (hash) DO NOTHING",
+            "INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s) ON CONFLICT (hash) DO UPDATE SET n = DEFAULT",
             (shape.id, shape.data.decode()),
         )
 

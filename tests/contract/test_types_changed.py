@@ -80,6 +80,28 @@ def test_T31_a_label_renamed_in_mid_stream_is_renamed_in_the_fork(shop: Source, 
     sync()
 
 
+def test_T31_a_label_renamed_there_and_back_is_so_in_the_fork(shop: Source, sync: Sync) -> None:
+    worker = shop.run().streaming()
+    worker.until_caught_up()
+    sync()
+    shop.execute("ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'", "INSERT INTO faces VALUES (3, 'fine')")
+    worker.until_marked()
+    sync()
+    shop.execute("ALTER TYPE mood RENAME VALUE 'fine' TO 'ok'", "INSERT INTO faces VALUES (4, 'ok')")
+    worker.until_marked()
+    worker.terminate()
+    sync()
+    shop.execute(
+        "UPDATE faces SET n = 1", "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'", "INSERT INTO faces VALUES (5, 'fine')"
+    )
+    worker = shop.run()
+    worker.until_marked()
+    worker.terminate()
+
+    assert labels(shop) == [["sad", "ok"], ["sad", "fine"], ["sad", "ok"], ["sad", "fine"]]
+    sync()
+
+
 def test_T31_labels_altered_while_no_worker_ran_are_read_as_they_were(shop: Source, sync: Sync) -> None:
     worker = shop.run().streaming()
     worker.until_caught_up()
