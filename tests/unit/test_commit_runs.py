@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -26,28 +27,39 @@ from fixtures.messages import (
     update,
 )
 
+pytestmark = pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
+
 changes = st.sampled_from([
     insert(row()), insert(row(2, None)), insert(row(3), PLAIN), update(row(1, b"m"), row()), update(row(), row()), update(row(2), row()),
     update(row(1, b"k"), [b"1", None, None], kind=b"K"), delete(row()), insert([b"1"], UNPUBLISHED), insert([b"x", b"", b""]),
     truncate([ITEM, UNPUBLISHED]), relation(ITEM, [("id", INT4), ("more", INT4), ("name", TEXT), ("secret", TEXT)]),
 ])  # fmt: skip
-words = st.one_of(st.text(max_size=5), st.sampled_from(["", "b1", "seen", "x" * 600]))
-tags = st.dictionaries(st.sampled_from(KEYS[:-1]), words).map(lambda said: message(encode(said)[0])) | st.sampled_from([
-    tag(user="alice", build="b1", request="r"), tag(user="bob", build="b1"), tag(request="seen", build="b1"), tag(version="1", app="shop"), tag(user="eve", cause="c"),
-    message(b"{"), message(b"x" * 5000), message(b'{"v":1}'), message(b'{"v":1,"build":"b1"} '), message(b"1", prefix=b"commitlog.ddl"),
-])  # fmt: skip
-transactions = st.lists(
-    st.tuples(st.lists(changes, max_size=3), st.lists(tags, max_size=1) | st.lists(tags, max_size=2))
+words = st.one_of(st.text(max_size=5), st.sampled_from(["", "b1", "seen", "x" * 400]))
+TAGS = [
+    tag(user="bob", build="b1"), tag(user="alice", build="b1", version="2", request="r"), tag(request="seen", build="b1"), tag(version="1.1"),
+    tag(version="2.1"), tag(version="1.1", app="shop"), tag(user="eve", cause="c"), message(b"{"), message(b'{"v":1}'),
+    message(b'{"v":1,"build":"b1"} '), tag(user="u" * 300, build="b1"), message(b"1", prefix=b"commitlog.ddl"),
+]  # fmt: skip
+tags = st.sampled_from(TAGS) | st.dictionaries(st.sampled_from(KEYS[:-1]), words).map(
+    lambda said: message(encode(said)[0])
 )
+said = st.just([]) | tags.map(lambda one: [one]) | st.lists(tags, max_size=2)
+transactions = st.lists(st.tuples(st.lists(changes, min_size=1, max_size=3), said), max_size=6)
+WARM = [insert(row()), insert(row(), PLAIN), insert([b"1"], UNPUBLISHED)]
 
 
-@pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
-@given(st.lists(transactions, max_size=4), st.sampled_from([100, 1 << 20]), st.booleans())
-def test_runs_of_transactions_become_what_each_becomes_alone(
-    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool
-) -> None:
+Poll = Sequence[tuple[Sequence[bytes], Sequence[bytes]]]
+"""The changes and tags of each of its transactions."""
+
+
+def check_alike(polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: bool = False) -> None:
+    """What runs make of transactions is what each of them makes alone: lines, figures and errors."""
+
     def made(*, runs: bool) -> object:
-        log, ends = Log(schema(strict=strict), part_bytes=part_bytes), itertools.count(0x1000, 0x100)
+        schemas = schema(strict=strict, builds=("b1", "1.*")), schema("id", builds=("2.*",), default=False)
+        log, ends = Log(*schemas, part_bytes=part_bytes, tag_bytes=64), itertools.count(0x1000, 0x100)
+        for known in ([], [tag(version="2.1")]):  # its tables are not met for the first time any more
+            log.commit(*WARM, *known, end=next(ends))
         log.committer.lookup = lambda request, time_us: Seen() if request == "seen" else None
         try:
             for poll in polls:
@@ -68,7 +80,20 @@ def test_runs_of_transactions_become_what_each_becomes_alone(
         assert made(runs=True) == made(runs=False)
 
 
-@pytest.mark.skipif(not native.COMPILED, reason=f"the compiled part is not there: {native.missing}")
+@given(st.lists(transactions, max_size=3), st.sampled_from([100, 1 << 20]), st.booleans())
+def test_runs_of_transactions_become_what_each_becomes_alone(
+    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool
+) -> None:
+    check_alike(polls, part_bytes=part_bytes, strict=strict)
+
+
+@pytest.mark.parametrize("first", [[], *([one] for one in TAGS)])
+def test_a_run_ends_where_a_tag_says_something_else(first: list[bytes]) -> None:
+    rows = [insert(row())]
+    for second in ([], *([one] for one in TAGS), TAGS[:2]):
+        check_alike([[(rows, first), (rows, second)]])
+
+
 def test_plain_transactions_of_one_build_are_taken_at_once() -> None:
     log = Log()
     log.commit(insert(row()))
@@ -82,3 +107,23 @@ def test_plain_transactions_of_one_build_are_taken_at_once() -> None:
 
     assert len(runs) <= 4
     assert [record.items()[0]["user"] for record in log.records()[-601:-1]] == [f"u{n}" for n in range(600)]
+
+
+def test_a_transaction_over_many_tables_is_one_record_with_all_their_shapes() -> None:
+    names = [f"t{number}" for number in range(20)]
+    log = Log(schema(names=names))
+    for oid, name in enumerate(names, 100):
+        log.assembler.feed(relation(oid, [("id", INT4)], name=name))
+    rows = [insert([b"1"], oid) for oid in range(100, 120)]
+
+    for end in (0x1000, 0x2000):
+        waiting = [log.transaction(*rows, end=end), log.transaction(*rows[:16], end=end + 1)]
+        while waiting:
+            taken = log.committer.commit_run(waiting, 0)
+            if not taken:
+                log.committer.commit(waiting[0])
+            del waiting[: taken or 1]
+
+    commits = [record for record in log.records() if record.kind == "commit"]
+    assert [len(record.header["shapes"]) for record in commits] == [20, 16, 20, 16]
+    assert [[item["shape"] for item in record.items()[2:]] for record in commits] == [[*range(20)], [*range(16)]] * 2
