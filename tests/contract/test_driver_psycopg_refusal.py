@@ -18,6 +18,12 @@ NO_PRIVILEGE = "no privilege to execute pg_logical_emit_message"
 
 
 @pytest.fixture
+def log(own_log: TagLog) -> TagLog:
+    """Who may run a function of the system is said in each database."""
+    return own_log
+
+
+@pytest.fixture
 def role(log: TagLog) -> Iterator[str]:
     """A role that may write the tables, in a database where PUBLIC may not emit."""
     name = f"r_{secrets.token_hex(6)}"
