@@ -1,7 +1,7 @@
 """What becomes of the rows of each table under each app schema: thought out when a table is met, and told the log before it is used."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Set
 from typing import NamedTuple
 
 from ..schemas.errors import SchemaError
@@ -69,15 +69,22 @@ class Plans:
         Schemas and shapes the log does not hold yet are appended here, before the first part of the commit.
         """
         plans = self.of(schema)
-        found = False
-        for relation in transaction.relations():
-            if relation not in plans:
-                self.met(relation, transaction.xid)
-                plan = plans[relation] = self.plan(relation, schema)
-                if plan is not None:
-                    self.announce(plan.projection, schema)
-            found = found or plans[relation] is not None
-        return found
+        relations = transaction.relations()
+        new = [relation for relation in relations if relation not in plans]
+        for relation in new:
+            self.met(relation, transaction.xid)
+            plan = plans[relation] = self.plan(relation, schema)
+            if plan is not None:
+                self.announce(plan.projection, schema)
+        if new:
+            self._forget({relation.oid for relation in new}, but=relations)
+        return any(plans[relation] is not None for relation in relations)
+
+    def _forget(self, oids: Set[int], but: Collection[Relation]) -> None:
+        """Tables that the stream has described anew do not come as they were any more. It does so whenever a table is analysed."""
+        for plans in self._plans.values():
+            for relation in [known for known in plans if known.oid in oids and known not in but]:
+                del plans[relation]
 
     def missed(self, unknown: UnknownLabel) -> None:
         """A value has a label that no shape knows: shapes are made anew."""

@@ -126,10 +126,15 @@ class TableWatch:
             return all(table.oid != relation.oid and str(relation.oid) not in table.leaves for table in tables)
         known = self._known[entity.name]
         columns = known.incarnation.columns
-        return known.incarnation.oid == relation.oid and all(
-            column.name in columns and columns[column.name][1:3] == [column.type_oid, column.modifier]
-            for column in relation.columns
-            if column.name in known.fields or column.name in entity.fields
+        # A TRUNCATE of a partition is not told: but its table is described anew before what comes after.
+        return (
+            known.incarnation.oid == relation.oid
+            and not known.incarnation.leaves
+            and all(
+                column.name in columns and columns[column.name][1:3] == [column.type_oid, column.modifier]
+                for column in relation.columns
+                if column.name in known.fields or column.name in entity.fields
+            )
         )
 
     def concerns(self, notice: Rewritten | Altered) -> bool:

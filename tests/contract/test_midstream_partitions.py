@@ -160,6 +160,24 @@ def test_a_partition_that_the_server_does_not_log_is_named(events: Source, fork:
     fork.check()
 
 
+def test_a_partition_truncated_and_filled_again_has_no_row_twice(events: Source, fork: Followed) -> None:
+    events.setup()
+    run = started(events)
+    fork.sync()
+    again = (
+        "SELECT n, n % 19 + 1, 'again', n FROM generate_series(1, 30) n WHERE n % 19 + 1 BETWEEN 10 AND 19 AND n > 20"
+    )
+    events.execute(
+        f"BEGIN; TRUNCATE events_2; INSERT INTO events {again}; COMMIT",
+        "TRUNCATE events_1",
+        "INSERT INTO events_1 (id, day, note) VALUES (1, 2, 'again')",
+    )
+    settle(run)
+    run.terminate()
+    events.check_tables(events.history())
+    fork.check()
+
+
 def test_only_the_mapped_table_of_an_inheritance_is_published_and_read(source: Source, fork: Followed) -> None:
     source.execute(
         "CREATE TABLE parent (id int PRIMARY KEY, note text)",

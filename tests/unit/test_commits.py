@@ -61,6 +61,16 @@ def test_schemas_and_shapes_are_recorded_once_and_a_table_described_anew_has_ano
     assert [item["after"] for item in made.items()[2:]] == [{"id": 3, "name": "n"}, {"id": 4, "name": 6}]
 
 
+def test_a_table_that_is_described_again_and_again_takes_no_more_memory() -> None:
+    log = Log()
+    for number in range(1, 50):
+        same = relation(ITEM, [("id", INT4), ("name", TEXT), ("secret", TEXT)])
+        (made,) = log.commit(insert(row(number)), same, insert(row(-number)), end=0x1000 * number)
+        assert [item["key"]["id"] for item in made.items()[2:]] == [number, -number]
+    # As it was described before the last transaction, and within it.
+    assert len(log.committer.plans.of(schema())) == 2
+
+
 @pytest.mark.parametrize(
     "messages",
     [
