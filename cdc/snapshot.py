@@ -56,6 +56,14 @@ _BEGIN = (
 _WAL_PAGE_BYTES = 8192
 _WAL_PAGE_HEADER_BYTES = 40
 
+_LATER = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.LockNotAvailable,
+)
+"""What is no table now, or is held by somebody else: others come first. What is missing is said by who looks at tables."""
+
 Key = tuple[bytes, ...]
 
 
@@ -216,7 +224,7 @@ class Snapshotter:
         for entity in self.missing:
             try:
                 self.chunk = self._read(entity)
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.LockNotAvailable):
+            except _LATER:
                 continue
             except psycopg.OperationalError as exc:
                 raise Unreachable(f"the snapshot of {entity.name} cannot be read: {one_line(exc)}") from exc

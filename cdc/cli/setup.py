@@ -38,6 +38,7 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
     """
     # Loaded here only: a `--help` needs no driver.
     from .. import provisioning
+    from ..table_watch import missing_tables
     from ..tail.catalog import Catalog
 
     config, output = invocation.load(), Output()
@@ -53,6 +54,8 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
             else:
                 provisioning.execute(catalog, step)
                 output.line(f"done: {step.text}")
+        for text in () if dry_run else missing_tables(config.tables_path, catalog, registry):
+            output.line(f"warning: {text}: nothing of it will be recorded")
     finally:
         catalog.close()
     if not steps:

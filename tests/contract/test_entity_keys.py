@@ -41,3 +41,25 @@ def test_a_worker_does_not_read_a_table_whose_key_is_none_any_more(source: Sourc
     run = started(source)
     run.terminate()
     source.check()
+
+
+def test_what_is_no_table_is_named_and_stops_nothing(source: Source) -> None:
+    source.execute(
+        "CREATE TABLE item (id int PRIMARY KEY)",
+        "INSERT INTO item VALUES (1)",
+        "CREATE VIEW shown AS SELECT * FROM item",
+        "CREATE MATERIALIZED VIEW kept AS SELECT * FROM item",
+    )
+    source.map("Item", "item")
+    for name in ("shown", "kept", "typo"):
+        source.map(name.title(), name, fields=("id",))
+    said = source.commitlog("setup").stdout
+    run = source.run().streaming()
+    read = {"Item", "Mark"}
+    run.until(
+        lambda: {items[1]["entity"] for _, items in source.history().of_kind("snapshot")} == read, "the snapshots"
+    )
+    run.terminate()
+    for name in ("shown", "kept", "typo"):
+        assert f"warning: table public.{name} of {name.title()} does not exist: nothing of it will be recorded" in said
+        assert f"there is no table public.{name}" in run.output
