@@ -10,6 +10,7 @@ from ..transforms.table_name import TableName, quoted
 from . import ddl_notices
 from .config import Config
 from .grants import missing
+from .log.kafka_location import KafkaLocation
 from .source_check import FIND_PRIMARY, lost_because, mapped
 from .table_watch import missing_tables
 from .tail.address import safety
@@ -274,7 +275,14 @@ def _slot(config: Config, slot: Slot | None, catalog: Catalog) -> Iterator[Findi
 
 
 def _log(config: Config) -> Iterator[Finding]:
-    folder = config.log.location.root
+    location = config.log.location
+    if isinstance(location, KafkaLocation):
+        from .kafka_diagnosis import diagnose_kafka
+
+        yield Finding("ok", f"log {location}, visibility {config.log.visibility}")
+        yield from diagnose_kafka(config, location)
+        return
+    folder = location.root
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     mode = existing.stat().st_mode & 0o777
     if folder.exists() and mode & 0o077:

@@ -14,6 +14,9 @@ log = logging.getLogger("commitlog")
 FIRST_PAUSE_S = 0.5
 """How long to wait before the second attempt; twice as long before each further one, up to retry_s."""
 
+RELEASE_MS = 7000
+"""After so long without a sign of a worker that leads, as while it stands still, the source frees its slot for the next."""
+
 
 class Waits:
     """The waits of one worker.
@@ -47,7 +50,7 @@ class Waits:
         """Wait a moment of the time, however long, that another worker writes to the log."""
         if not self._queues:
             self._queues = True
-            log.warning("%s; waiting for this one's turn", taken)
+            log.warning("%s; waiting for this one's", taken)
         self._pause(0, taken)
 
     def slot(self, taken: SlotTaken) -> None:

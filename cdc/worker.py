@@ -31,7 +31,7 @@ from .tail.catalog import Catalog
 from .tail.pgoutput import Transaction
 from .tail.postgres import SlotTaken, Stream
 from .vitals import Vitals
-from .waits import Waits
+from .waits import RELEASE_MS, Waits
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -238,7 +238,11 @@ class Session:
         if slot is not None and slot.active_pid and slot.active_pid == worker.backend_pid:
             log.info("ending our last connection, which the server still holds")
             self._catalog.end_backend(slot.active_pid)
-        stream = Stream(source.conninfo(), slot=source.slot, publication=source.publication, limits=self._limits)
+        # Where another worker may take over, the server is to let go of this one as soon as the log does.
+        settings = f"-c wal_sender_timeout={RELEASE_MS}" if worker.lease is not None else ""
+        stream = Stream(
+            source.conninfo(), slot=source.slot, publication=source.publication, limits=self._limits, settings=settings
+        )
         worker.backend_pid = stream.backend_pid
         return stream
 
@@ -349,6 +353,8 @@ class Session:
         self._appender.start(parse_lsn(self._chain.position))
         self._flushed_at = time.monotonic()
         self._vitals.beat()
+        if self._stream is not None:
+            self._stream.keep_alive()
         if self._appender.head.seq - self._saved_seq >= STATE_RECORDS:
             self._save_state()
 

@@ -29,7 +29,8 @@ def command(invocation: Invocation, log: str | None, head: str | None, as_json: 
     output = Output(as_json=as_json)
     try:
         with bar("records") as shown:
-            verified = verify(open_reader(location), head=trusted, progress=partial(shown.tell, "verifying"))
+            reader = open_reader(location)
+            verified = verify(reader, head=trusted, progress=partial(shown.tell, "verifying"))
     except VerificationFailed as exc:
         if as_json:
             output.document({"ok": False, "log": str(location), "seq": exc.seq, "error": str(exc)})
@@ -38,6 +39,8 @@ def command(invocation: Invocation, log: str | None, head: str | None, as_json: 
         output.document(_document(location, verified))
     else:
         _print(output, location, verified)
+    if reader.passed:
+        note(f"{reader.passed} messages of its topic are not records of this log, and were passed over")
     return 0
 
 

@@ -19,7 +19,13 @@ LogLocation = Location | KafkaLocation
 
 
 class LogReader(Protocol):
-    """Reads one log. Every record it gives follows the chain. What each method raises, `reader.Reader` says."""
+    """Reads one log. Every record it gives follows the chain. What each method raises, `reader.Reader` says.
+
+    Attributes:
+        passed: How many messages that are not of the log the last reading passed over; a folder holds none.
+    """
+
+    passed: int
 
     @property
     def location(self) -> LogLocation:

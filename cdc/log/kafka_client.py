@@ -89,7 +89,7 @@ class Connection:
             said, code = last.str(), last.code()
         message = f"log {self.location} {doing}: {said}"
         if code in _DENIED:
-            return Refused(message, hint="grant the ACLs that commitlog doctor lists, to the user of [log] properties")
+            return Refused(message, hint=_grants(self.location))
         if code in _UNPROVEN:
             return Refused(message, hint="look at security.protocol, sasl.* and ssl.* in [log] properties")
         if code == KafkaError._INVALID_ARG or code == KafkaError.INVALID_CONFIG:
@@ -101,3 +101,12 @@ class Connection:
                 f" {self.location.state_name}.head is removed",
             )
         return Unreachable(message, hint="start the broker, or look at the way to it")
+
+
+def _grants(location: KafkaLocation) -> str:
+    """What a worker's user needs on the brokers."""
+    topics = f"{location.topic}, {location.lease} and {location.inbox}"
+    return (
+        f"kafka-acls.sh --add for its user: READ, WRITE, CREATE, DESCRIBE and DESCRIBE_CONFIGS on topics {topics}; READ on"
+        f" group {location.lease}; WRITE and DESCRIBE on transactional id {location.topic}; a reader needs READ on its topic"
+    )

@@ -1,4 +1,4 @@
-"""Requests of commands to the writer of a log on Kafka, and its answers: messages of the topic PREFIX.inbox (schemas/README.md §9).
+"""Requests of commands to the writer of a log on Kafka, and its answers: messages of the topic PREFIX.inbox (schemas/README.md §10).
 
 A request that was answered was done; one whose writer died in between may be done twice, so what a request asks for must be the
 same when it is done again.

@@ -26,6 +26,10 @@ _POLL_S = 0.2
 _SETTINGS: dict[str, Any] = {
     "session.timeout.ms": int(SESSION_S * 1000),
     "heartbeat.interval.ms": 1000,
+}
+"""The file of properties may say others."""
+
+_FIXED: dict[str, Any] = {
     # Who leads goes on leading when others come: other strategies would deal the partition anew.
     "partition.assignment.strategy": "cooperative-sticky",
     "enable.auto.commit": False,
@@ -45,8 +49,8 @@ class Lease:
         self.location = location
         self._connection = Connection(location)
         self._client_id = f"{socket.gethostname()}.{os.getpid()}"
-        settings = self._connection.settings() | _SETTINGS
-        self._consumer = Consumer({**settings, "group.id": location.lease, "client.id": self._client_id})
+        own = {**_FIXED, "group.id": location.lease, "client.id": self._client_id}
+        self._consumer = Consumer({**_SETTINGS, **self._connection.settings(), **own})
         self._held, self._closing = threading.Event(), threading.Event()
         self._failed: CommitLogError | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -68,7 +72,7 @@ class Lease:
             raise self._failed
         if not self._held.is_set():
             raise LeaseTaken(
-                f"log {self.location} is being written by another worker",
+                f"it is another worker's turn to write log {self.location}",
                 hint="it goes on here when that one ends; or stop that one",
             )
 
@@ -105,7 +109,7 @@ class Lease:
                 self._failed = None
                 self._held.set()
             elif partitions and not self._closing.is_set():
-                log.warning("log %s: another worker's turn has come", self.location)
+                log.warning("log %s: this worker's turn to write is over", self.location)
                 self._held.clear()
 
         return note

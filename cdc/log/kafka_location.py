@@ -148,9 +148,9 @@ def _read(path: Path) -> dict[str, str]:
         ) from exc
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        name, equals, value = line.strip().partition("=")
-        if not name or name.startswith(("#", ";", "!")):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
+        name, equals, value = line.partition("=")
         if not equals or not re.fullmatch(r"[a-z0-9._]+", name.strip()):
             raise UsageError(f"{path}, line {number} is not NAME=VALUE", hint="librdkafka's names of properties")
         found[name.strip()] = value.strip()

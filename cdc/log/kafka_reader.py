@@ -85,6 +85,7 @@ class Acceptance:
                 f"log {self._location}, offset {message.offset}: record {seq} does not follow record {self.head.seq}:"
                 f" its prev is {prev[:12]}…, that record's hash is {self.head.hash[:12]}…",
                 seq=seq,
+                hint="find out who else may write to the topic; put it back from a copy that verifies",
             )
         self._log = log_id
         return True
@@ -112,6 +113,10 @@ class KafkaReader:
 
     Args:
         location: The log.
+
+    Attributes:
+        location: The log.
+        passed: How many messages the last reading passed over.
     """
 
     def __init__(self, location: KafkaLocation) -> None:
@@ -119,6 +124,7 @@ class KafkaReader:
         self._topic = Topic(location)
         self._idle: list[Messages] = []
         self._tip: _Tip | None = None
+        self.passed = 0
         self._marks: list[tuple[int, int]] = []
         """(seq, offset) of some records, ascending."""
 
@@ -143,9 +149,9 @@ class KafkaReader:
         last = durable.head.seq if until is None else min(until, durable.head.seq)
         if from_seq > last:
             return
-        messages = self._borrow()
+        messages, rule = self._borrow(), self._rule(from_seq, after)
         try:
-            for record in self._walk(messages, self._rule(from_seq, after), durable.end):
+            for record in self._walk(messages, rule, durable.end):
                 if record.seq == durable.head.seq and record.head != durable.head:
                     raise VerificationFailed(
                         f"log {self.location}: its head is {durable.head}, and in its place stands {record.head}",
@@ -156,6 +162,7 @@ class KafkaReader:
                     return
             raise VerificationFailed(f"log {self.location}: record {last} is not there", seq=last)
         finally:
+            self.passed = rule.passed
             self._idle.append(messages)
 
     def record(self, seq: int) -> Record:

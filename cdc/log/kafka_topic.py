@@ -79,6 +79,10 @@ class Topic:
         )
         return None if answers is None else [len(partition.replicas) for partition in answers.partitions]
 
+    def brokers(self) -> int:
+        """How many brokers there are."""
+        return len(self._call(lambda: self._admin.describe_cluster(request_timeout=REQUEST_S)).nodes)
+
     def make(self) -> None:
         """Make the topic, those of the lease and of requests, where they are not there.
 
@@ -87,8 +91,7 @@ class Topic:
         Raises:
             CommitLogError: The broker does not let us.
         """
-        brokers = len(self._call(lambda: self._admin.describe_cluster(request_timeout=REQUEST_S)).nodes)
-        copies = min(brokers, _COPIES)
+        copies = min(self.brokers(), _COPIES)
         settings = {**SETTINGS, "min.insync.replicas": str(max(1, copies - 1))}
         for name, config in ((self.location.topic, settings), (self.location.lease, {}), (self.location.inbox, _INBOX)):
             topic = kafka_admin.NewTopic(name, num_partitions=1, replication_factor=copies, config=config)

@@ -31,7 +31,8 @@ TURN_S = 1.0
 READ_BACK_S = 60.0
 """How long what was written before may take to be read back, and transactions to end."""
 
-TRANSACTION_S = 30.0
+TRANSACTION_S = 15.0
+_VISIBLE_POLL_S = 0.001
 _BATCH_BYTES = 1 << 20
 _SETTINGS: dict[str, Any] = {
     "enable.idempotence": True,
@@ -39,6 +40,8 @@ _SETTINGS: dict[str, Any] = {
     # A transaction that nobody ends, as of a worker that was killed, keeps readers waiting no longer than this.
     "transaction.timeout.ms": int(TRANSACTION_S * 1000),
     "message.timeout.ms": int(TRANSACTION_S * 1000) - 5000,
+    # A topic that is gone is said to be gone soon.
+    "topic.metadata.propagation.max.ms": 3000,
     # Lines of one log are much alike: zstd at its quick level makes a quarter of them, for less than the network costs.
     "compression.type": "zstd",
     "compression.level": 1,
@@ -76,6 +79,7 @@ class KafkaWriter:
         self._lease, self._owns_lease = lease, owns_lease
         self._memory = Memory(memory) if memory else None
         self._connection = Connection(location)
+        self._topic = Topic(location)
         self._pending: list[bytes] = []
         self._producer: Producer | None = None
         self._end = 0
@@ -151,14 +155,15 @@ class KafkaWriter:
         if not self._pending:
             return
         self._lease.check()
-        producer = self._producer
-        if producer is None or self._broken:
+        # Never in a name of its own: an exception would keep it, and a producer that is thrown away must end at once.
+        if self._producer is None or self._broken:
             raise Refused(f"log {self.location} is not open for writing: an earlier write failed, or it was closed")
         data = b"".join(self._pending)
         try:
-            producer.begin_transaction()
-            self._produce(producer, data)
-            producer.commit_transaction(TRANSACTION_S)
+            self._producer.begin_transaction()
+            self._produce(data)
+            self._producer.commit_transaction(TRANSACTION_S)
+            self._await_visible()
         except KafkaException as exc:
             self._broken = True
             raise self._error(exc) from exc
@@ -172,10 +177,10 @@ class KafkaWriter:
 
     def close(self) -> None:
         """Let go of the log. What was appended and not flushed is forgotten: nobody has been told of it."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()
-            producer.close()
+        if self._producer is not None:
+            # Not closed by its own `close`, which would wait for brokers that may be away: what is in hand is forgotten.
+            self._producer.purge()
+            self._producer = None
         if self._memory:
             self._memory.close()
             self._memory = None
@@ -196,24 +201,23 @@ class KafkaWriter:
         self._line_bytes_max = min(LINE_BYTES_MAX, topic_bytes - OVERHEAD_BYTES)
         # A header names every shape, and items 0 and 1 stand before the rows: an eighth is ample.
         self.rows_bytes_max = self._line_bytes_max - self._line_bytes_max // 8
-        self._producer = self._new_producer(topic_bytes)
+        self._fence(topic_bytes)
         end = self._settled_end(topic)
         remembered = self._memory.read() if self._memory else BEGINNING
         self._read_back(remembered, first=topic.ends().first, end=end)
 
-    def _new_producer(self, topic_bytes: int) -> Producer:
-        """A producer under the log's transactional id: every older one is fenced, and what it had in hand is aborted."""
+    def _fence(self, topic_bytes: int) -> None:
+        """Make a producer under the log's transactional id: every older one is fenced, and what it had in hand is aborted."""
         own = {
             "transactional.id": self.location.topic,
             "message.max.bytes": topic_bytes,
             "batch.size": min(_BATCH_BYTES, topic_bytes),
         }
-        producer = Producer({**self._connection.settings(), **_SETTINGS, **own})
+        self._producer = Producer({**self._connection.settings(), **_SETTINGS, **own})
         try:
-            producer.init_transactions(TRANSACTION_S)
+            self._producer.init_transactions(TRANSACTION_S)
         except KafkaException as exc:
             raise self._connection.error(exc, "cannot be written") from exc
-        return producer
 
     def _settled_end(self, topic: Topic) -> int:
         """The end of the topic, once every transaction before it has ended.
@@ -272,7 +276,8 @@ class KafkaWriter:
             hint="put the topic back from a copy; nothing was changed",
         )
 
-    def _produce(self, producer: Producer, data: bytes) -> None:
+    def _produce(self, data: bytes) -> None:
+        assert self._producer is not None
         lines = data.split(b"\n")
         topic, last = self.location.topic, len(lines) - 2
         for number, line in enumerate(lines[:-1]):
@@ -284,7 +289,7 @@ class KafkaWriter:
             match = _HEADER.match(line)
             assert match is not None, "a line of the chain begins with its header"
             log_id, seq, kind, id_, at = match.groups()
-            producer.produce(
+            self._producer.produce(
                 topic,
                 line,
                 id_,
@@ -304,6 +309,18 @@ class KafkaWriter:
                 ],
                 on_delivery=self._delivered if number == last else None,
             )
+
+    def _await_visible(self) -> None:
+        """Wait until readers may see what was written: the answer to a commit comes before its mark stands in the topic.
+
+        Raises:
+            Unreachable: They do not in time.
+        """
+        deadline = time.monotonic() + TRANSACTION_S
+        while self._topic.stable_end() < self._end:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"log {self.location}: what was written is not visible within {TRANSACTION_S:.0f} s")
+            time.sleep(_VISIBLE_POLL_S)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         offset = message.offset()

@@ -29,6 +29,8 @@ class Reader:
         location: The log.
     """
 
+    passed = 0
+
     def __init__(self, location: Location) -> None:
         self.location = location
         self._marks: dict[str, Marks] = {}

@@ -41,7 +41,8 @@ _DEFAULTS: Mapping[str, str] = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # A group need not wait for members that tests do not have.
+    # A group need not wait for members that tests do not have, nor long for one that was killed.
+    "group.min.session.timeout.ms": "500",
     "group.initial.rebalance.delay.ms": "0",
 }
 _LOGGING = """rootLogger.level=warn

@@ -42,14 +42,18 @@ class SlotTaken(Locked):
     """Another connection reads the slot: another worker, or one that died and that the server has not noticed yet."""
 
 
-def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
+def connect(url: str, settings: str = "") -> "psycopg.Connection[tuple[Any, ...]]":
     """A replication connection, on which nothing streams yet.
+
+    Args:
+        url: A libpq URL.
+        settings: Of this connection, as libpq's `options` takes them.
 
     Raises:
         Unreachable: The server does not answer, refuses the login, or is a standby.
         Refused: It does not prove who it is, or a privilege is missing.
     """
-    connection = opened(psycopg.Connection[tuple[Any, ...]], url, replication="database")
+    connection = opened(psycopg.Connection[tuple[Any, ...]], url, settings=settings, replication="database")
     if connection.info.parameter_status("in_hot_standby") == "on":
         connection.close()
         raise Unreachable("the source is a standby, which takes no writes and cannot be tailed")
@@ -64,12 +68,13 @@ class Stream:
         slot: The slot to read.
         publication: What to read of it.
         limits: Bounds of memory and silence.
+        settings: Of the connection, as libpq's `options` takes them.
     """
 
-    def __init__(self, url: str, *, slot: str, publication: str, limits: Limits) -> None:
+    def __init__(self, url: str, *, slot: str, publication: str, limits: Limits, settings: str = "") -> None:
         self._assembler = Assembler(limits.spill_bytes)
         self._silence_s = limits.silence_s
-        self._connection = connect(url)
+        self._connection = connect(url, settings)
         self._pgconn = self._connection.pgconn
         self.system, self.timeline = self._identify()
         self._start(slot, publication)
