@@ -85,7 +85,7 @@ def test_no_command_says_or_keeps_a_password(
     at_source = listener(source.folder)
     assert at_source.run("setup") == 0
     address = f"127.0.0.1:{free_port()}"
-    run = source.run(source__url=url, http__listen=address)
+    run = source.run(fresh=True, source__url=url, http__listen=address)
     run.until_caught_up()
     process = Path(f"/proc/{run.pid}")
     at_source.said.append((process / "cmdline").read_text())
