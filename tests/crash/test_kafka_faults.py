@@ -10,6 +10,7 @@ from commitlog.cdc.log.kafka_messages import Messages
 from commitlog.cdc.log.kafka_topic import Topic
 from commitlog.cdc.servers.kafka import KafkaServer
 from fixtures.kafka import admin, alter, kafka_source_of
+from fixtures.kafka_proxy import END_TXN, PRODUCE, KafkaProxy
 from fixtures.load import load, open_shop
 from fixtures.worker import Run, Source
 
@@ -207,3 +208,28 @@ def test_a_broker_that_stands_still_for_half_a_minute_leaves_each_transaction_on
         own_kafka.resume()
 
     under_load(broken, fault)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("api", [pytest.param(PRODUCE, id="produce"), pytest.param(END_TXN, id="end-of-transaction")])
+def test_what_was_done_and_not_answered_is_there_once(
+    own_kafka: KafkaServer, database: str, tmp_path: Path, unique: str, api: int
+) -> None:
+    proxy = KafkaProxy(own_kafka.bootstrap)
+    own_kafka.restart(settings={"advertised.listeners": f"PLAINTEXT://{proxy.bootstrap}"})
+    source = open_shop(kafka_source_of(own_kafka, database, tmp_path, unique, bootstrap=proxy.bootstrap))
+    try:
+        with load(source) as writers:
+            run = source.run(limits__flush_bytes=2000).streaming()
+            for times in range(1, 6):
+                proxy.lose_answer(api)
+                run.until(lambda times=times: proxy.lost == times, "a lost answer", 60)
+                goal = writers.done + 20
+                run.until(lambda goal=goal: writers.done > goal, "more transactions")
+        run.until_caught_up(60)
+        run.terminate()
+        history = source.check()
+        assert len(messages(source)) == len(history.records)
+    finally:
+        source.close()
+        proxy.close()
