@@ -163,12 +163,15 @@ class Topic:
             code = exc.args[0].code()
             if (missing and code in NO_TOPIC) or (exists and code == KafkaError.TOPIC_ALREADY_EXISTS):
                 return None
+            # What there was to say of the connection waits to be fetched.
+            self._admin.poll(0)
             raise self._connection.error(exc, "cannot be reached") from exc
         except TimeoutError as exc:
             raise self._silent() from exc
 
     def _silent(self) -> CommitLogError:
         """The error for a broker that does not answer in time."""
+        self._admin.poll(0)
         return self._connection.error(KafkaError(KafkaError._TIMED_OUT), f"gives no answer within {REQUEST_S:.0f} s")
 
 

@@ -47,7 +47,7 @@ _SETTINGS: dict[str, Any] = {
     "compression.level": 1,
     # Records gather for as long as a flush hands them over, and go in batches as large as a default broker takes; the end of the
     # flush sends what is left at once, so that nobody waits for the linger.
-    "linger.ms": 20,
+    "linger.ms": 5,
     "batch.num.messages": 10_000,
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 256 << 10,

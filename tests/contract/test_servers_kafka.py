@@ -20,6 +20,7 @@ def answers(server: Kafka) -> bool:
     return True
 
 
+@pytest.mark.full
 def test_a_broker_is_there_and_a_restart_keeps_its_port_and_its_data(tmp_path: Path) -> None:
     with KafkaServer.start(tmp_path / "kafka") as server:
         bootstrap, cluster = server.bootstrap, (server.folder / "meta.properties").read_text()
