@@ -172,8 +172,19 @@ class Duties:
             for entity, why in self._watch.look(default, self._told()).items():
                 self._renew(entity, why)
             if self._watch.changed:
+                self._doubt_chunk()
                 self._p.flush()
                 self._watch.save()
+
+    def _doubt_chunk(self) -> None:
+        """Have the chunk in hand read again: it may be of what was in the place of a table before."""
+        if self._snapshots is not None and self._snapshots.chunk is not None:
+            self._snapshots.chunk.spoiled = True
+
+    def _spoil(self) -> None:
+        """Have the chunk in hand read again: it may be of what was in the place of a table before."""
+        if self._snapshots is not None and self._snapshots.chunk is not None:
+            self._snapshots.chunk.spoiled = True
 
     def _told(self) -> set[str]:
         """The entities of which the log holds rows that a snapshot brought."""
@@ -200,8 +211,7 @@ class Duties:
         while it waits for a standby."""
         deadline = time.monotonic() + VISIBLE_S
         self._unseen = xid
-        if self._snapshots is not None and self._snapshots.chunk is not None:
-            self._snapshots.chunk.spoiled = True  # It may be of what was in the place of a table before.
+        self._doubt_chunk()
         while not self._sees_all() and time.monotonic() < deadline:
             time.sleep(VISIBLE_POLL_S)
         self._look()

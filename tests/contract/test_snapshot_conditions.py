@@ -16,7 +16,8 @@ from commitlog.cdc.snapshot import Snapshotter
 from commitlog.cdc.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
-from fixtures.worker import WAIT_S, Run, Source
+from fixtures.patience import WAIT_S, until
+from fixtures.worker import Run, Source
 
 CHUNK = {"limits__snapshot_rows": 5}
 
@@ -122,14 +123,15 @@ def test_a_chunk_of_a_table_that_was_made_anew_since_is_read_again(
     thread = threading.Thread(target=Worker(load(), stop=stop).run)
 
     thread.start()
-    deadline = time.monotonic() + WAIT_S
-    mark = source.mark()
-    while not (source.snapshots_done() and source.marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    stop.set()
-    thread.join(WAIT_S)
+    try:
+        until(lambda: not Replaced.statements, "a chunk of the table that was there")
+        mark = source.mark()
+        until(lambda: source.marked(mark), "what came after")
+        until(source.snapshots_done, "the snapshots")
+    finally:
+        stop.set()
+        thread.join(WAIT_S)
 
-    assert not Replaced.statements
     source.check_tables(source.history())
 
 
@@ -185,8 +187,8 @@ def test_a_commit_that_waits_for_a_standby_is_in_the_log_and_not_undone_by_a_chu
     run.until(lambda: source.value(waiting) == 1, "the commit to wait")
     run.until(lambda: any(c.changes[0]["key"] == {"id": 1000} for c in source.history().commits), "the commit")
     assert not source.value("SELECT count(*) FROM orders WHERE id = 1000")
-    until = time.monotonic() + 1.5
-    while time.monotonic() < until:
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
         assert not source.snapshots_done(), "a snapshot without the row that is in the log"
     wait_no_more(source)
     thread.join(30)
