@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from ..schemas.errors import CommitLogError, LeaseTaken, Unreachable
 from .config import Limits
@@ -46,12 +47,21 @@ class Waits:
         self._pause(pause_s, trouble)
         self._pause_s = pause_s * 2
 
-    def turn(self, taken: LeaseTaken) -> None:
-        """Wait a moment of the time, however long, that another worker writes to the log."""
+    def turn(self, taken: LeaseTaken, keep_up: Callable[[], None]) -> None:
+        """Let a moment pass of the time, however long, that another worker writes to the log.
+
+        Args:
+            taken: That it does.
+            keep_up: Reads what it writes, so that this one's turn begins at once.
+        """
         if not self._queues:
             self._queues = True
             log.warning("%s; waiting for this one's", taken)
         self._pause(0, taken)
+        try:
+            keep_up()
+        except Unreachable as exc:
+            self.within_reach(exc)
 
     def slot(self, taken: SlotTaken) -> None:
         """Wait a moment, but not for ever: a server notices that a reader is dead only after a while (wal_sender_timeout).

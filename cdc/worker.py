@@ -24,7 +24,7 @@ from .genesis import begin
 from .log.appender import Appender
 from .log.chain import ChainWriter, Extras
 from .log.home import LogLease, open_lease, open_reader, open_writer
-from .log.state import state_of
+from .log.state import keep_up, state_of
 from .schema_files import load_registry, reload_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
 from .tail.catalog import Catalog
@@ -104,7 +104,7 @@ class Worker:
         except Stopped:
             return
         except LeaseTaken as exc:
-            self._waits.turn(exc)
+            self._waits.turn(exc, keep_up=lambda: keep_up(self.location, self.state_path))
         except SlotTaken as exc:
             self._waits.slot(exc)
         except Unreachable as exc:

@@ -142,6 +142,10 @@ class KafkaReader:
         """The durable head; `Head(-1, …)` of an empty log. Raises what `durable` raises."""
         return self.durable().head
 
+    def last(self) -> Record | None:
+        """The record of the head, None in an empty log. Raises what `durable` raises."""
+        return self._tip_at(self._stable_end()).last
+
     def records(self, from_seq: int = 0, *, until: int | None = None, after: Head | None = None) -> Iterator[Record]:
         """As `Reader.records` of a log in a folder."""
         durable = self.durable()
@@ -366,6 +370,7 @@ class _Tip:
 
     def __init__(self, messages: Messages, rule: Acceptance, start: int) -> None:
         self.messages = messages
+        self.last: Record | None = None
         self._rule = rule
         self._end = start
         messages.start(start)
@@ -391,4 +396,4 @@ class _Tip:
     def _accept(self, batch: list[Message]) -> None:
         for message in batch:
             if self._rule.accepts(message):
-                self._rule.take(message)
+                self.last = self._rule.take(message)

@@ -11,15 +11,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...schemas.errors import HistoryLost, LeaseTaken, Refused, Unreachable
+from ...schemas.errors import HistoryLost, LeaseTaken, Refused, Unreachable, VerificationFailed
 from ...schemas.record import EMPTY, LINE_BYTES_MAX, Head, Record
 from .headfile import BEGINNING, DurableHead, Memory
 from .kafka_client import FENCED, TOO_LARGE, Connection
 from .kafka_lease import SESSION_S, Lease, leader_of
 from .kafka_location import KafkaLocation
-from .kafka_messages import Messages
-from .kafka_reader import Acceptance
-from .kafka_topic import OVERHEAD_BYTES, Topic, check_kept, check_whole
+from .kafka_reader import KafkaReader
+from .kafka_topic import OVERHEAD_BYTES, Topic, check_kept
+from .scan import Place
 from .segment import segment_name
 
 LEAD_S = SESSION_S + 6.0
@@ -204,7 +204,7 @@ class KafkaWriter:
         self._fence(topic_bytes)
         end = self._settled_end(topic)
         remembered = self._memory.read() if self._memory else BEGINNING
-        self._read_back(remembered, first=topic.ends().first, end=end)
+        self._read_back(remembered, end=end)
 
     def _fence(self, topic_bytes: int) -> None:
         """Make a producer under the log's transactional id: every older one is fenced, and what it had in hand is aborted."""
@@ -237,38 +237,31 @@ class KafkaWriter:
             time.sleep(0.05)
         return end
 
-    def _read_back(self, remembered: DurableHead, *, first: int, end: int) -> None:
-        """Find the last record, from the one remembered on.
+    def _read_back(self, remembered: DurableHead, *, end: int) -> None:
+        """Find the last record, and see that the one remembered still stands where it stood.
 
         Raises:
             HistoryLost: The log does not hold the record remembered, or has lost its beginning.
         """
-        if remembered.end > end:
-            raise self._lost(remembered, f"its topic ends at offset {end}")
-        messages = Messages(self.location)
+        reader = KafkaReader(self.location)
         try:
-            if first > 0:
-                messages.start(first)
-                links = [message.link for message in messages.next(end)]
-                check_whole(self.location, next((link[1] for link in links if link), 1))
-            rule = Acceptance(self.location, EMPTY)
-            messages.start(0)
             if remembered != BEGINNING:
-                messages.start(remembered.end - 1)
-                rule = Acceptance(self.location, None)
-            while batch := messages.next(end):
-                for message in batch:
-                    if rule.accepts(message):
-                        first_one = not rule.began
-                        self.last = rule.take(message)
-                        if first_one and remembered != BEGINNING and rule.head != remembered.head:
-                            raise self._lost(remembered, f"{rule.head} stands in its place")
-            if remembered != BEGINNING and self.last is None:
-                raise self._lost(remembered, "nothing stands in its place")
+                self._check_remembered(remembered, reader, end)
+            self.last = reader.last()
         finally:
-            messages.close()
+            reader.close()
         self.head = self.durable = self.last.head if self.last else EMPTY
         self._end = end
+
+    def _check_remembered(self, remembered: DurableHead, reader: KafkaReader, end: int) -> None:
+        if remembered.end > end:
+            raise self._lost(remembered, f"its topic ends at offset {end}")
+        try:
+            found = Record.parse(reader.line(Place(0, remembered.end - 1))).head
+        except VerificationFailed as exc:
+            raise self._lost(remembered, str(exc)) from exc
+        if found != remembered.head:
+            raise self._lost(remembered, f"{found} stands in its place")
 
     def _lost(self, remembered: DurableHead, why: str) -> HistoryLost:
         return HistoryLost(

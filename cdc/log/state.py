@@ -7,12 +7,13 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...schemas.record import EMPTY, Head, Record
-from .home import LogReader
+from .home import LogLocation, LogReader, open_reader
 
 log = logging.getLogger("commitlog")
 
@@ -130,6 +131,17 @@ class LogState:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
         return state
+
+
+def keep_up(location: LogLocation, cache: Path) -> None:
+    """Bring the cache up to date with a log that somebody else writes, so that going on from there takes a moment only.
+
+    Raises:
+        VerificationFailed: The log is damaged.
+        Unreachable: It cannot be read now.
+    """
+    with closing(open_reader(location)) as reader:
+        state_of(reader, cache)
 
 
 def state_of(reader: LogReader, cache: Path) -> LogState:
