@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...schemas.errors import HistoryLost
 from ...schemas.record import EMPTY, Head, Record
 from .home import LogLocation, LogReader, open_reader
+from .kafka_location import KafkaLocation
 
 log = logging.getLogger("commitlog")
 
@@ -149,9 +151,16 @@ def state_of(reader: LogReader, cache: Path) -> LogState:
 
     Raises:
         VerificationFailed: The log is damaged.
+        HistoryLost: A log on Kafka is empty, and was not when the cache was written: its topic was made anew.
     """
     head = reader.head()
     state = LogState.load(cache)
+    if head.seq < 0 <= state.head.seq and isinstance(reader.location, KafkaLocation):
+        # Of a folder the writer's memory says so; here the next writer may have had its memory on another machine.
+        raise HistoryLost(
+            f"log {reader.location} is empty, and held record {state.head} before",
+            hint=f"put its topic back from a copy; or remove {cache} to begin a new log",
+        )
     known = 0 <= state.head.seq <= head.seq and reader.record(state.head.seq).hash == state.head.hash
     if not known:
         state = LogState()
