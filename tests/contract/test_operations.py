@@ -1,11 +1,13 @@
 """What operators see of a running worker: health, figures, traces, lines, signals, and what systemd is told."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -85,7 +87,7 @@ def test_a_worker_whose_source_is_away_is_not_ready_says_why_and_counts_how_long
     run.until(lambda: "cannot be reached" in get(address, "/readyz")[1], "the reason")
     assert get(address, "/healthz") == (200, "ok\n")
     run.until(lambda: figures(address).get("commitlog_lag_time_seconds", 0) > 0.5, "the lag to grow")
-    assert figures(address)["commitlog_up"] == 0
+    run.until(lambda: figures(address).get("commitlog_up") == 0, "a figure that says so")
     # What operators ask for meanwhile is done, too: the schemas are read again, though nothing streams.
     (source.folder / "schemas" / "broken.yaml").write_text("- no schema")
     run.signal(signal.SIGHUP)
@@ -356,7 +358,10 @@ def hang(run: Run, source: Source) -> int:
             held.append(os.open(schemas, os.O_WRONLY | os.O_NONBLOCK))
         return bool(held)
 
-    run.until(reads, "the worker to read its schemas")
+    run.until(reads, "the worker to open its schemas")
+    # A signal that comes just before a read is heard after it: this one is to be in the middle of one.
+    os.write(held[0], b"\n")
+    run.until(lambda: fcntl.ioctl(held[0], termios.FIONREAD, bytes(4)) == bytes(4), "the worker to read them")
     schemas.unlink()
     (source.folder / "away").rename(schemas)
     return held[0]

@@ -241,7 +241,7 @@ def test_T31_what_is_made_of_an_altered_type_is_told_anew(shop: Source, sync: Sy
     )
     worker.until_marked()
     # Before that, both changes may be told in one go.
-    worker.until(lambda: worker.output.count("snapshots complete") == 2, "rows read again for the first change")
+    worker.until(lambda: worker.output.count("snapshots complete") >= 2, "rows read again for the first change")
     shop.execute(
         "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'",
         "UPDATE pairs SET many = '{fine,sad}', p.a = 7 WHERE id = 2",
@@ -249,7 +249,7 @@ def test_T31_what_is_made_of_an_altered_type_is_told_anew(shop: Source, sync: Sy
         "DELETE FROM pairs WHERE id = 3",
     )
     worker.until_marked()
-    worker.until(lambda: worker.output.count("the type of column") == 2, "rows read again for the second change")
+    worker.until(lambda: worker.output.count("the type of column") >= 2, "rows read again for the second change")
     worker.until_snapshots()
     shop.execute("UPDATE pairs SET n = 1, many = '{mad}'", "TRUNCATE faces")
     worker.until_marked()
