@@ -169,7 +169,8 @@ class Duties:
         """
         default = self.registry.default
         if default is not None:
-            for entity, why in self._watch.look(default, self._told()).items():
+            unread = default.entities.keys() - self._p.state.snapshots.keys()
+            for entity, why in self._watch.look(default, self._told(), unread=unread).items():
                 self._renew(entity, why)
             if self._watch.changed:
                 self._doubt_chunk()

@@ -56,12 +56,13 @@ class TableWatch:
         self.changed = False
         """What is known is not what the file holds."""
 
-    def look(self, schema: AppSchema, told: Set[str]) -> dict[str, str]:
+    def look(self, schema: AppSchema, told: Set[str], *, unread: Set[str] = frozenset()) -> dict[str, str]:
         """Compare every table of a schema with what it was.
 
         Args:
             schema: Says which tables, and which fields of them.
             told: The entities of which the log holds rows.
+            unread: Those whose snapshot has not begun: the log may hold rows of theirs, too, as commits told them.
 
         Returns:
             Entity to why its rows may not be those that were told.
@@ -75,8 +76,9 @@ class TableWatch:
         renewals: dict[str, str] = {}
         for entity in wanted.values():
             table, was_told = now.get(entity.table), entity.name in told
-            why = self._compare(entity, table, told=was_told)
-            if table is not None and was_told and not why:
+            renewable = was_told or entity.name in unread
+            why = self._compare(entity, table, told=was_told, renewable=renewable)
+            if table is not None and renewable and not why:
                 why = self._strayed(table, entity.table)
             if why:
                 renewals[entity.name] = why
@@ -91,7 +93,7 @@ class TableWatch:
             return f"for a while table {table.table}, or a part of it, was another one or had another name"
         return ""
 
-    def _compare(self, entity: Entity, table: Incarnation | None, *, told: bool) -> str:
+    def _compare(self, entity: Entity, table: Incarnation | None, *, told: bool, renewable: bool) -> str:
         known = self._known.get(entity.name)
         if table is None:
             gone = f"there is no table {quoted(entity.table)}{where_now(self._catalog, known)}"
@@ -106,6 +108,7 @@ class TableWatch:
         why = ""
         if known is not None and told:
             self._check_ways(known.incarnation, table)
+        if known is not None and renewable:
             why = next(self._differences(known, present), "")
         if present != known:
             self._known[entity.name], self.changed = present, True

@@ -107,9 +107,10 @@ def test_a_chunk_of_a_table_that_was_made_anew_since_is_read_again(
     source: Source, monkeypatch: pytest.MonkeyPatch, guarded: bool
 ) -> None:
     make = "CREATE TABLE orders (id int PRIMARY KEY, n int)"
-    source.execute(make, "INSERT INTO orders SELECT n, n FROM generate_series(1, 30) n")
+    source.execute(make)
     source.map("Order", "orders")
     source.setup()
+    source.execute("INSERT INTO orders SELECT n, n FROM generate_series(1, 30) n")
     if not guarded:
         source.execute(*(f'DROP EVENT TRIGGER "commitlog_{source.name}_{event}"' for event in ("ddl", "drp", "rwr")))
     Replaced.url = source.url
