@@ -13,6 +13,7 @@ from commitlog.cdc.log.home import open_reader, open_writer
 from commitlog.cdc.log.kafka_location import KafkaLocation
 from commitlog.cdc.log.kafka_topic import Topic
 from commitlog.schemas.errors import Refused
+from fixtures.load import accept_gap, open_shop
 from fixtures.logs import append
 from fixtures.worker import Source
 
@@ -90,3 +91,18 @@ def test_a_transaction_that_ends_is_waited_for(kafka_location: KafkaLocation, ha
         hanging.begin_transaction()
 
     assert [record.seq for record in open_reader(kafka_location).records()] == [0, 1, 2, 3]
+
+
+@pytest.mark.full
+def test_lost_history_of_the_source_is_passed_over_by_order_only(kafka_source: Source) -> None:
+    source = open_shop(kafka_source)
+    run = source.run().streaming()
+    run.until_caught_up()
+    run.terminate()
+    source.value("SELECT pg_drop_replication_slot(%s)", source.name)
+    source.execute("INSERT INTO orders VALUES (1, 'lost', 1)")
+    source.run().refused(3)
+
+    source.commitlog("resume", code=3)
+
+    accept_gap(source)
