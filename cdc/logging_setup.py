@@ -42,7 +42,9 @@ class _Stderr(logging.Handler):
 
 
 def configure_logging(form: str) -> None:
-    """Send the lines of `commitlog` to stderr, and with them the warnings of what sends its telemetry.
+    """Send the lines of `commitlog` to stderr, and with them the errors of what sends its telemetry.
+
+    psycopg says nothing: what it warns of is raised as well, and may quote a row.
 
     Args:
         form: `text` or `json`.
@@ -51,7 +53,11 @@ def configure_logging(form: str) -> None:
     formatter.converter = time.gmtime
     handler = _Stderr()
     handler.setFormatter(formatter)
-    for name, level in (("commitlog", logging.INFO), ("opentelemetry", logging.ERROR)):
+    for name, level in (
+        ("commitlog", logging.INFO),
+        ("opentelemetry", logging.ERROR),
+        ("psycopg", logging.CRITICAL),
+    ):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
