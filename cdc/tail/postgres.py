@@ -249,6 +249,8 @@ class Stream:
                 " cannot read on",
                 hint="drop the slot, then commitlog resume --accept-gap",
             )
+        if state == "42704":  # dropped since it was looked at: the next attempt looks again, and says what that means
+            return Unreachable(f"the slot is gone: {message}")
         if state in ("55000", "58P01") and "wal_level" not in message:
             return HistoryLost(f"the slot cannot go on: {message}", hint="commitlog resume --accept-gap")
         if state in ("22021", "22P05"):

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from commitlog.cdc.config import Limits
 from commitlog.cdc.servers.local import PostgresServer
+from commitlog.cdc.tail.postgres import Stream
+from commitlog.schemas.errors import Unreachable
 from fixtures.load import load, open_shop
 from fixtures.worker import MARK, Source
 
@@ -138,6 +141,11 @@ def test_parts_that_a_crash_left_unfinished_are_void_before_the_gap(source: Sour
 
     go_on(source, hint)
     check_lost(source)
+
+
+def test_p1_a_slot_dropped_since_it_was_looked_at_is_looked_at_again(source: Source) -> None:
+    with pytest.raises(Unreachable, match="the slot is gone"):
+        Stream(source.url, slot="no_such_slot", publication=source.name, limits=Limits())
 
 
 def test_p1_a_slot_dropped_under_the_running_worker_is_named(source: Source) -> None:
