@@ -117,15 +117,6 @@ class Duties:
         check_published(self._p.catalog, self._p.config.source, registry, state=self._p.state)
         self.use(registry)
 
-    @property
-    def observing(self) -> bool:
-        """Whether a snapshot wants to see each transaction that is committed."""
-        return self._snapshots is not None and self._snapshots.chunk is not None
-
-    def passed(self, transactions: list[Transaction]) -> None:
-        """As `observe`, of several, while no snapshot wants to see each."""
-        self._recent.extend([transaction.xid for transaction in transactions[-RECENT_TRANSACTIONS:]])
-
     def observe(self, transaction: Transaction) -> None:
         """Tell a snapshot in hand of a transaction that was just committed to the log."""
         self._recent.append(transaction.xid)
@@ -178,11 +169,6 @@ class Duties:
                 self._watch.save()
 
     def _doubt_chunk(self) -> None:
-        """Have the chunk in hand read again: it may be of what was in the place of a table before."""
-        if self._snapshots is not None and self._snapshots.chunk is not None:
-            self._snapshots.chunk.spoiled = True
-
-    def _spoil(self) -> None:
         """Have the chunk in hand read again: it may be of what was in the place of a table before."""
         if self._snapshots is not None and self._snapshots.chunk is not None:
             self._snapshots.chunk.spoiled = True

@@ -259,19 +259,19 @@ class Session:
             self._start_flush()
 
     def _take_run(self, transactions: list[Transaction], start: int, duties: Duties) -> int:
-        """Commit at once what is plain, up to the first transaction that is not, where nobody wants to see each; how many."""
+        """Commit at once what is plain, up to the first transaction that is not; how many."""
         if (
             transactions[start].end <= self._position
             or transactions[-1].end > self._failover.at
             or self._tracing is not None
-            or duties.observing
         ):
             return 0
         self._repeat.passed()
         taken = self._committer.commit_run(transactions, start)
         if taken:
             self._position = transactions[start + taken - 1].end
-            duties.passed(transactions[start : start + taken])
+            for transaction in transactions[start : start + taken]:
+                duties.observe(transaction)
         return taken
 
     def _take(self, transaction: Transaction, stream: Stream, duties: Duties) -> None:
