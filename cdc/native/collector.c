@@ -29,7 +29,7 @@ static uint64_t u64(const uint8_t *p) { return (uint64_t)u32(p) << 32 | u32(p + 
 
 /* The functions below return 1 where a message is not plain, -1 with an exception set, 0 where it was taken. */
 
-static int take_change(Collector *self, const uint8_t *data, PyObject *message, Py_ssize_t size) {
+static int take_change(Collector *self, const uint8_t *data, Py_ssize_t size, PyObject *message) {
     if (self->xid == Py_None || self->spill != Py_None || size < OID_AT + 4 ||
         size > self->spill_bytes - self->bytes)
         return 1;
@@ -42,7 +42,9 @@ static int take_change(Collector *self, const uint8_t *data, PyObject *message, 
         Py_DECREF(key);
         if (!self->relation) return PyErr_Occurred() ? -1 : 1;
     }
-    PyObject *entry = PyTuple_Pack(2, self->relation, message);
+    message = message ? Py_NewRef(message) : PyBytes_FromStringAndSize((const char *)data, size);
+    PyObject *entry = message ? PyTuple_Pack(2, self->relation, message) : NULL;
+    Py_XDECREF(message);
     if (!entry) return -1;
     int failed = PyList_Append(self->changes, entry);
     Py_DECREF(entry);
@@ -92,61 +94,110 @@ static int take_commit(Collector *self, const uint8_t *data, Py_ssize_t size, Py
     return 0;
 }
 
-/* feed(message) -> the transaction that this message ends, or None */
-static PyObject *collector_feed(PyObject *object, PyObject *message) {
+/* Take a message, which may be there as bytes already. Returns -1 with an exception set, or 0; `*transaction` is a new reference to
+ * the transaction that it ends, or NULL. */
+static int take(PyObject *object, const uint8_t *data, Py_ssize_t size, PyObject *message, PyObject **transaction) {
     Collector *self = (Collector *)object;
-    PyObject *transaction = NULL;
     int state = 1;
-    if (PyBytes_CheckExact(message) && PyBytes_GET_SIZE(message) > KIND_AT) {
-        const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(message);
-        Py_ssize_t size = PyBytes_GET_SIZE(message);
+    *transaction = NULL;
+    if (size > KIND_AT) {
         switch (data[KIND_AT]) {
             case 'I':
             case 'U':
-            case 'D': state = take_change(self, data, message, size); break;
+            case 'D': state = take_change(self, data, size, message); break;
             case 'B': state = take_begin(self, data, size); break;
             case 'M': state = take_tag(self, data, size); break;
-            case 'C': state = take_commit(self, data, size, &transaction); break;
+            case 'C': state = take_commit(self, data, size, transaction); break;
         }
     }
-    if (state == 0) return transaction ? transaction : Py_NewRef(Py_None);
-    if (state < 0) return NULL;
+    if (state <= 0) return state;
     self->relation = NULL;
-    return PyObject_CallMethod(object, "feed_any", "O", message);
+    message = message ? Py_NewRef(message) : PyBytes_FromStringAndSize((const char *)data, size);
+    *transaction = message ? PyObject_CallMethod(object, "feed_any", "O", message) : NULL;
+    Py_XDECREF(message);
+    if (!*transaction) return -1;
+    if (*transaction == Py_None) Py_CLEAR(*transaction);
+    return 0;
 }
 
-/* One step of `drain`: 1 where it goes on, 0 where it ends with `*size` and `*message`, -1 with an exception set. */
-static int take_next(PyObject *collector, PyObject *get, PyObject *out, Py_ssize_t *size, PyObject **message) {
+/* feed(message) -> the transaction that this message ends, or None */
+static PyObject *collector_feed(PyObject *object, PyObject *message) {
+    PyObject *transaction;
+    char *data;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(message, &data, &size) || take(object, (const uint8_t *)data, size, message, &transaction))
+        return NULL;
+    return transaction ? transaction : Py_NewRef(Py_None);
+}
+
+/* Put the transaction that a message ends behind the others. */
+static int take_into(PyObject *object, const uint8_t *data, Py_ssize_t size, PyObject *out) {
+    PyObject *transaction;
+    if (take(object, data, size, NULL, &transaction)) return -1;
+    int failed = transaction && PyList_Append(out, transaction);
+    Py_XDECREF(transaction);
+    return failed ? -1 : 0;
+}
+
+/* The two steps of `drain` below return 1 where it goes on, 0 where it ends with `*size` and `*other`, -1 with an exception set. */
+
+static int next_called(PyObject *object, PyObject *get, PyObject *out, Py_ssize_t *size, PyObject **other) {
     Py_buffer bytes;
-    PyObject *result = PyObject_CallFunctionObjArgs(get, Py_True, NULL), *data, *transaction;
+    PyObject *result = PyObject_CallFunctionObjArgs(get, Py_True, NULL), *data;
     if (!result) return -1;
     int parsed = PyArg_ParseTuple(result, "nO", size, &data);
     if (!parsed || *size <= 0 || PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE)) {
         Py_DECREF(result);
         return parsed && *size <= 0 ? 0 : -1;
     }
-    *message = PyBytes_FromStringAndSize(bytes.buf, bytes.len);
+    int state = 0;
+    if (bytes.len && *(const char *)bytes.buf != 'w') state = (*other = PyBytes_FromStringAndSize(bytes.buf, bytes.len)) ? 0 : -1;
+    else state = take_into(object, bytes.buf, bytes.len, out) ? -1 : 1;
     PyBuffer_Release(&bytes);
     Py_DECREF(result);
-    if (!*message) return -1;
-    if (PyBytes_GET_SIZE(*message) && PyBytes_AS_STRING(*message)[0] != 'w') return 0;
-    transaction = collector_feed(collector, *message);
-    Py_CLEAR(*message);
-    if (!transaction) return -1;
-    int failed = transaction != Py_None && PyList_Append(out, transaction);
-    Py_DECREF(transaction);
-    return failed ? -1 : 1;
+    return state;
+}
+
+/* libpq's PQgetCopyData and PQfreemem, and the PGconn they are for. */
+typedef struct {
+    void *connection;
+    int (*get)(void *connection, char **buffer, int async);
+    void (*free)(void *buffer);
+} libpq;
+
+static int next_of_libpq(PyObject *object, const libpq *from, PyObject *out, Py_ssize_t *size, PyObject **other) {
+    char *buffer = NULL;
+    *size = from->get(from->connection, &buffer, 1);
+    if (*size <= 0 || !buffer) return 0;
+    int state = 0;
+    if (*buffer != 'w') state = (*other = PyBytes_FromStringAndSize(buffer, *size)) ? 0 : -1;
+    else state = take_into(object, (const uint8_t *)buffer, *size, out) ? -1 : 1;
+    from->free(buffer);
+    return state;
 }
 
 /* drain(get, out, room) -> (room, size, message): tail/assembler.py says what they are */
 static PyObject *collector_drain(PyObject *object, PyObject *arguments) {
-    PyObject *get, *out, *message = NULL;
+    PyObject *get, *out, *other = NULL;
     Py_ssize_t room, size = 0;
     int state = 1;
     if (!PyArg_ParseTuple(arguments, "OO!n", &get, &PyList_Type, &out, &room)) return NULL;
-    while (room > 0 && (state = take_next(object, get, out, &size, &message)) == 1) room -= size;
+    libpq from = {0};
+    int direct = PyTuple_CheckExact(get);
+    if (direct) {
+        unsigned long long connection, get_copy_data, freemem;
+        if (!PyArg_ParseTuple(get, "KKK", &connection, &get_copy_data, &freemem)) return NULL;
+        from.connection = (void *)(uintptr_t)connection;
+        from.get = (int (*)(void *, char **, int))(uintptr_t)get_copy_data;
+        from.free = (void (*)(void *))(uintptr_t)freemem;
+    }
+    while (room > 0) {
+        state = direct ? next_of_libpq(object, &from, out, &size, &other) : next_called(object, get, out, &size, &other);
+        if (state != 1) break;
+        room -= size;
+    }
     if (state < 0) return NULL;
-    return message ? Py_BuildValue("nnN", room, size, message) : Py_BuildValue("nnO", room, size, Py_None);
+    return other ? Py_BuildValue("nnN", room, size, other) : Py_BuildValue("nnO", room, size, Py_None);
 }
 
 static int collector_init(PyObject *object, PyObject *arguments, PyObject *names) {

@@ -33,6 +33,10 @@ GetCopyData = Callable[[int], tuple[int, memoryview | None]]
 """libpq's, as `psycopg.pq` has it: 1 for what does not wait, to size and message."""
 
 
+Messages = GetCopyData | tuple[int, int, int]
+"""Where messages come from; the second is for the compiled part alone: a PGconn and tail/libpq.py's functions, by their addresses."""
+
+
 class PythonAssembler:
     """Collects messages into transactions, in commit order as the server sends them.
 
@@ -54,7 +58,7 @@ class PythonAssembler:
         """As `feed_any`."""
         return self.feed_any(data)
 
-    def drain(self, get: GetCopyData, out: list[Transaction], room: int, /) -> tuple[int, int, bytes | None]:
+    def drain(self, get: Messages, out: list[Transaction], room: int, /) -> tuple[int, int, bytes | None]:
         """Take all that is at hand.
 
         Args:
@@ -69,6 +73,8 @@ class PythonAssembler:
         Raises what `feed_any` raises.
         """
         size = 0
+        if isinstance(get, tuple):
+            raise TypeError("an address is for the compiled part")
         while room > 0:
             size, data = get(1)
             if size <= 0 or data is None:

@@ -17,9 +17,10 @@ from psycopg import pq
 from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
-from .assembler import Assembler
+from .assembler import Assembler, Messages
 from .catalog import sql_name
 from .connection import CONNECT_TIMEOUT_S, one_line, opened
+from .libpq import copy_functions
 from .pgoutput import Transaction
 
 _keepalive = Struct(">QQB").unpack_from
@@ -76,6 +77,7 @@ class Stream:
         self._silence_s = limits.silence_s
         self._connection = connect(url, settings)
         self._pgconn = self._connection.pgconn
+        self._libpq = copy_functions(self._pgconn)
         self.system, self.timeline = self._identify()
         self._start(slot, publication)
         self._readable = select.poll()
@@ -110,7 +112,7 @@ class Stream:
             HistoryLost: The server has removed what comes next.
         """
         out: list[Transaction] = []
-        get, drain = self._pgconn.get_copy_data, self._assembler.drain
+        drain, get = self._assembler.drain, self._messages()
         room = POLL_BYTES_MAX
         waited = consumed = False
         try:
@@ -145,6 +147,11 @@ class Stream:
         else:
             self._check_silence()
         return out
+
+    def _messages(self) -> Messages:
+        """Where messages come from: libpq itself, where it can be called and the connection is open."""
+        connection: int | None = getattr(self._pgconn, "pgconn_ptr", None)
+        return (connection, *self._libpq) if self._libpq and connection else self._pgconn.get_copy_data
 
     def _check_silence(self) -> None:
         """A connection may be dead without either end being told; a server that was asked answers within moments."""

@@ -1,5 +1,6 @@
 """The compiled part of the worker gives what Python's own gives, byte for byte and error for error."""
 
+import ctypes
 import hashlib
 from collections.abc import Callable
 from datetime import UTC
@@ -197,22 +198,45 @@ def test_messages_become_transactions_alike(stream: list[bytes]) -> None:
         python.close()
 
 
+class FakeLibpq:
+    """PQgetCopyData and PQfreemem by their addresses, over messages that wait."""
+
+    def __init__(self, stream: list[bytes]) -> None:
+        waiting, libc = iter(stream), ctypes.CDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)
+        def get(connection: int, buffer: Any, asynchronous: int) -> int:
+            message = next(waiting, b"") if (connection, asynchronous) == (7, 1) else b""
+            if message:
+                buffer[0] = libc.malloc(len(message))
+                ctypes.memmove(buffer[0], message, len(message))
+            return len(message)
+
+        self._get = get  # lives as long as its address is used
+        addresses = [ctypes.cast(function, ctypes.c_void_p).value or 0 for function in (get, libc.free)]
+        self.addresses = (7, addresses[0], addresses[1])
+
+
 @given(
     st.lists(st.sampled_from([*STREAM, b"k" + bytes(17), b"s"]).map(lambda m: m or b"w"), max_size=20),
     st.integers(0, 2000),
 )
 def test_what_is_at_hand_is_drained_alike(stream: list[bytes], room: int) -> None:
-    def drained(assembler: PythonAssembler) -> list[object]:
+    def drained(assembler: PythonAssembler, *, direct: bool = False) -> list[object]:
         waiting = iter([(len(message), memoryview(message)) for message in stream])
+        called, libpq = (lambda _: next(waiting, (0, None))), FakeLibpq(stream)
         out: list[Transaction] = []
         steps: list[object] = []
         for _ in range(len(stream) + 1):
-            step = outcome(lambda: assembler.drain(lambda _: next(waiting, (0, None)), out, room))
-            steps.append((step, [(t.xid, t.end, t.tags) for t in out], assembler.in_transaction))
+            step = outcome(lambda: assembler.drain(libpq.addresses if direct else called, out, room))
+            steps.append((step, [(t.xid, t.end, t.tags, t.changes) for t in out], assembler.in_transaction))
         assembler.close()
         return steps
 
-    assert drained(Assembler(1 << 20)) == drained(PythonAssembler(1 << 20))
+    expected = [*map(str, drained(PythonAssembler(1 << 20)))]
+    assert [*map(str, drained(Assembler(1 << 20)))] == expected
+    assert [*map(str, drained(Assembler(1 << 20), direct=True))] == expected
 
 
 def parsed(line: bytes) -> object:
