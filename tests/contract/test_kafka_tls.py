@@ -21,7 +21,7 @@ _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
 @pytest.fixture
-def guarded(tmp_path: Path, authority: Authority) -> Iterator[KafkaServer]:
+def guarded(kafka_needs: None, tmp_path: Path, authority: Authority) -> Iterator[KafkaServer]:
     """A broker with the users worker, who may do all, and guest, who may do nothing."""
     settings = {
         "listeners": f"SASL_SSL://localhost:{{port}},INTERNAL://localhost:{free_port()},CONTROLLER://127.0.0.1:{{controller_port}}",

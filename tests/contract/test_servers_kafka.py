@@ -21,6 +21,7 @@ def answers(server: Kafka) -> bool:
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("kafka_needs")
 def test_a_broker_is_there_and_a_restart_keeps_its_port_and_its_data(tmp_path: Path) -> None:
     with KafkaServer.start(tmp_path / "kafka") as server:
         bootstrap, cluster = server.bootstrap, (server.folder / "meta.properties").read_text()
@@ -39,6 +40,7 @@ def test_a_broker_is_there_and_a_restart_keeps_its_port_and_its_data(tmp_path: P
     assert (tmp_path / "kafka").is_dir()
 
 
+@pytest.mark.usefixtures("kafka_needs")
 def test_a_broker_that_does_not_start_is_an_error_with_its_own_words() -> None:
     with pytest.raises(ServerFailed, match="nonsense") as failed:
         KafkaServer.start(settings={"process.roles": "nonsense"})
@@ -46,6 +48,7 @@ def test_a_broker_that_does_not_start_is_an_error_with_its_own_words() -> None:
     assert KAFKA_BOOTSTRAP_VARIABLE in failed.value.hint
 
 
+@pytest.mark.usefixtures("kafka_needs")
 @pytest.mark.parametrize(("missing", "names"), [("java", "java is not installed"), ("mvn", "mvn is not installed")])
 def test_what_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str, names: str
