@@ -56,7 +56,7 @@ class Waits:
         """
         if not self._queues:
             self._queues = True
-            log.warning("%s; waiting for this one's", taken)
+            log.info("%s; waiting", taken)
         self._pause(0, taken)
         try:
             keep_up()

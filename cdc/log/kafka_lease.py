@@ -72,7 +72,7 @@ class Lease:
             raise self._failed
         if not self._held.is_set():
             raise LeaseTaken(
-                f"it is another worker's turn to write log {self.location}",
+                f"it is not this process's turn yet to write log {self.location}",
                 hint="it goes on here when that one ends; or stop that one",
             )
 

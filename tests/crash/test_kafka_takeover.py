@@ -15,7 +15,7 @@ def lead(source: Source) -> Run:
 def queue(source: Source) -> Run:
     """A second worker, which waits for its turn."""
     run = source.run()
-    run.until(lambda: "waiting for this one's" in run.output, "the queue")
+    run.until(lambda: "turn yet to write" in run.output, "the queue")
     return run
 
 
@@ -51,7 +51,7 @@ def test_the_next_worker_takes_over_and_the_old_one_writes_nothing_more(
     if fault == signal.SIGSTOP:
         head = source.history().records[-1][0]["seq"]
         first.signal(signal.SIGCONT)
-        first.until(lambda: first.output.count("waiting for this one's") or first.output.count("trying again"))
+        first.until(lambda: first.output.count("turn yet to write") or first.output.count("trying again"))
         source.execute("INSERT INTO item VALUES (3)")
         second.until_marked()
         assert source.history().records[-1][0]["seq"] > head
