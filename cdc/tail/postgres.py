@@ -162,9 +162,12 @@ class Stream:
             self.ask()
 
     def acknowledge(self, position: int, *, now: bool = False) -> None:
-        """Tell the server that everything up to `position` is durable here; at most once a second unless `now`."""
+        """Tell the server that everything up to `position` is durable here; at most once a second unless `now`.
+
+        Whatever is sent next says it, too.
+        """
+        self._acknowledged = position
         if now or self.reply_due or time.monotonic() - self._status_at >= STATUS_INTERVAL_S:
-            self._acknowledged = position
             self.reply_due = False
             self._send_status(ask=False)
 

@@ -7,7 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from commitlog.cdc.config import Limits
 from commitlog.cdc.servers.local import PostgresServer
+from commitlog.cdc.tail import postgres
+from commitlog.cdc.tail.postgres import Stream
+from commitlog.schemas.position import parse_lsn
 from fixtures.load import accept_gap, load, open_shop
 from fixtures.patience import until
 from fixtures.worker import Source
@@ -151,3 +155,24 @@ def test_a_publication_that_was_away_for_a_while_is_named_where_the_server_canno
         assert source.run().refused(3, "publication") == RESUME
 
         accept_gap(source)
+
+
+def test_what_a_stream_repeats_to_stay_alive_is_the_newest_acknowledgement(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_shop(source)
+    slot = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s"
+    stream = Stream(source.url, slot=source.name, publication=source.name, limits=Limits())
+    try:
+        monkeypatch.setattr(postgres, "STATUS_INTERVAL_S", 60.0)
+        stream.acknowledge(parse_lsn(source.value("SELECT pg_current_wal_lsn()")), now=True)
+        source.execute("INSERT INTO hidden VALUES (1)")
+        newest = source.value("SELECT pg_current_wal_lsn()")
+        stream.acknowledge(parse_lsn(newest))  # not due: it was told a moment ago
+        monkeypatch.setattr(postgres, "STATUS_INTERVAL_S", 0.0)
+
+        stream.keep_alive()
+
+        until(lambda: source.value(slot, source.name) == newest, "the newest acknowledgement")
+    finally:
+        stream.close()
