@@ -178,7 +178,9 @@ def _start_us(values: Mapping[str, object]) -> int:
         seconds, micros = begun.days * 86_400 + begun.seconds, begun.microseconds
         start_us = seconds * 1_000_000 + micros
     else:
-        start_us = round((_number(value, "start_time") or 0.0) * 1_000_000)
+        since_1970 = (_number(value, "start_time") or 0.0) * 1_000_000
+        # A huge number has become infinite by now, and infinity has no integer.
+        start_us = round(since_1970) if math.isfinite(since_1970) else -1
     if not 0 <= start_us < 1 << 52:
         raise MalformedLine("start_time is out of range")
     return start_us

@@ -113,6 +113,8 @@ def test_names_and_forms_that_meshes_use_are_taken(document: dict[str, Any], nam
         (b'{"request_id":"r","start_time":"yesterday"}', "not an ISO time"),
         (b'{"request_id":"r","start_time":"2026-11-22T10:11:12"}', "no time zone"),
         (b'{"request_id":"r","start_time":1795342272345}', "start_time is out of range"),
+        (b'{"request_id":"r","start_time":1e305}', "start_time is out of range"),
+        (b'{"request_id":"r","start_time":-1e305}', "start_time is out of range"),
         (b'{"request_id":"r","start_time":true}', "not a number"),
         (b'{"request_id":"r","duration":-1}', "duration is out of range"),
         (b'{"request_id":"r","duration":NaN}', "not a number"),
