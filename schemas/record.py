@@ -123,6 +123,12 @@ class Record(NamedTuple):
         """This record as the head of the log it ends."""
         return Head(self.seq, self.hash)
 
+    @property
+    def unfinished(self) -> tuple[int, int] | None:
+        """(from, to), the seqs of the parts that this record leaves without their last; None where it leaves none."""
+        part = self.header.get("part")
+        return (self.seq - part["n"], self.seq) if part and not part["last"] else None
+
     def items(self) -> list[Any]:
         """The parsed items; empty where the body is withheld or redacted.
 

@@ -95,10 +95,7 @@ class Writer:
     @property
     def unfinished(self) -> tuple[int, int] | None:
         """See the class."""
-        part = self.last.header.get("part") if self.last else None
-        if not self.last or not part or part["last"]:
-            return None
-        return self.last.seq - part["n"], self.last.seq
+        return self.last.unfinished if self.last else None
 
     def check(self) -> None:
         """Go on only while this is the writer: as long as it holds the lock."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from ...schemas.errors import CommitLogError, LeaseTaken, Locked, UsageError
+from ...schemas.errors import CommitLogError, LeaseTaken, Locked
 from ...schemas.record import Head, Record
 from . import inbox
 from .embedded import SEGMENT_BYTES, Writer
@@ -13,7 +13,7 @@ from .headfile import DurableHead
 from .kafka_location import SCHEME, KafkaLocation
 from .location import Location
 from .reader import Reader
-from .scan import FolderLines, Place, Scanned, scan
+from .scan import Place, Scanned
 
 LogLocation = Location | KafkaLocation
 
@@ -56,6 +56,14 @@ class LogReader(Protocol):
 
     def wait(self, seq: int, *, stop: threading.Event, poll_s: float = 0.005) -> DurableHead | None:
         """Wait until the durable head is past `seq`; None when `stop` is set first."""
+        ...
+
+    def scan(self, head: Head, place: Place, durable: DurableHead) -> Iterator[Scanned]:
+        """The records after `head`, at the speed an index needs; see `scan.scan`."""
+        ...
+
+    def lines(self) -> "LogLines":
+        """Lines by their places, as `scan` gives these."""
         ...
 
     def close(self) -> None:
@@ -263,32 +271,3 @@ def leader_of(location: KafkaLocation) -> str:
     from . import kafka_lease
 
     return kafka_lease.leader_of(location)
-
-
-def open_lines(reader: LogReader) -> LogLines:
-    """Lines of a reader's log by their places."""
-    location = reader.location
-    if isinstance(location, Location):
-        return FolderLines(location)
-    from .kafka_reader import KafkaReader
-
-    return KafkaReader(location)
-
-
-def scan_log(reader: LogReader, head: Head, place: Place, durable: DurableHead) -> Iterator[Scanned]:
-    """The records after `head`, as `scan.scan`.
-
-    Args:
-        reader: The log.
-        head: The record before the first.
-        place: Where the first begins.
-        durable: The durable head, at or after `head`.
-    """
-    location = reader.location
-    if isinstance(location, Location):
-        return scan(location, head, place, durable)
-    from .kafka_reader import KafkaReader
-
-    if not isinstance(reader, KafkaReader):
-        raise UsageError(f"log {reader.location} cannot be scanned")
-    return reader.scan(head, place, durable)

@@ -15,7 +15,7 @@ from ...schemas.errors import CommitLogError, Refused, Unreachable, Verification
 from ...schemas.record import EMPTY, Head
 from .fill import TABLES, Fill, RequestKey
 from .headfile import DurableHead
-from .home import LogLocation, open_reader, scan_log
+from .home import LogLocation, open_reader
 from .location import make_folder
 from .scan import Place
 from .wal_mode import use_wal
@@ -143,7 +143,7 @@ class IndexFile:
         assert fill is not None
         size, first = 0, True
         try:
-            for count, record in enumerate(scan_log(self.reader, self.head, self._place, durable), 1):
+            for count, record in enumerate(self.reader.scan(self.head, self._place, durable), 1):
                 first = False
                 fill.add(record)
                 self.head, self._place = record.head, record.end

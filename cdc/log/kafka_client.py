@@ -56,17 +56,13 @@ class Connection:
         self.location = location
         self._last: KafkaError | None = None
 
-    def settings(self, **more: Any) -> dict[str, Any]:
-        """The properties of a client.
-
-        Args:
-            more: Properties that only this kind of client has, `_` for `.`.
+    def settings(self) -> dict[str, Any]:
+        """The properties that every client has.
 
         Raises:
             UsageError: The log's file of properties cannot be read.
         """
-        own = {name.replace("_", "."): value for name, value in more.items()}
-        return {**_SETTINGS, "error_cb": self._note, **self.location.client(), **own}
+        return {**_SETTINGS, "error_cb": self._note, **self.location.client()}
 
     def _note(self, error: KafkaError) -> None:
         # That all brokers are down says less than what was said of one of them before.

@@ -15,6 +15,7 @@ from .headfile import DurableHead
 from .kafka_location import KafkaLocation
 from .kafka_messages import Message, Messages
 from .kafka_topic import Topic, check_whole
+from .reading import Reading
 from .scan import Place, Scanned
 from .segment import segment_name
 
@@ -108,7 +109,7 @@ class Acceptance:
         return False
 
 
-class KafkaReader:
+class KafkaReader(Reading[KafkaLocation]):
     """Reads one log on Kafka. Every record it gives follows the chain (schemas/README.md §8). Used by one thread.
 
     Args:
@@ -118,6 +119,8 @@ class KafkaReader:
         location: The log.
         passed: How many messages the last reading passed over.
     """
+
+    way_back = "its topic was made anew or cut: put it back from a copy"
 
     def __init__(self, location: KafkaLocation) -> None:
         self.location = location
@@ -138,10 +141,6 @@ class KafkaReader:
         """
         return self._tip_at(self._stable_end()).durable
 
-    def head(self) -> Head:
-        """The durable head; `Head(-1, …)` of an empty log. Raises what `durable` raises."""
-        return self.durable().head
-
     def last(self) -> Record | None:
         """The record of the head, None in an empty log. Raises what `durable` raises."""
         return self._tip_at(self._stable_end()).last
@@ -149,7 +148,7 @@ class KafkaReader:
     def records(self, from_seq: int = 0, *, until: int | None = None, after: Head | None = None) -> Iterator[Record]:
         """As `Reader.records` of a log in a folder."""
         durable = self.durable()
-        self._check_reach(durable, from_seq)
+        self.check_reach(durable, from_seq)
         last = durable.head.seq if until is None else min(until, durable.head.seq)
         if from_seq > last:
             return
@@ -168,12 +167,6 @@ class KafkaReader:
         finally:
             self.passed = rule.passed
             self._idle.append(messages)
-
-    def record(self, seq: int) -> Record:
-        """One record. Raises what `records` raises, and UsageError where the log has no such record."""
-        for record in self.records(seq, until=seq) if 0 <= seq <= self.head().seq else ():
-            return record
-        raise UsageError(f"log {self.location} has no record {seq}")
 
     def follow(
         self, from_seq: int = 0, *, stop: threading.Event, poll_s: float = 0.005, after: Head | None = None
@@ -195,7 +188,7 @@ class KafkaReader:
                 yield from (rule.take(message) for message in batch if rule.accepts(message))
                 waits = 0 if batch else waits + 1
                 if waits % _LOOK_EVERY == _LOOK_EVERY - 1 and rule.head is not None:
-                    self._check_reach(self.durable(), rule.head.seq + 1)
+                    self.check_reach(self.durable(), rule.head.seq + 1)
         finally:
             self._idle.append(messages)
 
@@ -208,7 +201,7 @@ class KafkaReader:
         waits = 0
         durable = self.durable()
         while not stop.is_set():
-            self._check_reach(durable, seq + 1)
+            self.check_reach(durable, seq + 1)
             if durable.head.seq > seq:
                 return durable
             tip = self._tip
@@ -234,6 +227,10 @@ class KafkaReader:
                 )
         finally:
             self._idle.append(messages)
+
+    def lines(self) -> "KafkaReader":
+        """Its lines by their places, as `scan` gives these: of another reader, to be closed by itself."""
+        return KafkaReader(self.location)
 
     def line(self, place: Place) -> bytes:
         """The bytes of a record's line by its place, line feed and all."""
@@ -266,10 +263,7 @@ class KafkaReader:
             lost = self._tip.durable if self._tip else None
             self._tip = self._find_tip(stable)
             if lost is not None and self._tip.durable.head.seq < lost.head.seq:
-                raise HistoryLost(
-                    f"log {self.location} ends at record {self._tip.durable.head.seq}; record {lost.head.seq} was read before",
-                    hint="its topic was made anew or cut: put it back from a copy",
-                )
+                raise self.cut(self._tip.durable.head.seq, lost.head.seq)
         self._tip.read_to(stable)
         return self._tip
 
@@ -354,15 +348,6 @@ class KafkaReader:
     def _borrow(self) -> Messages:
         """A place in the topic that nobody else uses."""
         return self._idle.pop() if self._idle else Messages(self.location)
-
-    def _check_reach(self, durable: DurableHead, from_seq: int) -> None:
-        if from_seq < 0:
-            raise UsageError(f"a log has no record {from_seq}")
-        if from_seq > durable.head.seq + 1:
-            raise HistoryLost(
-                f"log {self.location} ends at record {durable.head.seq}; record {from_seq - 1} was read before",
-                hint="its topic was made anew or cut: put it back from a copy",
-            )
 
 
 class _Tip:

@@ -129,10 +129,7 @@ class KafkaWriter:
     @property
     def unfinished(self) -> tuple[int, int] | None:
         """(from, to), the seqs of the parts that `open` found at the end without their last; None without such."""
-        part = self.last.header.get("part") if self.last else None
-        if not self.last or not part or part["last"]:
-            return None
-        return self.last.seq - part["n"], self.last.seq
+        return self.last.unfinished if self.last else None
 
     def check(self) -> None:
         """Go on only while this is the writer. Raises LeaseTaken where another has taken over."""

@@ -4,7 +4,7 @@ import orjson
 
 from ...schemas.errors import RecordError, VerificationFailed
 from ...schemas.record import Head, Record
-from .home import LogReader, open_lines
+from .home import LogReader
 from .scan import Place
 
 
@@ -17,7 +17,7 @@ class Places:
 
     def __init__(self, reader: LogReader) -> None:
         self._location = reader.location
-        self._lines = open_lines(reader)
+        self._lines = reader.lines()
 
     def line(self, place: Place) -> bytes:
         """The bytes of a record's line as they stand, line feed and all."""

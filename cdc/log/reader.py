@@ -9,12 +9,14 @@ from typing import Any
 
 import orjson
 
-from ...schemas.errors import HistoryLost, RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
+from ...schemas.errors import RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
 from ...schemas.record import Chain, Head, Record
 from .. import native
 from . import canonical
 from .headfile import DurableHead, read_headfile
 from .location import Location
+from .reading import Reading
+from .scan import FolderLines, Place, Scanned, scan
 from .segment import Marks, first_seqs, read_lines, seek, segment_name
 
 _IDLE_AFTER_S = 1.0
@@ -22,13 +24,14 @@ _IDLE_FACTOR = 4
 """A log without news for a second is looked at four times less often: 20 ms by default."""
 
 
-class Reader:
+class Reader(Reading[Location]):
     """Reads one embedded log. Every record it gives follows the chain (schemas/README.md §8).
 
     Args:
         location: The log.
     """
 
+    way_back = "put back the newer copy of the log. After a loss of power, start the worker: it finds the end again"
     passed = 0
 
     def __init__(self, location: Location) -> None:
@@ -62,10 +65,6 @@ class Reader:
         folder = self.location.segments
         return any((folder / segment_name(seq)).stat().st_size for seq in first_seqs(folder))
 
-    def head(self) -> Head:
-        """The durable head; `Head(-1, …)` of an empty log. Raises what `durable` raises."""
-        return self.durable().head
-
     def records(self, from_seq: int = 0, *, until: int | None = None, after: Head | None = None) -> Iterator[Record]:
         """The records from `from_seq` on, to the head as it is now, or to `until` (included) where that is less.
 
@@ -80,7 +79,7 @@ class Reader:
             UnknownFormat: A record is newer than this code.
         """
         durable = self.durable()
-        self._check_reach(durable, from_seq)
+        self.check_reach(durable, from_seq)
         if from_seq > durable.head.seq:
             return
         with _Cursor(self.location, from_seq, after, self._marks) as cursor:
@@ -88,12 +87,6 @@ class Reader:
                 if until is not None and record.seq > until:
                     return
                 yield record
-
-    def record(self, seq: int) -> Record:
-        """One record. Raises what `records` raises, and UsageError where the log has no such record."""
-        for record in self.records(seq, until=seq) if 0 <= seq <= self.head().seq else ():
-            return record
-        raise UsageError(f"log {self.location} has no record {seq}")
 
     def follow(
         self, from_seq: int = 0, *, stop: threading.Event, poll_s: float = 0.005, after: Head | None = None
@@ -128,23 +121,22 @@ class Reader:
         idle_from = time.monotonic() + _IDLE_AFTER_S
         while not stop.is_set():
             durable = self.durable()
-            self._check_reach(durable, seq + 1)
+            self.check_reach(durable, seq + 1)
             if durable.head.seq > seq:
                 return durable
             stop.wait(poll_s if time.monotonic() < idle_from else poll_s * _IDLE_FACTOR)
         return None
 
+    def scan(self, head: Head, place: Place, durable: DurableHead) -> Iterator[Scanned]:
+        """See `scan.scan`."""
+        return scan(self.location, head, place, durable)
+
+    def lines(self) -> FolderLines:
+        """Its lines by their places, as `scan` gives these."""
+        return FolderLines(self.location)
+
     def close(self) -> None:
         """Nothing is kept open between two calls."""
-
-    def _check_reach(self, durable: DurableHead, from_seq: int) -> None:
-        if from_seq < 0:
-            raise UsageError(f"a log has no record {from_seq}")
-        if from_seq > durable.head.seq + 1:
-            raise HistoryLost(
-                f"log {self.location} ends at record {durable.head.seq}; record {from_seq - 1} was read before",
-                hint="put back the newer copy of the log. After a loss of power, start the worker: it finds the end again",
-            )
 
 
 def items_of(record: Record) -> list[Any]:
