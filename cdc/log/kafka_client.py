@@ -101,7 +101,7 @@ class Connection:
 
 def _grants(location: KafkaLocation) -> str:
     """What a worker's user needs on the brokers."""
-    topics = f"{location.topic}, {location.lease} and {location.inbox}"
+    topics = f"{location.topic}, {location.lease}, {location.inbox} and {location.sessions}"
     return (
         f"kafka-acls.sh --add for its user: READ, WRITE, CREATE, DESCRIBE and DESCRIBE_CONFIGS on topics {topics}; READ on"
         f" group {location.lease}; WRITE and DESCRIBE on transactional id {location.topic}; a reader needs READ on its topic"

@@ -76,6 +76,11 @@ class KafkaLocation:
         return f"{self.prefix}.inbox"
 
     @property
+    def sessions(self) -> str:
+        """The topic of what the mesh says of requests, for the workers of all logs of this prefix."""
+        return f"{self.prefix}.sessions"
+
+    @property
     def root(self) -> Path:
         """The folder of this machine for what goes with the log and can be made again, such as its index."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,7 +1,7 @@
 """The topic of a log: made with the settings that its promises need, and looked at."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,11 +73,19 @@ class Topic:
         Raises:
             CommitLogError: The broker does not answer, or not to us.
         """
-        name = self.name
-        answers = self._call(
-            lambda: self._admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_S)[name], missing=True
+        found = self._describe()
+        return None if found is None else [len(partition.replicas) for partition in found.partitions]
+
+    def identity(self) -> tuple[str, int] | None:
+        """(id, number of partitions); None where there is no such topic. One that is made anew has another id. Raises as `partitions`."""
+        found = self._describe()
+        return None if found is None else (str(found.topic_id), len(found.partitions))
+
+    def _describe(self) -> Any:
+        asked = TopicCollection([self.name])
+        return self._call(
+            lambda: self._admin.describe_topics(asked, request_timeout=REQUEST_S)[self.name], missing=True
         )
-        return None if answers is None else [len(partition.replicas) for partition in answers.partitions]
 
     def brokers(self) -> int:
         """How many brokers there are."""
@@ -91,11 +99,19 @@ class Topic:
         Raises:
             CommitLogError: The broker does not let us.
         """
+        self._make(self.location.topic, SETTINGS, safe=True)
+        self._make(self.location.lease, {})
+        self._make(self.location.inbox, _INBOX)
+
+    def make_alone(self, settings: Mapping[str, str]) -> None:
+        """Make this topic alone where it is not there, with settings of its own and copies as those of a log. Raises as `make`."""
+        self._make(self.name, settings, safe=True)
+
+    def _make(self, name: str, settings: Mapping[str, str], *, safe: bool = False) -> None:
         copies = min(self.brokers(), _COPIES)
-        settings = {**SETTINGS, "min.insync.replicas": str(max(1, copies - 1))}
-        for name, config in ((self.location.topic, settings), (self.location.lease, {}), (self.location.inbox, _INBOX)):
-            topic = kafka_admin.NewTopic(name, num_partitions=1, replication_factor=copies, config=config)
-            self._call(partial(self._create, topic), exists=True)
+        config = {**settings, "min.insync.replicas": str(max(1, copies - 1))} if safe else dict(settings)
+        topic = kafka_admin.NewTopic(name, num_partitions=1, replication_factor=copies, config=config)
+        self._call(partial(self._create, topic), exists=True)
 
     def _create(self, topic: Any) -> Any:
         return self._admin.create_topics([topic], request_timeout=REQUEST_S)[topic.topic]
