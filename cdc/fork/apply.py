@@ -16,7 +16,7 @@ Its rules, for every change:
 - What the target refuses (a constraint, a type, a trigger) is a conflict about the whole row.
 
 Before the first snapshot of an entity is complete, an update or delete of a row that is not there is passed over: the snapshot
-will hold the row, or not. A row that was deleted here before it comes again with it.
+will hold the row, or not. Where commits told rows before its first chunk, it counts as one that comes again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,8 +108,16 @@ class Applier:
                 waiting = []
                 self._truncate(change, origin)
             elif self._is_ours(change, origin):
+                self._told_early(change["entity"])
                 waiting.append((change, origin))
         return waiting
+
+    def _told_early(self, name: str) -> None:
+        """Before the first chunk of a snapshot nobody says what became of rows unseen: a table may have been rewritten, or made anew."""
+        entity = self._entities[name]
+        if entity.snapshot is None and not entity.again:
+            entity.again = True
+            state.save_entity(self._target, entity)
 
     def _is_ours(self, change: Change, origin: Origin) -> bool:
         entity = change.get("entity")

@@ -59,20 +59,21 @@ class Rows:
         """
         change, origin = op
         table = self._tables[change["entity"]]
-        if self._entities[table.entity].again:
-            change = self._since_told(change, origin)
+        again = self._entities[table.entity].again
         ours: Texts | None = None
         self._target.execute("SAVEPOINT one")
         try:
             with translated():
                 ours = self._read(table, change)
+                if again and not (change["op"] == "insert" and ours is None):
+                    change = self._since_told(change, origin)
                 if change["op"] == "insert" and ours is not None:
                     if not last:
                         self._target.execute("RELEASE SAVEPOINT one")
                         return False
                     # A row that upstream has told of is not there any more, and nobody told.
                     change = self._since_told(change, origin)
-                if change["op"] == "rekey" and last and self._entities[table.entity].again:
+                if change["op"] == "rekey" and last and again:
                     self._clear_stale(table, change["newkey"], origin)
                 found = self._apply(table, change, origin, ours)
         except REJECTED as exc:
@@ -184,15 +185,14 @@ class Rows:
         return [_on_field("update/update", table, change, f, ours) for f in other]
 
     def _update_of_nothing(self, table: Table, change: Change, origin: Origin) -> list[Disagreement]:
-        """A row that is not here was deleted here, unless no snapshot has reached it yet."""
+        """A row that is not here was deleted here, unless nobody has told of it yet: a snapshot will."""
         if change["op"] == "rekey" and self._read(table, {"key": change["newkey"]}) is not None:
             arrived = {**change, "op": "update", "key": change["newkey"]}
             return self._update(table, arrived, origin, self._read(table, arrived))
         entity = self._entities[table.entity]
-        if not entity.complete:
-            whole = change["image"] == "key" and not change.get("unsent")
-            known = entity.again and self._told(table.entity, origin).get(change["key"]) is not None
-            if whole and not known:
+        known = entity.complete or (entity.again and self._told(table.entity, origin).get(change["key"]) is not None)
+        if not known:
+            if change["image"] == "key" and not change.get("unsent"):
                 return self._insert(table, {**change, "key": change.get("newkey", change["key"])}, None)
             return []
         return [Disagreement("update/delete", ROW, change.get("before"), None, change["after"])]
