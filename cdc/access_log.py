@@ -77,7 +77,7 @@ def parse_line(line: bytes, session_key: bytes | None) -> ParsedLine:
     record = SessionRecord(
         id=0,
         request=mask_request(request),
-        trace_id=_trace_id(_text(values, _TRACE)),
+        trace_id=trace_id_of(_text(values, _TRACE)),
         user=_text(values, _USER),
         session=session,
         start_us=start_us,
@@ -204,7 +204,7 @@ def _status(values: Mapping[str, object]) -> int | None:
     return int(status)
 
 
-def _trace_id(text: str | None) -> str | None:
+def trace_id_of(text: str | None) -> str | None:
     """The trace id of a traceparent, or a bare one. What is neither is a client's garbage, and none, as W3C has it."""
     lower = (text or "").lower()
     if _TRACE_ID.fullmatch(lower):

@@ -270,6 +270,7 @@ class Duties:
     def _amend(self) -> None:
         """Append what session records that came late say of commits already in the log."""
         p, sessions = self._p, self._sessions
+        p.vitals.sessions_malformed += sessions.malformed()
         if not sessions.waiting():
             return
         p.flush()  # the index sees durable records only

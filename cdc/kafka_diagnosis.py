@@ -20,6 +20,7 @@ def diagnose_kafka(config: Config, location: KafkaLocation) -> Iterator[Finding]
         if copies is None:
             yield Finding("ok", f"topic {location.topic} is not there yet: commitlog run makes it")
             yield from _copies(location.topic, min(brokers, _SAFE_COPIES))
+            yield from _sessions(location)
             return
         settings = topic.settings()
     except CommitLogError as exc:
@@ -29,6 +30,7 @@ def diagnose_kafka(config: Config, location: KafkaLocation) -> Iterator[Finding]
         _kept(topic, settings, copies), _copies(location.topic, min(copies)), _in_step(settings, min(copies))
     )
     yield from _sizes(config, location.topic, settings)
+    yield from _sessions(location)
 
 
 def _kept(topic: Topic, settings: dict[str, str], copies: list[int]) -> Iterator[Finding]:
@@ -90,3 +92,26 @@ def _sizes(config: Config, name: str, settings: dict[str, str]) -> Iterator[Find
         )
     else:
         yield Finding("ok", f"topic {name} takes records of up to {largest:,} bytes")
+
+
+def _sessions(location: KafkaLocation) -> Iterator[Finding]:
+    """What becomes of session records in their topic."""
+    topic = Topic(location, location.sessions)
+    try:
+        copies = topic.partitions()
+        if copies is None:
+            yield Finding("ok", f"topic {topic.name} is not there yet: commitlog run makes it")
+            return
+        policy = topic.settings().get("cleanup.policy", "")
+    except CommitLogError as exc:
+        yield Finding("warning", f"session records: {exc}", exc.hint)
+        return
+    if "compact" in policy.split(","):
+        yield Finding("ok", f"topic {topic.name} keeps the last session record of each key")
+    else:
+        yield Finding(
+            "warning",
+            f"topic {topic.name} has cleanup.policy={policy}: session records are lost when its retention ends, and what is"
+            " sent again is kept again",
+            f"kafka-configs.sh --alter --topic {topic.name} --add-config cleanup.policy=compact",
+        )

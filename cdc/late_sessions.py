@@ -1,6 +1,6 @@
 """Session records that come after their commits: for each such commit an amend record, once.
 
-A commit never waits for the mesh. The importer adds records to the store; here every new one is compared with the commits of its
+A commit never waits for the mesh. The importer, or the topic of session records, adds records to the store; here every new one is compared with the commits of its
 request, which the index finds. How far that has come is kept in the store, after the amends are durable: a crash in between looks
 again and finds them amended.
 """
@@ -8,18 +8,26 @@ again and finds them amended.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..drivers.session import settings
 from ..schemas.record import Head
 from ..transforms.join import corroborated
 from ..transforms.pseudonym import Pseudonyms
 from ..transforms.request_key import mask_request
 from .log.home import LogLocation
 from .log.index import Index
+from .log.kafka_location import KafkaLocation
 from .sessions import SessionRecord, Store, path_of
+
+if TYPE_CHECKING:
+    from .session_topic import SessionFollower
 
 BATCH = 500
 """Session records looked at in one go, so that the stream is not kept waiting."""
+
+CATCH_UP_S = 2.0
+"""How long the start may wait for what the topic of session records holds already; what comes later is amended."""
 
 
 class LateSessions:
@@ -36,6 +44,8 @@ class LateSessions:
         self._store: Store | None = None
         self._index: Index | None = None
         self._seen = -1
+        self._malformed = 0
+        self._topic = _follow(location)
         # Before the first commit: one that misses a record which counts as compared would miss it for good.
         self._open()
 
@@ -54,6 +64,11 @@ class LateSessions:
         if self._store is not None:
             self._seen = self._store.amended_through()
         return self._store
+
+    def malformed(self) -> int:
+        """How many messages of the topic were no session records, since this was last asked."""
+        before, self._malformed = self._malformed, self._topic.malformed if self._topic else 0
+        return self._malformed - before
 
     def amends(self) -> Iterator[tuple[Head, dict[str, Any]]]:
         """The commits that the next records corroborate, each with its new `by`. The log must be flushed before.
@@ -93,11 +108,24 @@ class LateSessions:
             self._store.set_amended_through(self._seen)
 
     def close(self) -> None:
-        """Close store and index."""
+        """Close store and index, and leave the topic."""
+        if self._topic is not None:
+            self._topic.close()
         if self._store is not None:
             self._store.close()
         if self._index is not None:
             self._index.close()
+
+
+def _follow(location: LogLocation) -> "SessionFollower | None":
+    """What brings the store up to date from now on, where session records come by a topic."""
+    if not isinstance(location, KafkaLocation):
+        return None
+    from .session_topic import SessionFollower
+
+    topic = SessionFollower(location, settings().session_key)
+    topic.wait(CATCH_UP_S)
+    return topic
 
 
 def microseconds(time: str) -> int:

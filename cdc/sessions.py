@@ -2,10 +2,13 @@
 
 One SQLite file, FOLDER/NAME/sessions.sqlite: an importer adds, the worker looks up, each in its own process. Records are
 never changed; a row's id only grows, so that who knows an id can ask for what came after it.
+
+Of a log on Kafka the file is this machine's copy of the topic PREFIX.sessions: whoever needs it brings it up to date first, and
+a record that is changed there is a new one here.
 """
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +48,9 @@ CREATE INDEX session_request ON session (request);
 CREATE TABLE mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 PRAGMA user_version = {FORMAT};
 """
+_TOPIC_TABLE = (
+    "CREATE TABLE IF NOT EXISTS topic (id TEXT NOT NULL, partition INTEGER PRIMARY KEY, next INTEGER NOT NULL) STRICT"
+)
 _COLUMNS = "id, request, trace_id, user, session, start_us, end_us, method, path, status"
 _LOOKUP = f"SELECT {_COLUMNS} FROM session WHERE request = ? ORDER BY id DESC LIMIT {SAME_REQUEST_MAX}"  # noqa: S608 - constants
 _SINCE = f"SELECT {_COLUMNS} FROM session WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
@@ -52,6 +58,11 @@ _LATEST = f"SELECT {_COLUMNS} FROM session ORDER BY id DESC LIMIT ?"  # noqa: S6
 _INSERT = (
     "INSERT OR IGNORE INTO session (request, trace_id, user, session, start_us, end_us, method, path, status, line)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_DELETE = "DELETE FROM session WHERE line = ?"
+_DELETE_OTHER = (
+    f"{_DELETE} AND (request, trace_id, user, session, start_us, end_us, method, path, status) IS NOT"
+    " (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -152,14 +163,53 @@ class Store:
         """
         with _errors(self._path), _transaction(self._connection):
             before = self._connection.total_changes()
-            self._connection.executemany(
-                _INSERT,
-                (
-                    (r.request, r.trace_id, r.user, r.session, r.start_us, r.end_us, r.method, r.path, r.status, line)
-                    for r, line in records
-                ),
-            )
+            self._connection.executemany(_INSERT, ((*_values(record), line) for record, line in records))
             return int(self._connection.total_changes() - before)
+
+    def topic(self, id_: str) -> dict[int, int]:
+        """Partition to the offset after the last message of a topic that was taken over; empty of another topic than before.
+
+        Args:
+            id_: Of the topic. What an earlier topic of this name held is forgotten.
+        """
+        with _errors(self._path), _transaction(self._connection):
+            self._connection.execute(_TOPIC_TABLE)
+            if self._connection.execute("DELETE FROM topic WHERE id <> ? RETURNING partition", (id_,)).fetchall():
+                self._connection.execute("DELETE FROM session")
+            return dict(self._connection.execute("SELECT partition, next FROM topic"))
+
+    def take_over(
+        self,
+        id_: str,
+        changes: Iterable[tuple[bytes, SessionRecord | None]],
+        *,
+        begun: Mapping[int, int],
+        through: Mapping[int, int],
+    ) -> bool:
+        """Make the changes that messages of a topic are, all or none, durable on return.
+
+        Args:
+            id_: Of the topic.
+            changes: In their order, what tells a record from others, and the record; None where it was deleted.
+            begun: As `topic` gave it before the messages.
+            through: The same after them.
+
+        Returns:
+            False where another process went on from `begun` meanwhile; nothing was changed.
+        """
+        with _errors(self._path), _transaction(self._connection):
+            known = self._connection.execute("SELECT partition, next FROM topic WHERE id = ?", (id_,))
+            if dict(known) != dict(begun):
+                return False
+            for line, record in changes:
+                if record is None:
+                    self._connection.execute(_DELETE, (line,))
+                else:
+                    self._connection.execute(_DELETE_OTHER, (line, *_values(record)))
+                    self._connection.execute(_INSERT, (*_values(record), line))
+            rows = [(id_, partition, offset) for partition, offset in through.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO topic VALUES (?, ?, ?)", rows)
+            return True
 
     def lookup(self, request: str, time_us: int | None = None) -> SessionRecord | None:
         """The record of a request, or None.
@@ -187,6 +237,10 @@ class Store:
     def latest(self, limit: int) -> list[SessionRecord]:
         """The last `limit` records, newest first."""
         return self._records(_LATEST, limit)
+
+    def count(self) -> int:
+        """How many records there are."""
+        return self._number("SELECT count(*) FROM session")
 
     def max_rowid(self) -> int:
         """The id of the last record, 0 where there is none."""
@@ -219,6 +273,11 @@ def _make_tables(connection: Any, path: Path) -> None:
     version = connection.pragma("user_version")
     if version != FORMAT:
         raise Refused(f"{path} has format {version}, this is {FORMAT}", hint="install a newer commitlog-cdc")
+
+
+def _values(record: SessionRecord) -> tuple[Any, ...]:
+    r = record
+    return r.request, r.trace_id, r.user, r.session, r.start_us, r.end_us, r.method, r.path, r.status
 
 
 def _record(row: tuple[Any, ...]) -> SessionRecord:

@@ -299,5 +299,4 @@ def look_at_sessions(location: LogLocation) -> SessionsStanding | None:
     if store is None:
         return None
     with store:
-        last = store.max_rowid()
-        return SessionsStanding(last, last - store.amended_through())
+        return SessionsStanding(store.count(), store.max_rowid() - store.amended_through())

@@ -32,6 +32,7 @@ COUNTERS = {
     "commitlog.unpublished": ("{transaction}", "Transactions of which no app schema publishes anything"),
     "commitlog.attempts": ("{attempt}", "Times the worker connected to its source"),
     "commitlog.waits": ("{wait}", "Times a commit had to wait for the app schema of its build"),
+    "commitlog.sessions.malformed": ("{message}", "Messages of the topic of session records that were none"),
     "commitlog.snapshot.rows": ("{row}", "Rows recorded in snapshots since the worker started"),
 }
 GAUGES = {

@@ -65,6 +65,7 @@ class Vitals:
         attempts: How often it began to connect.
         reloads: How often the app schemas were read again, or could not be.
         waits: How often a commit had to wait for the app schema of its build.
+        sessions_malformed: Messages of the topic of session records that were none, since the start.
         snapshot_rows: Rows recorded in snapshots since the start.
         snapshot: The one in hand, or the last one.
         snapshots_left: How many entities lack their whole snapshot.
@@ -81,6 +82,7 @@ class Vitals:
     attempts: int = 0
     reloads: int = 0
     waits: int = 0
+    sessions_malformed: int = 0
     snapshot_rows: int = 0
     snapshot: Snapshot = Snapshot("", 0, 0)
     snapshots_left: int = 0
@@ -153,6 +155,7 @@ class Vitals:
             "commitlog.waiting": bool(self.waiting_for),
             "commitlog.up": not self.trouble,
             "commitlog.unknown_builds": self.unknown_builds(),
+            "commitlog.sessions.malformed": self.sessions_malformed,
             "commitlog.snapshot.rows": self.snapshot_rows,
             "commitlog.snapshot.unfinished": self.snapshots_left,
         }

@@ -1,4 +1,4 @@
-"""`commitlog sessions`: session records of the mesh, into the store beside the log and out of it."""
+"""`commitlog sessions`: session records of the mesh, into the store beside the log or the topic of its brokers, and out of it."""
 
 import os
 import signal
@@ -6,19 +6,29 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...drivers.session import settings
-from ...schemas.errors import UsageError
-from ..access_log import Lines, MalformedLine, parse_line
+from ...schemas.errors import Unreachable, UsageError
+from ..access_log import Lines, MalformedLine, ParsedLine, parse_line
+from ..log.home import LogLocation
+from ..log.kafka_location import KafkaLocation
 from ..sessions import SessionRecord, Store, path_of
 from .commands import Group
 from .options import Invocation, json_option, log_option, pass_invocation
 from .output import Output, note
+
+if TYPE_CHECKING:
+    from ..session_topic import SessionProducer
+
+EVEN_S = 60.0
+"""How long `list` waits until this machine's store holds what the topic of session records does."""
 
 READ_BYTES = 1 << 20
 FOLLOW_POLL_S = 0.1
@@ -36,30 +46,39 @@ def command() -> None:
 class _Import:
     """One run of `sessions import`: what it has counted, and what it has said."""
 
-    store: Store
+    to: "Store | SessionProducer"
     name: str
     session_key: bytes | None
+    taken: int = 0
     added: int = 0
-    known: int = 0
     malformed: int = 0
     sessions_left_out: int = 0
     lines: Lines = field(default_factory=Lines)
 
     def take(self, lines: Iterator[tuple[int, bytes]]) -> None:
         """Store the records of some lines, all that are well formed."""
-        records: list[tuple[SessionRecord, bytes]] = []
+        found: list[ParsedLine] = []
         for number, line in lines:
             try:
                 parsed = parse_line(line, self.session_key)
             except MalformedLine as exc:
                 self._report(number, exc)
             else:
-                records.append((parsed.record, parsed.digest))
+                found.append(parsed)
                 self.sessions_left_out += parsed.session_left_out
-        if records:
-            added = self.store.add(records)
-            self.added += added
-            self.known += len(records) - added
+        self.taken += len(found)
+        if isinstance(self.to, Store):
+            self.added += self.to.add([(parsed.record, parsed.digest) for parsed in found])
+        elif found:
+            self.to.add(found)
+
+    def told(self) -> str:
+        """What came of it."""
+        if isinstance(self.to, Store):
+            counts = f"{self.added} session records added, {self.taken - self.added} known already"
+        else:
+            counts = f"{self.taken} session records sent to topic {self.to.topic}"
+        return f"{counts}, {self.malformed} malformed"
 
     def _report(self, number: int, exc: MalformedLine) -> None:
         self.malformed += 1
@@ -78,18 +97,19 @@ def import_(invocation: Invocation, file: str, follow: bool) -> int:
     """Import session records from FILE, or from standard input for `-`.
 
     FILE holds JSON lines, such as Envoy's JSON access log. A line that was imported before adds nothing. Malformed lines are
-    told on stderr and passed over; the exit code is then 1.
+    told on stderr and passed over; the exit code is then 1. Of a log on Kafka they go into the topic PREFIX.sessions, for the
+    workers of all logs of that prefix.
     """
     location = invocation.load("log").log.location
     output = Output()
     fd = sys.stdin.fileno() if file == "-" else _open(file)
-    with Store.open(path_of(location), create=True) as store:
-        run = _Import(store, "stdin" if file == "-" else file, settings().session_key)
+    with _open_target(location) as to:
+        run = _Import(to, "stdin" if file == "-" else file, settings().session_key)
         for chunk in _follow(fd, file, _stop_by_signal()) if follow and file != "-" else _read(fd):
             run.take(run.lines.feed(chunk) if chunk else run.lines.end())
     if run.sessions_left_out:
         note(f"COMMITLOG_SESSION_KEY is not set: {run.sessions_left_out} session ids were left out")
-    output.line(f"{run.added} session records added, {run.known} known already, {run.malformed} malformed")
+    output.line(run.told())
     return 1 if run.malformed else 0
 
 
@@ -105,6 +125,8 @@ def list_(invocation: Invocation, limit: int, as_json: bool) -> int:
     method, path, status; null for what the mesh did not say.
     """
     location = invocation.load("log").log.location
+    if isinstance(location, KafkaLocation):
+        _bring_up_to_date(location)
     store = Store.open(path_of(location))
     if store is None:
         raise UsageError(f"there are no session records for {location}", hint="commitlog sessions import FILE")
@@ -118,6 +140,31 @@ def list_(invocation: Invocation, limit: int, as_json: bool) -> int:
         head = ("start", "user", "request", "method", "path", "status", "session")
         output.table(head, [_row(record) for record in records])
     return 0
+
+
+def _open_target(location: LogLocation) -> "Store | SessionProducer":
+    """Where session records go: the store beside a log in a folder, or the topic for those on Kafka."""
+    if not isinstance(location, KafkaLocation):
+        return Store.open(path_of(location), create=True)
+    from ..session_topic import SessionProducer
+
+    return SessionProducer(location)
+
+
+def _bring_up_to_date(location: KafkaLocation) -> None:
+    """Take over into this machine's store what the topic holds.
+
+    Raises:
+        CommitLogError: The brokers do not let us, or it takes too long.
+    """
+    from ..session_topic import SessionFollower
+
+    with closing(SessionFollower(location, settings().session_key)) as topic:
+        if not topic.wait(EVEN_S):
+            raise topic.trouble or Unreachable(
+                f"topic {location.sessions} was not read to its end in {EVEN_S:.0f} s",
+                hint="run it again: it goes on from there",
+            )
 
 
 def _row(record: SessionRecord) -> list[object]:

@@ -48,18 +48,18 @@ def findings(source: Source, code: int = 0) -> list[tuple[str, str]]:
 def test_doctor_says_what_of_the_topic_is_unsafe_and_what_is_wrong(kafka_source: Source) -> None:
     source = kafka_source
     source.setup()
-    assert [level for level, _ in findings(source, code=1)] == ["ok", "warning"]
+    assert [level for level, _ in findings(source, code=1)] == ["ok", "warning", "ok"]
     run = source.run()
     run.until_caught_up()
     run.terminate()
-    kept, copies, sizes = findings(source, code=1)
-    assert (kept[0], copies[0], sizes[0]) == ("ok", "warning", "ok")
+    kept, copies, sizes, sessions = findings(source, code=1)
+    assert (kept[0], copies[0], sizes[0], sessions[0]) == ("ok", "warning", "ok", "ok")
     assert "one copy" in copies[1]
 
     alter(source, retention_ms="1000", max_message_bytes="100000", min_insync_replicas="2")
 
     worse = findings(source, code=4)
-    assert [level for level, _ in worse] == ["error", "warning", "error", "warning"]
+    assert [level for level, _ in worse] == ["error", "warning", "error", "warning", "ok"]
     assert "retention.ms=1000" in worse[0][1]
     assert "nothing can be written" in worse[2][1]
 
