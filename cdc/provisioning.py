@@ -3,7 +3,7 @@ a published table without a replica identity makes the app's own UPDATE fail.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from .config import SourceConfig
 from .grants import missing
 from .source_check import check_primary, mapped
 from .tail.catalog import GENERATED_PUBLISHED_FROM, SYNCHRONISED_FROM, Catalog, Table, sql_name
-from .tail.connection import grant, one_line
+from .tail.connection import STATEMENT_TIMEOUT_MS, grant, one_line
 from .tail.incarnation import holders, logged_by
 from .tail.postgres import connect
 from .tail.unique_key import check_key
@@ -27,6 +27,15 @@ PRINT = "commitlog setup --sql"
 
 LOCK_TIMEOUT_MS, LOCK_PAUSE_S, LOCK_TURNS = 1000, 0.5, 4
 
+SLOT_FREE_S, SLOT_PAUSE_S = 10.0, 0.1
+"""How long a slot may look in use after its worker's end, until the server has noticed, and how often to try."""
+
+_WRITING = """
+SELECT 'prepared transaction ' || quote_literal(gid) || ' since ' || date_trunc('second', prepared) FROM pg_prepared_xacts
+UNION ALL SELECT 'process ' || pid || ' since ' || date_trunc('second', xact_start) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND xact_start < now() - interval '1 second'
+LIMIT 5
+"""
 _RUNNING = """
 SELECT 'prepared transaction ' || quote_literal(gid) || ' since ' || date_trunc('second', prepared) FROM pg_prepared_xacts
 UNION ALL SELECT 'process ' || pid || ' since ' || date_trunc('second', xact_start) FROM pg_stat_activity
@@ -43,11 +52,13 @@ class Step:
         text: What it is for, one sentence.
         statement: The SQL that does it.
         replication: It is a command of the replication protocol, and not for an ordinary connection.
+        waits: The server does it only when every transaction has ended that has written before.
     """
 
     text: str
     statement: str
     replication: bool = False
+    waits: bool = False
 
 
 def mapped_tables(catalog: Catalog, registry: Registry) -> list[Table]:
@@ -166,6 +177,7 @@ def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
             f"slot {source.slot}: the server keeps its WAL from here on until the log has it"
             + (", also over a planned failover" if synchronised else ""),
             f"SELECT pg_create_logical_replication_slot('{literal}', 'pgoutput'{', failover => true' * synchronised})",
+            waits=True,
         )
     elif synchronised and not slot.failover and slot.active_pid is None:
         yield Step(
@@ -203,19 +215,27 @@ def teardown_steps(catalog: Catalog, source: SourceConfig, *, publication: bool 
     return steps
 
 
-def execute(catalog: Catalog, step: Step) -> None:
-    """Do one step. A table's lock is waited for in short turns: whoever comes after waits behind it, the app too.
+def execute(catalog: Catalog, step: Step, *, say: Callable[[str], None] = lambda _: None) -> None:
+    """Do one step. A table's lock is waited for in short turns: whoever comes after waits behind it, the app too. A slot is waited for
+    a moment, for the server to notice its worker's end.
+
+    Args:
+        catalog: The source.
+        step: What to do.
+        say: Told what is waited for.
 
     Raises:
         Locked: The slot is in use, or other transactions are in the way.
         Refused: The server does not allow it.
     """
     try:
+        if step.waits and (writing := ", ".join(row[0] for row in catalog.rows(_WRITING))):
+            say(f"{step.text}: waiting up to {STATEMENT_TIMEOUT_MS // 1000} s for transactions to end: {writing}")
         if step.replication:
             with connect(catalog.url) as connection:
                 connection.execute(step.statement.encode())
         else:
-            _in_turns(catalog.connection, step.statement)
+            _in_turns(catalog.connection, step, say)
     except psycopg.errors.ObjectInUse as exc:
         raise Locked(f"{step.text}: {one_line(exc)}", hint="stop the worker first") from exc
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as exc:
@@ -229,13 +249,22 @@ def execute(catalog: Catalog, step: Step) -> None:
         raise Refused(f"{step.text}: {one_line(exc)}", hint=f"{way}; or let a DBA run what {PRINT} prints") from exc
 
 
-def _in_turns(connection: "psycopg.Connection[tuple[Any, ...]]", statement: str) -> None:
+def _in_turns(connection: "psycopg.Connection[tuple[Any, ...]]", step: Step, say: Callable[[str], None]) -> None:
     connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}".encode())
-    for left in reversed(range(LOCK_TURNS)):
+    began, said, turns = time.monotonic(), False, LOCK_TURNS
+    while True:
         try:
-            connection.execute(statement.encode())
+            connection.execute(step.statement.encode())
             return
         except psycopg.errors.LockNotAvailable:
-            if not left:
+            turns -= 1
+            if not turns:
                 raise
             time.sleep(LOCK_PAUSE_S)
+        except psycopg.errors.ObjectInUse as exc:
+            if time.monotonic() - began > SLOT_FREE_S:
+                raise
+            if not said:
+                say(f"{one_line(exc)}: waiting up to {SLOT_FREE_S:g} s")
+                said = True
+            time.sleep(SLOT_PAUSE_S)

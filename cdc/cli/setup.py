@@ -8,7 +8,7 @@ import click
 from ...transforms.registry import Registry
 from ..schema_files import load_file, load_registry
 from .options import Invocation, pass_invocation, source_option
-from .output import Output
+from .output import Output, note
 
 if TYPE_CHECKING:
     from ..provisioning import Step
@@ -52,7 +52,7 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
                 for line in _printed(step).splitlines():
                     output.line(line)
             else:
-                provisioning.execute(catalog, step)
+                provisioning.execute(catalog, step, say=note)
                 output.line(f"done: {step.text}")
         for text in () if dry_run else missing_tables(config.tables_path, catalog, registry):
             output.line(f"warning: {text}: nothing of it will be recorded")

@@ -3,7 +3,7 @@
 import click
 
 from .options import Invocation, ask, pass_invocation, source_option
-from .output import Output
+from .output import Output, note
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(invocation: Invocation, yes: bool) -> int:
             return 0
         ask(f"drop {' and '.join(step.text for step in steps)} on {config.source.shown}?", yes=yes)
         for step in steps:
-            provisioning.execute(catalog, step)
+            provisioning.execute(catalog, step, say=note)
             output.line(f"dropped: {step.text}")
     finally:
         catalog.close()
