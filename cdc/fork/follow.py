@@ -4,7 +4,9 @@ What it promises: a transaction of the source is applied whole and once, in its 
 mark of its origin and its conflicts. Whatever is unclear ends the attempt; the next begins from what the target holds.
 """
 
+import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from ...drivers.tag import PREFIX, VALUE_BYTES_MAX, encode
 from ...schemas.errors import HistoryLost, Locked, Refused, Unreachable, VerificationFailed
 from ...schemas.record import Head, Record
 from ..failpoint import failpoint
-from ..log.home import LogReader
+from ..log.home import LogGroup, LogReader, open_group
 from ..tail.connection import one_line
 from . import state, tables
 from .apply import Applier
@@ -123,6 +125,7 @@ class Session:
     def __init__(self, follower: Follower) -> None:
         self._follower, self._reader = follower, follower.reader
         self._target = Target(follower.url)
+        self._shown: LogGroup | None = None
         try:
             self._target.lock()
             self._applied = state.take_over(self._target, str(self._reader.location))
@@ -139,9 +142,10 @@ class Session:
             )
             self._applier.pause = self._stop_a_long_one
             self._load_tables()
+            self._shown = open_group(self._reader, group_name(self._target))
             self._report(self._reader.head().seq)
         except BaseException:
-            self._target.close()
+            self._close()
             raise
         self._group: list[Unit] = []
         self._group_bytes = 0
@@ -154,7 +158,12 @@ class Session:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._applier.close()
+        self._close()
+
+    def _close(self) -> None:
         self._target.close()
+        if self._shown is not None:
+            self._shown.close()
 
     def run(self, until: int | None) -> None:
         """Apply what the log holds, to `until`, or for ever."""
@@ -223,6 +232,8 @@ class Session:
 
     def _report(self, seen: int) -> None:
         seq = self._applied.head.seq
+        if self._shown is not None:
+            self._shown.applied(seq)
         self._follower.report(Progress(seq, max(seen, seq), self._applier.changes, self._conflicts.open))
 
     def _apply(self, group: list[Unit]) -> None:
@@ -319,6 +330,13 @@ class Session:
         """Called between the batches of a transaction: a long one does not hold up the end."""
         if self._follower.stop.is_set() and time.monotonic() - self._began > STOP_S:
             raise Stopped
+
+
+def group_name(target: Target) -> str:
+    """What a fork is called where its position is shown to others: by its database and the server's identifier."""
+    system, database = target.database()
+    place = hashlib.sha256(system.encode()).hexdigest()[:8]
+    return f"fork.{re.sub('[^A-Za-z0-9._-]', '_', database)}.{place}"
 
 
 def _mark(unit: Unit) -> str:

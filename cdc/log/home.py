@@ -120,6 +120,18 @@ class LogLease(Protocol):
         ...
 
 
+class LogGroup(Protocol):
+    """How far a subscriber is, for those who watch lag."""
+
+    def applied(self, seq: int) -> None:
+        """Take note that everything up to a record is applied."""
+        ...
+
+    def close(self) -> None:
+        """Tell the last position, and end."""
+        ...
+
+
 class LogLines(Protocol):
     """Lines of a log by their places, as a scan gave these."""
 
@@ -199,6 +211,22 @@ def open_lease(location: LogLocation) -> LogLease | None:
     if Topic(location, location.lease).partitions() is None:
         Topic(location).make()
     return Lease(location)
+
+
+def open_group(reader: LogReader, name: str) -> LogGroup | None:
+    """Where a subscriber's position is shown to others, beside where it keeps it; None where nobody looks for it.
+
+    Args:
+        reader: What it reads the log by.
+        name: Its own.
+    """
+    if isinstance(reader.location, Location):
+        return None
+    from .kafka_group import Group
+    from .kafka_reader import KafkaReader
+
+    assert isinstance(reader, KafkaReader)
+    return Group(reader, name)
 
 
 def open_writer(

@@ -7,6 +7,7 @@ and is not past its head is passed over and counted; what should continue it and
 import logging
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 
 from ...schemas.errors import HistoryLost, UsageError, VerificationFailed
@@ -29,6 +30,7 @@ _NEAR_OFFSETS = 500
 """A record that stands this close is reached by reading on."""
 
 _MARK_EVERY = 1000
+_GIVEN = 4096
 _TIP_OFFSETS = 64
 
 
@@ -130,6 +132,8 @@ class KafkaReader(Reading[KafkaLocation]):
         self.passed = 0
         self._marks: list[tuple[int, int]] = []
         """(seq, offset) of some records, ascending."""
+        self._given: deque[tuple[int, int]] = deque(maxlen=_GIVEN)
+        """(seq, offset after it) of the records given last."""
 
     def durable(self) -> DurableHead:
         """The head, and the offset after it.
@@ -185,7 +189,7 @@ class KafkaReader(Reading[KafkaLocation]):
             waits = 0
             while not stop.is_set():
                 batch = messages.take(_WAIT_S)
-                yield from (rule.take(message) for message in batch if rule.accepts(message))
+                yield from (self._give(rule, message) for message in batch if rule.accepts(message))
                 waits = 0 if batch else waits + 1
                 if waits % _LOOK_EVERY == _LOOK_EVERY - 1 and rule.head is not None:
                     self.check_reach(self.durable(), rule.head.seq + 1)
@@ -242,6 +246,13 @@ class KafkaReader(Reading[KafkaLocation]):
             raise VerificationFailed(f"log {self.location}: there is no record at offset {place.at}")
         finally:
             self._idle.append(messages)
+
+    def offset_after(self, seq: int) -> int | None:
+        """The offset after a record that was given not long ago, or that is the head as last seen; None of any other."""
+        tip = self._tip.durable if self._tip else None
+        if tip is not None and tip.head.seq == seq:
+            return tip.end
+        return next((offset for given, offset in reversed(self._given) if given == seq), None)
 
     def close(self) -> None:
         """Close the connections."""
@@ -310,7 +321,7 @@ class KafkaReader(Reading[KafkaLocation]):
                 while batch := messages.next(end):
                     for message in batch:
                         if rule.accepts(message):
-                            record = rule.take(message)
+                            record = self._give(rule, message)
                             self._mark(record.seq, message.offset)
                             yield record
             except VerificationFailed:
@@ -337,6 +348,11 @@ class KafkaReader(Reading[KafkaLocation]):
                 low_seq, low = found
                 self._mark(low_seq, low)
         return low
+
+    def _give(self, rule: Acceptance, message: Message) -> Record:
+        record = rule.take(message)
+        self._given.append((record.seq, message.offset + 1))
+        return record
 
     def _mark(self, seq: int, offset: int) -> None:
         index = bisect_right(self._marks, (seq, offset))
