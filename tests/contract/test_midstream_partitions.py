@@ -206,13 +206,13 @@ def test_only_the_mapped_table_of_an_inheritance_is_published_and_read(source: S
 @pytest.mark.full
 def test_a_partition_without_a_key_takes_updates_after_setup(source: Source, fork: Followed) -> None:
     source.execute(
-        "CREATE TABLE logs (id int, day int, note text) PARTITION BY LIST (day)",
+        "CREATE TABLE logs (id int NOT NULL, day int NOT NULL, note text, UNIQUE (id, day)) PARTITION BY LIST (day)",
         "CREATE TABLE logs_1 PARTITION OF logs FOR VALUES IN (1)",
-        "CREATE TABLE logs_2 (id int PRIMARY KEY, day int, note text)",
+        "CREATE TABLE logs_2 (id int PRIMARY KEY, day int NOT NULL, note text)",
         "ALTER TABLE logs ATTACH PARTITION logs_2 DEFAULT",
         "INSERT INTO logs VALUES (1, 1, 'x'), (2, 2, 'x')",
     )
-    source.map("Log", "logs")
+    source.map("Log", "logs", key=("id", "day"))
     source.setup()
     run = started(source)
     source.execute("UPDATE logs SET note = 'y'", "UPDATE logs SET day = 3 - day", "DELETE FROM logs WHERE id = 2")
