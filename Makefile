@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CODE := cdc drivers transforms schemas
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-full demo bench bench-postgres bench-growth bench-drivers bench-types lock clean needs
+.PHONY: help check format test test-full demo demo-kafka bench bench-postgres bench-kafka bench-growth bench-drivers bench-types lock clean needs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +33,16 @@ test-full: .venv/full.installed ## like test, with growth, several server versio
 demo: .venv/demo.installed ## the whole way on a local PostgreSQL (DEMO_ARGS='--step' pauses between the acts)
 	$(BIN)/commitlog demo $(DEMO_ARGS)
 
+demo-kafka: .venv/kafka.installed ## the same with the log on a local Kafka (needs Java 17 or later, and Maven)
+	$(BIN)/commitlog demo --kafka $(DEMO_ARGS)
+
 bench: bench-drivers bench-postgres ## both benches; they need a quiet machine and some minutes
 
 bench-postgres: .venv/bench.installed ## rows/s, latency and memory of the worker beside Debezium (needs Java 17 or later, and a C compiler for its real speed)
 	$(BIN)/python tests/bench/postgres.py $(BENCH_ARGS)
+
+bench-kafka: .venv/bench.installed ## rows/s, latency and memory with the log on Kafka, beside Debezium in Kafka Connect (needs Java 17 or later, and Maven)
+	$(BIN)/python tests/bench/kafka.py $(BENCH_ARGS)
 
 bench-growth: .venv/dev.installed ## rows/s and memory over transaction sizes, numbers of tables and lengths of the log
 	$(BIN)/python tests/bench/growth.py $(BENCH_ARGS)
@@ -55,7 +61,8 @@ LOCK = printf 'setuptools>=77\n' | .cache/lock/bin/uv pip compile --quiet --univ
 lock: needs ## renew the lock files (UV_ARGS='--upgrade' takes newer versions)
 	test -x .cache/lock/bin/uv || { $(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv; }
 	$(LOCK) --extra demo --output-file requirements.lock
-	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --extra worker --extra postgres --extra kafka --constraint requirements.lock --output-file requirements-worker.lock
+	$(LOCK) --extra dev --constraint requirements.lock --constraint requirements-worker.lock --output-file requirements-dev.lock
 	$(LOCK) --extra full --constraint requirements-dev.lock --output-file requirements-full.lock
 	$(LOCK) --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
@@ -80,6 +87,10 @@ needs:
 	$(PIP) install --require-hashes --requirement requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	mkdir -p .cache/src && ln -sfn ../.. .cache/src/commitlog
+	touch $@
+
+.venv/kafka.installed: requirements-worker.lock .venv/demo.installed
+	$(PIP) install --require-hashes --requirement requirements-worker.lock
 	touch $@
 
 .venv/dev.installed: requirements-dev.lock .venv/demo.installed

@@ -34,7 +34,7 @@ READ_BACK_S = 60.0
 TRANSACTION_S = 15.0
 _VISIBLE_POLL_S = 0.001
 _BATCH_BYTES = 1 << 20
-_SETTINGS: dict[str, Any] = {
+PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
     # A transaction that nobody ends, as of a worker that was killed, keeps readers waiting no longer than this.
@@ -210,7 +210,7 @@ class KafkaWriter:
             "message.max.bytes": topic_bytes,
             "batch.size": min(_BATCH_BYTES, topic_bytes),
         }
-        self._producer = Producer({**self._connection.settings(), **_SETTINGS, **own})
+        self._producer = Producer({**self._connection.settings(), **PRODUCER, **own})
         try:
             self._producer.init_transactions(TRANSACTION_S)
         except KafkaException as exc:

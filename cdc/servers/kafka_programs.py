@@ -6,26 +6,29 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 
 KAFKA_VERSION = "4.3.0"
-_LOG4J_VERSION = "2.25.4"  # the one that Kafka's own parts of log4j have; what joins them to slf4j it leaves to us
+LOG4J_VERSION = "2.25.4"  # the one that Kafka's own parts of log4j have; what joins them to slf4j it leaves to us
 _JAVA_OLDEST = 17
 _FETCH_TIMEOUT_S = 600.0
 _JAVA_TIMEOUT_S = 30.0
 _HINT = f"{{}}, or set {KAFKA_BOOTSTRAP_VARIABLE}=HOST:PORT to a broker of your own"
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+_ARTIFACTS = {
+    "org.apache.kafka:kafka_2.13": KAFKA_VERSION,
+    "org.apache.logging.log4j:log4j-slf4j-impl": LOG4J_VERSION,
+}
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
-  <groupId>commitlog</groupId><artifactId>kafka-server</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
-    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{_LOG4J_VERSION}</version></dependency>
-  </dependencies>
+  <groupId>commitlog</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>{}</dependencies>
 </project>
 """
+_DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
 
 
 def failed(step: str, reason: str, way: str = "run it again") -> NoReturn:
@@ -58,34 +61,43 @@ def java() -> str:
 
 
 def kafka_jars() -> Path:
-    """The folder of Kafka's jars, about 45 MB, in the user's cache (XDG_CACHE_HOME); fetched by the first who asks.
+    """The folder of Kafka's jars, about 45 MB. Raises what `jars` raises."""
+    return jars(f"kafka-{KAFKA_VERSION}", _ARTIFACTS)
+
+
+def jars(name: str, artifacts: Mapping[str, str]) -> Path:
+    """A folder of jars in the user's cache (XDG_CACHE_HOME), fetched by the first who asks.
+
+    Args:
+        name: Of the folder; another one for other artifacts.
+        artifacts: GROUP:ARTIFACT to version. What they need comes with them.
 
     Raises:
         ServerFailed: Maven is not installed, or cannot fetch them.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "commitlog"
-    jars = cache / f"kafka-{KAFKA_VERSION}"
-    if jars.is_dir():
-        return jars
+    folder = cache / name
+    if folder.is_dir():
+        return folder
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "kafka.lock").open("w") as lock:
         # Whoever comes second waits for the first, and finds the folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jars.is_dir():
-            _fetch(jars)
-    return jars
+        if not folder.is_dir():
+            _fetch(folder, artifacts)
+    return folder
 
 
-def _fetch(jars: Path) -> None:
+def _fetch(target: Path, artifacts: Mapping[str, str]) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         failed("fetch", "mvn is not installed", "install Maven (apt-get install maven)")
-    with tempfile.TemporaryDirectory(prefix="kafka-", dir=jars.parent) as folder:
-        pom = Path(folder, "pom.xml")
-        pom.write_text(_POM)
-        target = Path(folder, "jars")
+    with tempfile.TemporaryDirectory(prefix="kafka-", dir=target.parent) as folder:
+        pom, fetched = Path(folder, "pom.xml"), Path(folder, "jars")
+        dependencies = (_DEPENDENCY.format(*name.split(":"), version) for name, version in artifacts.items())
+        pom.write_text(_POM.format("".join(dependencies)))
         command = [maven, "--batch-mode", "--quiet", "--file", str(pom), "dependency:copy-dependencies"]
-        command += [f"-DoutputDirectory={target}", "-DincludeScope=runtime"]
+        command += [f"-DoutputDirectory={fetched}", "-DincludeScope=runtime"]
         try:
             run = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
@@ -94,4 +106,4 @@ def _fetch(jars: Path) -> None:
             failed("fetch", str(error))
         if run.returncode:
             failed("fetch", "\n".join((run.stdout + run.stderr).strip().splitlines()[:20]))
-        target.rename(jars)
+        fetched.rename(target)

