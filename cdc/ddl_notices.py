@@ -2,12 +2,15 @@
 
 They write one logical message into the transaction that does it, so the worker learns of it at its place in the stream, also long after.
 A trigger that fails warns, and never makes the app's own statement fail.
+
+Anyone may write under the same prefix, so a notice is taken for hearsay: what it says is believed as far as the catalogs bear it out.
+Every change leaves a row there that its transaction or a later one wrote; where an older row still stands, nothing of the kind happened.
 """
 
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .config import SourceConfig
@@ -28,7 +31,7 @@ NEW_TYPE = 4
 """Bits of pg_event_trigger_table_rewrite_reason(): the persistence changed, a column's type changed."""
 
 _FUNCTION = """
-CREATE OR REPLACE FUNCTION {function}() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
+CREATE OR REPLACE FUNCTION {function}() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $body$
 DECLARE notice json;
 BEGIN
   IF tg_event = 'table_rewrite' THEN
@@ -38,7 +41,7 @@ BEGIN
     SELECT json_build_object('dropped', json_agg(objid::int8)) INTO notice
       FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table' AND NOT is_temporary HAVING count(*) > 0;
   ELSIF tg_tag LIKE '%PUBLICATION' THEN
-    SELECT json_build_object('ways', coalesce((
+    SELECT json_build_object('publication', {name}, 'ways', coalesce((
         SELECT json_agg(way) FROM (
           SELECT 'table ' || r.oid AS way FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {name}
           UNION SELECT 'all ' || oid FROM pg_publication WHERE puballtables AND pubname = {name} {schemas}) w), '[]'),
@@ -64,6 +67,16 @@ END $body$
 _BY_SCHEMA = """UNION SELECT 'schema ' || s.oid FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid
             WHERE p.pubname = {name}"""
 
+_OLDER = "age(xmin) > age(%s::int8::text::xid)"
+_STANDING = """
+SELECT way FROM (
+    SELECT 'table ' || r.oid AS way, r.xmin FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = %(name)s
+    UNION ALL SELECT 'all ' || oid, xmin FROM pg_publication WHERE puballtables AND pubname = %(name)s {}) w
+WHERE age(xmin) > age(%(xid)s::int8::text::xid)
+"""
+_STANDING_BY_SCHEMA = """UNION ALL SELECT 'schema ' || s.oid, s.xmin FROM pg_publication_namespace s
+        JOIN pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = %(name)s"""
+
 _TAGS = "'ALTER PUBLICATION', 'CREATE PUBLICATION', 'DROP PUBLICATION', 'ALTER TABLE', 'ALTER TYPE'"
 
 
@@ -85,9 +98,10 @@ class Altered:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A publication was changed: how tables are in it now (as Incarnation has it), which kinds of change it leaves out, and whether
-    partitions are published under their own names."""
+    """A publication was changed, or may have been: its name, how tables are in it now (as Incarnation has it), which kinds of change it
+    leaves out, and whether partitions are published under their own names."""
 
+    publication: str
     ways: frozenset[str]
     left_out: str
     by_leaf: bool
@@ -103,7 +117,7 @@ def read(notice: Notice) -> Rewritten | Altered | Published:
             return Rewritten(int(document["rewritten"]), int(document["reason"]))
         if "ways" in document:
             ways = frozenset(map(str, document["ways"]))
-            return Published(ways, str(document["left_out"]), bool(document["by_leaf"]))
+            return Published(str(document["publication"]), ways, str(document["left_out"]), bool(document["by_leaf"]))
         name = "dropped" if "dropped" in document else "altered"
         return Altered(frozenset(map(int, document[name])), name == "dropped")
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
@@ -111,6 +125,34 @@ def read(notice: Notice) -> Rewritten | Altered | Published:
             "a message under the prefix %s is not of commitlog's event triggers: %r", NOTICE_PREFIX.decode(), exc
         )
         return Altered(frozenset(), dropped=False)
+
+
+def borne_out(
+    catalog: Catalog, notice: Rewritten | Altered | Published, xid: int
+) -> Rewritten | Altered | Published | None:
+    """What is left of a notice, None for nothing.
+
+    Args:
+        catalog: The source; it must see the transaction.
+        notice: What the notice says.
+        xid: Its transaction.
+    """
+    if isinstance(notice, Rewritten):
+        return None if catalog.rows(f"SELECT FROM pg_class WHERE oid = %s AND {_OLDER}", (notice.oid, xid)) else notice
+    if isinstance(notice, Altered):
+        if not notice.dropped:
+            return notice
+        oids = [oid for oid in notice.oids if 0 < oid < 1 << 32]
+        standing = catalog.rows("SELECT oid::int8 FROM pg_class WHERE oid = ANY (%s::oid[])", (oids,))
+        gone = frozenset(oids).difference(row[0] for row in standing)
+        return Altered(gone, dropped=True) if gone else None
+    by_schema = _STANDING_BY_SCHEMA if catalog.connection.info.server_version >= SCHEMAS_PUBLISHED_FROM else ""
+    names = {"name": notice.publication, "xid": xid}
+    ways = notice.ways.union(row[0] for row in catalog.rows(_STANDING.format(by_schema), names))
+    if catalog.rows(f"SELECT FROM pg_publication WHERE pubname = %s AND {_OLDER}", (notice.publication, xid)):
+        # What it leaves out now, it left out then: whoever looks at the catalogs finds it.
+        return replace(notice, ways=ways, left_out="", by_leaf=False)
+    return replace(notice, ways=ways)
 
 
 def triggers(source: SourceConfig) -> dict[str, str]:

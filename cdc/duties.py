@@ -194,14 +194,17 @@ class Duties:
             self._snapshots.chunk.spoiled = True
 
     def _look_after(self, xid: int) -> None:
-        """Look at the tables as a transaction left them. It may come in the stream before others can see it: a moment before, or
-        while it waits for a standby."""
+        """Look at the tables as a transaction left them."""
+        self._await(xid)
+        self._look()
+
+    def _await(self, xid: int) -> None:
+        """Wait until others can see a transaction. It may come in the stream before: a moment, or while it waits for a standby."""
         deadline = time.monotonic() + VISIBLE_S
         self._unseen = xid
         self._doubt_chunk()
         while not self._sees_all() and time.monotonic() < deadline:
             time.sleep(VISIBLE_POLL_S)
-        self._look()
 
     def _sees_all(self) -> bool:
         """Whether what the last look was after can be seen."""
@@ -223,19 +226,20 @@ class Duties:
         Raises:
             HistoryLost: It took a table out of the publication, or stopped logging it.
         """
-        concerned = False
-        for notice in map(ddl_notices.read, notices):
+        concerning = [notice for notice in map(ddl_notices.read, notices) if self._watch.concerns(notice)]
+        if not concerning:
+            return
+        self._await(xid)
+        for hearsay in concerning:
+            notice = self._watch.borne_out(hearsay, xid) if self._unseen is None else hearsay
             told = self._told()
             if isinstance(notice, Published):
                 self._watch.published(notice, told)
-            elif self._watch.concerns(notice):
-                concerned = True
+            elif notice is not None:
+                why = "its table was dropped" if isinstance(notice, Altered) else "its table was rewritten"
                 for entity in self._watch.changed_by(notice, told):
-                    self._renew(
-                        entity, "its table was dropped" if isinstance(notice, Altered) else "its table was rewritten"
-                    )
-        if concerned:
-            self._look_after(xid)
+                    self._renew(entity, why)
+        self._look()
 
     def _alive(self) -> None:
         """Something beside the stream takes long, and goes on."""

@@ -16,6 +16,7 @@ from ..schemas.errors import HistoryLost, Refused
 from ..transforms.app_schema import AppSchema, Entity
 from ..transforms.registry import Registry
 from ..transforms.table_name import TableName, quoted
+from . import ddl_notices
 from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten
 from .source_check import ACCEPT_GAP
 from .tail.catalog import Catalog
@@ -140,11 +141,25 @@ class TableWatch:
             )
         )
 
-    def concerns(self, notice: Rewritten | Altered) -> bool:
-        """Whether a notice is of a table that is mapped, or of a partition of one, or of a type."""
+    def concerns(self, notice: Rewritten | Altered | Published) -> bool:
+        """Whether a notice is of a table that is mapped, or of a partition of one, or of a type, or of the publication."""
+        if isinstance(notice, Published):
+            return notice.publication == self._publication
         if isinstance(notice, Altered) and not notice.oids:
             return True
         return bool(self._entities({notice.oid} if isinstance(notice, Rewritten) else notice.oids))
+
+    def borne_out(self, notice: Rewritten | Altered | Published, xid: int) -> Rewritten | Altered | Published | None:
+        """What is left of a notice by the catalogs, which must show its transaction; None for nothing."""
+        left = ddl_notices.borne_out(self._catalog, notice, xid)
+        if left != notice:
+            what = "a table was dropped"
+            if isinstance(notice, Published):
+                what = f"publication {self._publication!r} was edited"
+            elif isinstance(notice, Rewritten):
+                what = f"table {name_of(self._catalog, notice.oid)} was rewritten"
+            self._say(f"a message says that {what}, and the catalogs do not bear it out: it is passed over")
+        return left
 
     def changed_by(self, notice: Rewritten | Altered, told: Set[str]) -> Set[str]:
         """The entities whose rows are others after what a notice tells of, among those of which the log holds rows.

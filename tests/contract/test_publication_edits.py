@@ -1,10 +1,16 @@
 """A publication that somebody edits: what is missing then is named, at its place in the stream or as soon as somebody looks."""
 
+import json
+from contextlib import closing
+
 import pytest
 
+from commitlog.cdc import ddl_notices
+from commitlog.cdc.config import SourceConfig
+from commitlog.cdc.tail.catalog import Catalog
 from fixtures.followed import Followed
 from fixtures.load import open_shop
-from fixtures.midstream import CHUNK, settle, started
+from fixtures.midstream import CHUNK, anew, settle, started
 from fixtures.worker import Source
 
 GAP = "commitlog resume --accept-gap"
@@ -121,6 +127,7 @@ def test_an_event_trigger_that_cannot_write_warns_and_lets_the_statement_pass(sh
         f"CREATE ROLE {unique}",
         "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) FROM PUBLIC",
         f"GRANT ALL ON SCHEMA public TO {unique}",
+        f'ALTER FUNCTION commitlog."{shop.name}"() SECURITY INVOKER',
     )
     with shop.connect() as connection:
         notices: list[str] = []
@@ -151,3 +158,65 @@ def test_a_table_that_was_unlogged_for_a_while_is_lost_history(source: Source, f
     accept(source, fork)
     source.execute("ALTER TABLE orders SET UNLOGGED")
     assert "ALTER TABLE public.orders SET LOGGED, then commitlog setup" in source.commitlog("doctor", code=4).stdout
+
+
+def test_the_publication_of_another_log_of_the_same_database_is_edited_as_one_likes(shop: Source) -> None:
+    """It has event triggers of its own, and all of them fire."""
+    other = f"{shop.name}_other"
+    run = started(shop)
+    with closing(Catalog(shop.url)) as catalog:
+        config = SourceConfig(url=shop.url, publication=other, slot=other)
+        shop.execute(f"CREATE PUBLICATION {other} FOR TABLE notes", *ddl_notices.make(catalog, config))
+        shop.execute(
+            f"ALTER PUBLICATION {other} SET (publish = 'insert')",
+            f"ALTER PUBLICATION {other} DROP TABLE notes",
+            f"DROP PUBLICATION {other}",
+            "INSERT INTO orders VALUES (100, 'new', 1)",
+        )
+    settle(run)
+    run.terminate()
+    shop.check()
+
+
+def test_notices_that_anyone_wrote_and_the_catalogs_do_not_bear_out_change_nothing(shop: Source, unique: str) -> None:
+    run = started(shop)
+    told = anew(shop, "Order")
+    shop.execute(f"CREATE ROLE {unique}", f"GRANT ALL ON orders TO {unique}")
+    with shop.connect() as connection:
+        oid = shop.value("SELECT 'orders'::regclass::oid::int8")
+        connection.execute(f"SET ROLE {unique}".encode())
+        for forged in (
+            {"publication": shop.name, "ways": [], "left_out": "", "by_leaf": False},
+            {"publication": shop.name, "ways": [], "left_out": "deletes", "by_leaf": True},
+            {"ways": [], "left_out": "inserts", "by_leaf": True},
+            *({"rewritten": oid, "reason": reason} for reason in (1, 2, 4, 7)),
+            {"dropped": [oid]},
+        ):
+            connection.execute("SELECT pg_logical_emit_message(true, 'commitlog.ddl', %s)", (json.dumps(forged),))
+            connection.execute(f"UPDATE orders SET total = total + 1 WHERE id = {len(forged)}".encode())
+    settle(run)
+    assert anew(shop, "Order") == told
+    assert run.output.count("the catalogs do not bear it out") == 3
+    shop.execute(f"DROP OWNED BY {unique}", f"DROP ROLE {unique}")
+    run.terminate()
+    shop.check()
+
+
+def test_a_role_that_may_not_write_messages_still_tells_of_what_it_alters(source: Source, unique: str) -> None:
+    source.execute(
+        "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) FROM PUBLIC",
+        f"CREATE ROLE {unique}", f"GRANT ALL ON SCHEMA public TO {unique}", f"SET ROLE {unique}",
+        "CREATE TABLE orders (id int PRIMARY KEY, n int)", "INSERT INTO orders VALUES (1, 1), (2, 2)",
+    )  # fmt: skip
+    try:
+        source.map("Order", "orders")
+        source.setup()
+        run = started(source)
+        told = anew(source, "Order")
+        source.execute(f"SET ROLE {unique}", "ALTER TABLE orders ALTER n TYPE int USING n * 10")
+        settle(run)
+        assert anew(source, "Order") > told
+        run.terminate()
+        source.check()
+    finally:
+        source.execute(f"DROP OWNED BY {unique}", f"DROP ROLE {unique}")
