@@ -7,7 +7,9 @@ from pathlib import Path
 from ..schemas.errors import UsageError
 from .config import FILE_NAME, STATE_FOLDER, Visibility, slot_name
 from .database_url import database_name, shown, split_password
+from .log.home import parse_location
 
+DEFAULT_LOG = "file:log"
 PASSWORD_FILE = f"{STATE_FOLDER}/password"
 
 _TEMPLATE = """\
@@ -23,7 +25,7 @@ publication = {publication}
 slot = {slot}
 
 [log]
-url = "file:log"
+url = {log}
 name = {name}
 # own: for your own use, every field that has a class is recorded in clear. shared: for others, public fields only.
 # A log never changes from own to shared.
@@ -42,15 +44,16 @@ listen = "127.0.0.1:9464"
 """
 
 
-def render_default(url: str, *, name: str = "", visibility: Visibility = "own") -> str:
+def render_default(url: str, *, name: str = "", log: str = DEFAULT_LOG, visibility: Visibility = "own") -> str:
     """The text of a configuration for the database at `url`.
 
     Args:
         url: `postgresql://…`; a password in it is left out, and the file says where it will be looked for.
         name: The log's name; empty for the database's, as far as a log's name allows its letters.
+        log: Where the log is to be, without its name.
 
     Raises:
-        UsageError: `url` is not one.
+        UsageError: `url` is not one, or no log can be there.
     """
     bare, password = split_password(url)
     if not re.match(r"postgres(ql)?://", bare):
@@ -58,6 +61,9 @@ def render_default(url: str, *, name: str = "", visibility: Visibility = "own") 
             f"{shown(url)} is not the address of a source", hint="write postgresql://USER@HOST:PORT/DATABASE"
         )
     name = name or log_name(bare)
+    if "#" in log:
+        raise UsageError(f"{log!r} names a log, and its place is meant", hint="--log file:FOLDER --name NAME")
+    parse_location(f"{log}#{name}")
     return _TEMPLATE.format(
         url=_quoted(bare),
         password=f'password = "file:{PASSWORD_FILE}"'
@@ -65,12 +71,15 @@ def render_default(url: str, *, name: str = "", visibility: Visibility = "own") 
         else '# password = "env:SHOP_PASSWORD"   or "file:PATH"; without it, PGPASSWORD and ~/.pgpass are looked at.',
         publication=_quoted("commitlog"),
         slot=_quoted(slot_name(name)),
+        log=_quoted(log),
         name=_quoted(name),
         visibility=_quoted(visibility),
     )
 
 
-def write_default(folder: Path, url: str, *, name: str = "", visibility: Visibility = "own") -> list[Path]:
+def write_default(
+    folder: Path, url: str, *, name: str = "", log: str = DEFAULT_LOG, visibility: Visibility = "own"
+) -> list[Path]:
     """Write the configuration, and the password of `url` to a file of its own that only this user can read.
 
     Returns:
@@ -79,7 +88,7 @@ def write_default(folder: Path, url: str, *, name: str = "", visibility: Visibil
     Raises:
         UsageError: A configuration is there already, or `url` is not one.
     """
-    text = render_default(url, name=name, visibility=visibility)
+    text = render_default(url, name=name, log=log, visibility=visibility)
     password = split_password(url)[1]
     file = folder / FILE_NAME
     if file.exists():

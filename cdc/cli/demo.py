@@ -10,7 +10,8 @@ from .output import is_terminal
 @click.command()
 @click.option("--step", is_flag=True, help="Wait for Enter between the acts.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
-def command(step: bool, keep: bool) -> int:
+@click.option("--kafka", is_flag=True, help="With the log on Kafka, which needs Java and, the first time, Maven.")
+def command(step: bool, keep: bool, kafka: bool) -> int:
     """Show the whole way on a local PostgreSQL: a tagged request becomes a verifiable commit.
 
     Starts a server, a small shop with a web app, a mesh in front of it and a worker; drives them with real requests; and
@@ -20,5 +21,5 @@ def command(step: bool, keep: bool) -> int:
     from ..demo.program import run
     from ..demo.screen import Screen
 
-    run(Screen(sys.stdout, styled=is_terminal(sys.stdout), step=step), keep=keep)
+    run(Screen(sys.stdout, styled=is_terminal(sys.stdout), step=step), keep=keep, kafka=kafka)
     return 0

@@ -6,7 +6,7 @@ import click
 
 from ...schemas.errors import Unreachable
 from .. import config as configuration
-from ..config_template import log_name, write_default
+from ..config_template import DEFAULT_LOG, log_name, write_default
 from .options import Invocation, pass_invocation
 from .output import Output, note
 
@@ -16,17 +16,26 @@ from .output import Output, note
 @click.option("--name", default="", help="The log's name. Default: the database's.")
 @click.option("--app", default="", help="The app's name in the schema. Default: the log's name.")
 @click.option(
+    "--log",
+    metavar="URL",
+    default=DEFAULT_LOG,
+    show_default=True,
+    help="Where the log is to be: file:FOLDER, or kafka://HOST[,HOST]/PREFIX.",
+)
+@click.option(
     "--visibility", type=click.Choice(["own", "shared"]), default="own", help="For whom the log is. Default: own."
 )
 @pass_invocation
-def command(invocation: Invocation, url: str, name: str, app: str, visibility: configuration.Visibility) -> int:
+def command(
+    invocation: Invocation, url: str, *, name: str, app: str, log: str, visibility: configuration.Visibility
+) -> int:
     """Write commitlog.toml for the database at URL (postgresql://USER@HOST/DATABASE), and a draft of its app schema.
 
     Nothing is changed on the source. A password in URL goes to a file of its own that only you can read.
     """
     output = Output()
     name = name or log_name(url)
-    written = write_default(Path.cwd(), url, name=name, visibility=visibility)
+    written = write_default(Path.cwd(), url, name=name, log=log, visibility=visibility)
     config = invocation.load()
     schema = config.schemas.path / f"{name}.yaml"
     try:

@@ -11,8 +11,8 @@ from typing import IO
 
 import orjson
 
-from ..log.location import Location
-from ..log.reader import Reader, items_of
+from ..log.home import LogLocation, open_reader, parse_location
+from ..log.reader import items_of
 from .processes import Process, python
 
 
@@ -43,7 +43,7 @@ class Follower:
         folder: For the process's messages.
     """
 
-    def __init__(self, location: Location, folder: Path) -> None:
+    def __init__(self, location: LogLocation, folder: Path) -> None:
         self.seen: list[Seen] = []
         self.requests: Counter[str] = Counter()
         command = python("follower", str(location))
@@ -64,9 +64,9 @@ class Follower:
                 self.seen.append(seen)
 
 
-def follow(location: Location) -> None:
+def follow(location: LogLocation) -> None:
     """Print a line of JSON for each commit as soon as it can be read, until the process ends."""
-    reader, stop = Reader(location), threading.Event()
+    reader, stop = open_reader(location), threading.Event()
     for record in reader.follow(stop=stop):
         read = time.time()
         if record.kind != "commit":
@@ -84,4 +84,4 @@ def follow(location: Location) -> None:
 
 
 if __name__ == "__main__":
-    follow(Location.parse(sys.argv[1]))
+    follow(parse_location(sys.argv[1]))

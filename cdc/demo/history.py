@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..log.location import Location
-from ..log.reader import Reader, items_of
+from ..log.home import LogReader
+from ..log.reader import items_of
 from .processes import DemoFailed
 
 By = Mapping[str, Any]
@@ -38,14 +38,14 @@ class Commit:
         return str(self.by.get("request", ""))
 
 
-def read_commits(location: Location, from_seq: int = 0) -> list[Commit]:
+def read_commits(reader: LogReader, from_seq: int = 0) -> list[Commit]:
     """The commits of a log from a seq on, in their order.
 
     Raises:
         CommitLogError: The log does not follow its chain.
     """
     commits: dict[int, Commit] = {}
-    for record in Reader(location).records(from_seq):
+    for record in reader.records(from_seq):
         if record.kind not in ("commit", "amend"):
             continue
         by, meta, *changes = items_of(record)
@@ -60,13 +60,13 @@ def read_commits(location: Location, from_seq: int = 0) -> list[Commit]:
     return list(commits.values())
 
 
-def commit_of(location: Location, request: str, from_seq: int = 0) -> Commit:
+def commit_of(reader: LogReader, request: str, from_seq: int = 0) -> Commit:
     """The one commit of a request.
 
     Raises:
         DemoFailed: There is none, or more than one.
     """
-    found = [commit for commit in read_commits(location, from_seq) if commit.request == request]
+    found = [commit for commit in read_commits(reader, from_seq) if commit.request == request]
     if len(found) != 1:
         raise DemoFailed(f"request {request} has {len(found)} commits in the log instead of one")
     return found[0]

@@ -87,8 +87,7 @@ class Play:
     @property
     def log(self) -> str:
         """The log as commands in the demo's folder take it."""
-        location = self.stage.location
-        return f"file:{location.folder.name}#{location.name}"
+        return self.stage.log
 
     def tell(self, answers: Sequence[Answer]) -> None:
         """Show requests that wrote, and keep their answers for later proofs."""

@@ -2,7 +2,6 @@
 
 import signal
 
-from ..log.reader import Reader
 from .forking import fork_data
 from .interrupt import interruptible
 from .play import Play
@@ -22,12 +21,13 @@ ACTS = (
 )
 
 
-def run(screen: Screen, *, keep: bool = False) -> None:
+def run(screen: Screen, *, keep: bool = False, kafka: bool = False) -> None:
     """Play the demo; whatever happens, nothing of it is left behind.
 
     Args:
         screen: Where it speaks.
         keep: After the last act leave everything running until Ctrl-C.
+        kafka: With the log on Kafka.
 
     Raises:
         DemoFailed: Something did not do what it must, or a proof does not hold.
@@ -40,7 +40,7 @@ def run(screen: Screen, *, keep: bool = False) -> None:
             "A shop with a database, a mesh in front of it, and a worker that writes the log. All of it is real and runs"
             " on this machine. It is gone when the demo ends."
         )
-        with Stage(screen) as stage:
+        with Stage(screen, kafka=kafka) as stage:
             play = Play(stage, screen)
             _prepare(play)
             for title, act in ACTS:
@@ -60,10 +60,12 @@ def _prepare(play: Play) -> None:
         "shop", f"version 1.4.0 at 127.0.0.1:{stage.ports['stable']}, with the wrapped psycopg and the middleware"
     )
     screen.fact("mesh", f"127.0.0.1:{stage.mesh_port}, knows {', '.join(USERS)} by their tokens")
+    if stage.on_kafka:
+        screen.fact("log", f"{stage.log}, on Kafka")
     screen.fact("files", str(stage.folder))
     # Where init would draft one: the shop has said already what its data looks like.
     stage.give("shop_1.yaml", f"schemas/{stage.database}.yaml")
-    stage.shell.run("init", stage.shown_url)
+    stage.shell.run("init", stage.shown_url, *(["--log", stage.log.partition("#")[0]] if stage.on_kafka else []))
     stage.shell.run("setup")
     screen.command("commitlog run &")
     stage.start_worker()
@@ -77,7 +79,7 @@ def _sum_up(play: Play) -> None:
     assert catchup is not None
     screen.part("In figures")
     screen.gap()
-    head = Reader(play.stage.location).head()
+    head = play.stage.reader.head()
     rows = sum(commit.rows for commit in seen)
     screen.fact("the log", f"{len(seen):,} commits with {rows:,} rows in {head.seq + 1:,} records")
     screen.fact("latency", f"p50 {steady.p50_ms:.1f} ms, p99 {steady.p99_ms:.1f} ms from COMMIT to readable")
@@ -93,8 +95,8 @@ def _sum_up(play: Play) -> None:
     )
     screen.say("Beside its database:")
     screen.code(
-        "pip install 'commitlog-cdc[worker,postgres]'",
-        "commitlog init postgresql://USER@HOST:5432/DATABASE",
+        f"pip install 'commitlog-cdc[worker,postgres{',kafka' if play.stage.on_kafka else ''}]'",
+        f"commitlog init postgresql://USER@HOST:5432/DATABASE{' --log kafka://HOST/PREFIX' if play.stage.on_kafka else ''}",
         "# read the app schema that it drafts: schemas/DATABASE.yaml",
         "commitlog doctor",
         "commitlog setup",

@@ -1,4 +1,4 @@
-"""All that the demo runs on: a server, the shop, the mesh, a worker, and the folder they write to. Nothing of it is left behind."""
+"""All that the demo runs on: servers, the shop, the mesh, a worker, and the folder they write to. Nothing of it is left behind."""
 
 import hashlib
 import json
@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 import psycopg
 
 from ..database_url import split_password
+from ..log.home import log_exists, open_reader
+from ..log.kafka_location import KafkaLocation
 from ..log.location import Location
 from ..servers.failure import POSTGRES_URL_VARIABLE
+from ..servers.kafka import KafkaServer, provide_kafka
 from ..servers.postgres import GivenServer
 from ..servers.provision import provide_postgres
 from ..servers.scratch import Scratch
@@ -40,10 +43,11 @@ class Stage:
 
     Args:
         screen: Where commands are shown.
+        kafka: Whether the log is to be on Kafka.
     """
 
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
+    def __init__(self, screen: Screen, *, kafka: bool = False) -> None:
+        self._screen, self._kafka = screen, kafka
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -76,9 +80,25 @@ class Stage:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute((HERE / "shop.sql").read_bytes())
         self.env = self._environment()
-        self.location = Location(self.folder / "log", self.database)
+        self.location = self._provide_broker() if self._kafka else Location(self.folder / "log", self.database)
+        self.reader = open_reader(self.location)
+        self._exits.callback(self.reader.close)
         self.shell = Shell(self._screen, self.folder, self.env)
         self._open_shop()
+
+    def _provide_broker(self) -> KafkaLocation:
+        """Where on a broker the log is to be."""
+        with held_back():
+            broker = self._exits.enter_context(provide_kafka())
+        # As with the server: one that somebody else runs may have topics of these names.
+        prefix = "demo" if isinstance(broker, KafkaServer) else f"demo_{secrets.token_hex(3)}"
+        location = KafkaLocation((broker.bootstrap,), prefix, self.database)
+        if not isinstance(broker, KafkaServer):
+            # Loaded here only: the demo without Kafka does without its client, too.
+            from .topics import remove_topics
+
+            self._exits.callback(remove_topics, location)
+        return location
 
     def _create_database(self, name: str) -> str:
         if isinstance(self.server, GivenServer):
@@ -88,7 +108,12 @@ class Stage:
     def _environment(self) -> dict[str, str]:
         """Our own environment, without settings of commitlog that are meant for something else than this demo."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COMMITLOG_")}
-        own = {"COMMITLOG_SESSION_KEY": secrets.token_hex(16), "COMMITLOG_HTTP__LISTEN": "127.0.0.1:0"}
+        own = {
+            "COMMITLOG_SESSION_KEY": secrets.token_hex(16),
+            "COMMITLOG_HTTP__LISTEN": "127.0.0.1:0",
+            # What commands keep on this machine of a log on Kafka.
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
         password = split_password(self.url)[1]
         return {**kept, **own, **({"PGPASSWORD": password} if password else {})}
 
@@ -131,7 +156,10 @@ class Stage:
     def start_worker(self) -> None:
         """Start `commitlog run` and wait until the log has begun."""
         self.worker = self._start("the worker", commitlog("run"))
-        await_true("the log begins", self.location.head.exists, processes=[self.worker], timeout_s=WORKER_READY_S)
+        await_true("the log begins", self._has_begun, processes=[self.worker], timeout_s=WORKER_READY_S)
+
+    def _has_begun(self) -> bool:
+        return log_exists(self.location) and self.reader.head().seq >= 0
 
     def start_follower(self) -> Follower:
         """Start a reader of the log that measures."""
@@ -139,6 +167,17 @@ class Stage:
             self.follower = Follower(self.location, self.folder)
             self._exits.callback(self.follower.stop)
         return self.follower
+
+    @property
+    def on_kafka(self) -> bool:
+        """Whether the log is on Kafka."""
+        return isinstance(self.location, KafkaLocation)
+
+    @property
+    def log(self) -> str:
+        """The log as commands in the demo's folder take it."""
+        location = self.location
+        return f"file:{location.folder.name}#{location.name}" if isinstance(location, Location) else str(location)
 
     def give(self, name: str, target: str) -> None:
         """Copy one of the demo's own files to a place in the demo's folder."""

@@ -33,7 +33,7 @@ def show_commits(play: Play) -> None:
     import_sessions(play)
     shell.run("log", "--oneline")
     screen.gap()
-    commits = {answer.request: commit_of(stage.location, answer.request) for answer in writes}
+    commits = {answer.request: commit_of(stage.reader, answer.request) for answer in writes}
     prove(all("user" not in commit.claimed for commit in commits.values()), "no tag of the shop names a user")
     prove(
         all(commits[a.request].by["user"] == a.user and commits[a.request].by["assurance"] == 2 for a in writes),
@@ -43,7 +43,7 @@ def show_commits(play: Play) -> None:
     screen.proof(
         "Each commit has the user who sent its request, and no tag of the shop has one: the mesh's log told it."
     )
-    known = {commit.request for commit in read_commits(stage.location)}
+    known = {commit.request for commit in read_commits(stage.reader)}
     prove(not known & {answer.request for answer in others}, "what wrote nothing has no commit")
     screen.proof("One request only read, one was refused and rolled back: neither is in the log.")
 
@@ -75,7 +75,7 @@ def import_sessions(play: Play) -> None:
     stage.shell.run("sessions", "import", f"mesh/{stage.access_log.name}")
 
     def users() -> dict[str, object]:
-        return {commit.request: commit.by.get("user") for commit in read_commits(stage.location)}
+        return {commit.request: commit.by.get("user") for commit in read_commits(stage.reader)}
 
     wanted = {answer.request: answer.user for answer in play.writes}
     await_true("the commits have their users", lambda: wanted.items() <= users().items(), processes=[stage.worker])
@@ -87,12 +87,12 @@ def write_raw(play: Play) -> None:
     sql = "UPDATE products SET stock = 50 WHERE id = 4"
     screen.say("Somebody counts the trays and corrects the stock by hand, past the shop:")
     screen.code(sql)
-    before = len(read_commits(stage.location))
+    before = len(read_commits(stage.reader))
     with psycopg.connect(stage.url, autocommit=True) as connection:
         connection.execute(sql)
-    await_true("the write is in the log", lambda: len(read_commits(stage.location)) > before, processes=[stage.worker])
+    await_true("the write is in the log", lambda: len(read_commits(stage.reader)) > before, processes=[stage.worker])
     shell.run("log", "--limit", "1")
-    commit = read_commits(stage.location)[-1]
+    commit = read_commits(stage.reader)[-1]
     prove(not commit.by, "the commit has no provenance")
     prove(commit.changes[0]["after"] == {"stock": 50}, "the commit has the change")
     screen.gap()
@@ -120,7 +120,7 @@ def deploy_second_build(play: Play) -> None:
     play.await_logged([delivery, note])
     import_sessions(play)
     shell.run("log", f"Order/{play.order}", "--limit", "2")
-    new, old = commit_of(stage.location, delivery.request), commit_of(stage.location, note.request)
+    new, old = commit_of(stage.reader, delivery.request), commit_of(stage.reader, note.request)
     _prove_two_builds(new, old)
     screen.gap()
     screen.proof(

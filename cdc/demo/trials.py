@@ -8,8 +8,10 @@ import psycopg
 
 from ...drivers import psycopg as tagged_psycopg
 from ...drivers import session
+from ...schemas.record import Record
+from ..log.headfile import DurableHead
 from ..log.location import Location
-from ..log.reader import Reader
+from ..log.segment import segment_name
 from . import forgery
 from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
@@ -32,7 +34,7 @@ def kill_worker(play: Play) -> None:
     screen.gap()
     with Traffic(stage.users) as traffic:
         steady = traffic.go_on(STEADY_S)
-        head = Reader(stage.location).head()
+        head = stage.reader.head()
         stage.worker.kill()
         killed = time.time()
         screen.event(f"kill -9 {stage.worker.pid}", f"the worker, at record {head.seq}")
@@ -51,7 +53,7 @@ def kill_worker(play: Play) -> None:
     play.await_logged([last], CATCH_UP_S)
     play.steady = Steady.measure(stage.follower.seen, *steady)
     play.catchup = Catchup.measure(stage.follower.seen, killed, restarted)
-    _prove_exactly_once(play, read_commits(stage.location))
+    _prove_exactly_once(play, read_commits(stage.reader))
     screen.say("The fork was away as well. It goes on where it stood:")
     stage.shell.run("fork", play.log, "--into", stage.shown_fork_url, "--once")
     check_fork(play)
@@ -100,13 +102,13 @@ def _inserted(commits: list[Commit], entity: str) -> list[int]:
 def change_copies(play: Play) -> None:
     """Verify the log against its head; then change two copies of it."""
     stage, screen, shell = play.stage, play.screen, play.stage.shell
-    head = Reader(stage.location).head()
+    head = stage.reader.head()
     screen.say(
         "A log's head, its last seq and hash, stands for all of it. Whoever noted it down can later check any copy, on"
         " any machine, without trusting who made it."
     )
     shell.run("verify", "--head", str(head))
-    victim = commit_of(stage.location, play.fields["total"].request)
+    victim = commit_of(stage.reader, play.fields["total"].request)
     total = f'"total":"{play.total}"'.encode()
 
     screen.say(f"A copy in which one byte is not what it was: the total of order {play.order}, record {victim.seq}.")
@@ -129,9 +131,24 @@ def change_copies(play: Play) -> None:
 
 
 def _copy(play: Play, name: str) -> Location:
-    """A copy of the log: its records and its head, as rsync would make it."""
+    """A copy of the log in a folder: its records and its head, as rsync would make it, or any consumer of its topic."""
     source, copy = play.stage.location, Location(play.stage.folder / name, play.stage.location.name)
     copy.root.mkdir(parents=True)
-    shutil.copy(source.head, copy.head)
-    shutil.copytree(source.segments, copy.segments)
+    if isinstance(source, Location):
+        shutil.copy(source.head, copy.head)
+        shutil.copytree(source.segments, copy.segments)
+        return copy
+    copy.segments.mkdir()
+    head, segment = play.stage.reader.head(), segment_name(0)
+    lines = b"".join(_line(record) for record in play.stage.reader.records(until=head.seq))
+    (copy.segments / segment).write_bytes(lines)
+    copy.head.write_bytes(DurableHead(head, segment, len(lines)).encode())
     return copy
+
+
+def _line(record: Record) -> bytes:
+    return b'{"header":%b,"body":%b,"recorded":"%b"}\n' % (
+        record.header_bytes,
+        record.body_bytes,
+        record.recorded.encode(),
+    )

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from commitlog.cdc.servers.failure import POSTGRES_URL_VARIABLE
+from commitlog.cdc.servers.failure import KAFKA_BOOTSTRAP_VARIABLE, POSTGRES_URL_VARIABLE
+from commitlog.cdc.servers.kafka import Kafka
 from commitlog.cdc.servers.postgres import Server
 
 pytestmark = pytest.mark.timeout(240)
@@ -245,6 +247,50 @@ def test_keep_leaves_it_running_until_ctrl_c_and_then_no_database_and_no_slot_on
     assert contents(postgres_server) == before
     assert demo.server_folders() == []
     assert_nothing_is_left(demo, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("kafka_needs")
+def test_with_the_log_on_kafka_it_proves_every_act_too_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    demo = run("--kafka", **{KAFKA_BOOTSTRAP_VARIABLE: ""})
+
+    code = demo.end()
+
+    assert demo.text.endswith("\ndemo ok\n")
+    assert code == 0
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_it_leaves_no_topic_and_no_group_on_a_given_broker(
+    run: Run, tmp_path: Path, postgres_server: Server, kafka: Kafka
+) -> None:
+    before = topics_and_groups(kafka)
+    demo = run("--kafka", **{POSTGRES_URL_VARIABLE: postgres_server.url, KAFKA_BOOTSTRAP_VARIABLE: kafka.bootstrap})
+    demo.await_text("session records sent to topic")
+    assert len(topics_and_groups(kafka)) > len(before)
+
+    demo.send(signal.SIGINT)
+
+    assert demo.end() == 130
+    assert topics_and_groups(kafka) == before
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_without_java_the_demo_on_kafka_says_so(run: Run, tmp_path: Path, postgres_server: Server) -> None:
+    nothing = {"PATH": str(tmp_path / "nowhere"), POSTGRES_URL_VARIABLE: postgres_server.url}
+    demo = run("--kafka", **nothing, **{KAFKA_BOOTSTRAP_VARIABLE: ""})
+
+    assert demo.end() == 5
+    assert "error: a local Kafka could not be provided, step java: java is not installed\n" in demo.text
+    assert "\ntry: install Java 17 or later" in demo.text
+
+
+def topics_and_groups(kafka: Kafka) -> list[str]:
+    """What a broker has of topics and groups of consumers, beside its own."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    groups = admin.list_consumer_groups(request_timeout=10).result(10).valid
+    topics = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+    return sorted([*topics, *(group.group_id for group in groups)])
 
 
 def contents(server: Server) -> list[tuple[str, str]]:

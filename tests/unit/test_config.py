@@ -216,6 +216,14 @@ def test_the_written_file_runs_as_it_is_and_keeps_the_password_apart(tmp_path: P
         write_default(tmp_path, URL)
 
 
+def test_a_log_on_kafka_is_written_as_such_and_what_is_no_place_for_a_log_is_refused(tmp_path: Path) -> None:
+    write_default(tmp_path, URL, name="shop", log="kafka://localhost:9092/acme")
+    assert str(config.load(tmp_path / "commitlog.toml").log.location) == "kafka://localhost:9092/acme#shop"
+    for log in ("kafka://localhost", "kafka://localhost/acme#shop", "file:log#shop", "log"):
+        with pytest.raises(UsageError):
+            render_default(URL, log=log)
+
+
 @given(st.text(max_size=80))
 def test_any_database_name_gives_a_log_name_that_the_rules_allow(name: str) -> None:
     rules = json_schema.read("config")["properties"]["log"]["properties"]["name"]
