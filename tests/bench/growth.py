@@ -1,7 +1,8 @@
 """`make bench-growth`: does the worker stay as fast, and as small, as what it reads grows?
 
 Rows a second and peak memory over transaction sizes, numbers of tables, and the length of the log, each with one commitlog run
-on one local PostgreSQL; rows are counted by a second process that reads the log. The last line of the output is JSON.
+on one local PostgreSQL; rows are counted by a second process that reads the log. At a length of the log it is the rows that come next.
+The last line of the output is JSON.
 """
 
 import argparse
@@ -76,47 +77,48 @@ def main() -> None:
 
 def _points(server: PostgresServer, folder: Path, rows: int, length: int) -> Iterator[Point]:
     for size in _SIZES:
-        yield from _drain(server, folder / f"size-{size}", "rows_per_tx", size, [max(rows, 2 * size)], size=size)
+        window = {size: (0, max(rows, 2 * size))}
+        yield from _drain(server, folder / f"size-{size}", "rows_per_tx", window, size=size)
     for tables in _TABLES:
-        yield from _drain(server, folder / f"tables-{tables}", "tables", tables, [rows], tables=tables)
+        yield from _drain(server, folder / f"tables-{tables}", "tables", {tables: (0, rows)}, tables=tables)
     lengths = [10**exponent for exponent in range(4, 9) if 10**exponent <= length]
-    yield from _drain(server, folder / "length", "log_rows", 0, lengths)
+    yield from _drain(
+        server, folder / "length", "log_rows", {at: (at - _WARMUP, at - _WARMUP + rows) for at in lengths}
+    )
 
 
 def _drain(
     server: PostgresServer,
     folder: Path,
     over: str,
-    at: int,
-    lengths: list[int],
+    windows: dict[int, tuple[int, int]],
     *,
     size: int = _ROWS_PER_TRANSACTION,
     tables: int = 1,
 ) -> Iterator[Point]:
-    """Drain one backlog from a new database; a point for each length, of the rows since the one before."""
-    database = f"grown_{over}_{at}"
+    """Drain one backlog from a new database; a point for each window, from one row after the warm-up to another, by what it is at."""
+    database = f"grown_{over}_{next(iter(windows))}"
     server.create_database(database)
     url = server.database_url(database)
+    # As many as touch every table, so that what happens once per table is over when the clock starts.
+    first = max(_WARMUP, tables * size)
+    last = max(end for _, end in windows.values())
     with psycopg.connect(url, autocommit=True) as connection:
         for number in range(tables):
             connection.execute(f"CREATE TABLE grown_{number} (id bigint PRIMARY KEY, n integer, note text)")
             connection.execute(f"ALTER TABLE grown_{number} REPLICA IDENTITY FULL")
         connection.execute(f"CREATE PUBLICATION {workload.PUBLICATION} FOR ALL TABLES")
         connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (database,))
-        # As many as touch every table, so that what happens once per table is over when the clock starts.
-        first = max(_WARMUP, tables * size)
-        for begin, count in ((0, first), (first, lengths[-1])):
+        for begin, count in ((0, first), (first, last)):
             connection.execute(_WRITE.format(first=begin, transactions=-(-count // size), rows=size, tables=tables))
     running = worker.Worker(url, slot=database, folder=folder, schema=_schema(tables))
-    marks = [str(mark) for mark in (first, *(first + length for length in lengths))]
-    with worker.follower(running, "marks", *marks) as follows, running:
+    marks = sorted({first + mark for window in windows.values() for mark in window})
+    with worker.follower(running, "marks", *map(str, marks)) as follows, running:
         seconds = json.loads(follows.line("{", DRAIN_TIMEOUT_S, check=running.check))
         rss_mb = running.spent().rss_mb
-    before = 0
-    for length, mark in zip(lengths, marks[1:], strict=True):
-        begin = seconds[str(first + before)] if before else seconds[marks[0]]
-        yield Point(over, at or length, round((length - before) / (seconds[mark] - begin)), round(rss_mb))
-        before = length
+    for at, (begin, end) in windows.items():
+        spent = seconds[str(first + end)] - seconds[str(first + begin)]
+        yield Point(over, at, round((end - begin) / spent), round(rss_mb))
     server.drop_database(database)
 
 
