@@ -129,6 +129,18 @@ class Record(NamedTuple):
         part = self.header.get("part")
         return (self.seq - part["n"], self.seq) if part and not part["last"] else None
 
+    def check_follows(self, head: Head) -> None:
+        """Check that this record is the next after `head`; raises VerificationFailed where it is not."""
+        seq, prev = self.seq, self.header["prev"]
+        if seq != head.seq + 1:
+            raise VerificationFailed(f"record {seq} stands after record {head.seq}: records are missing", seq=seq)
+        if prev != head.hash:
+            raise VerificationFailed(
+                f"record {seq} does not follow record {head.seq}: its prev is {prev[:12]}…,"
+                f" that record's hash is {head.hash[:12]}…",
+                seq=seq,
+            )
+
     def items(self) -> list[Any]:
         """The parsed items; empty where the body is withheld or redacted.
 
@@ -377,19 +389,12 @@ class Chain:
             VerificationFailed: The record does not follow the head.
         """
         seq, head = record.seq, self.head
-        if seq == head.seq + 1 and record.header["prev"] == head.hash:
-            self.head = Head(seq, record.hash)
-            self._hashes[seq] = record.hash
-            self._hashes.pop(seq - self._REMEMBERED, None)
-            return "new"
         if seq <= head.seq:
             if self._hashes.get(seq) == record.hash:
                 return "duplicate"
             raise VerificationFailed(f"record {seq} has a rival: another record of that seq came before", seq=seq)
-        if seq == head.seq + 1:
-            raise VerificationFailed(
-                f"record {seq} does not follow record {head.seq}: its prev is {record.header['prev'][:12]}…,"
-                f" that record's hash is {head.hash[:12]}…",
-                seq=seq,
-            )
-        raise VerificationFailed(f"record {seq} stands after record {head.seq}: records are missing", seq=seq)
+        record.check_follows(head)
+        self.head = record.head
+        self._hashes[seq] = record.hash
+        self._hashes.pop(seq - self._REMEMBERED, None)
+        return "new"

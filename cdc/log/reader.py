@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from ...schemas.errors import RecordError, UnknownFormat, Unreachable, UsageError, VerificationFailed
-from ...schemas.record import Chain, Head, Record
+from ...schemas.record import Head, Record
 from .. import native
 from . import canonical
 from .headfile import DurableHead, read_headfile
@@ -158,8 +158,7 @@ class _Cursor:
     def __init__(self, location: Location, from_seq: int, after: Head | None, marks: dict[str, Marks]) -> None:
         self._location = location
         self._next_seq = from_seq
-        self._after = after
-        self._chain: Chain | None = None
+        self._head = after
         firsts = first_seqs(location.segments)
         index = bisect_right(firsts, from_seq) - 1
         first = firsts[index] if index >= 0 else 0
@@ -210,11 +209,12 @@ class _Cursor:
             raise RecordError(f"log {self._location}, record {seq}: {exc}", seq=seq, hint=exc.hint) from exc
         except UnknownFormat as exc:
             raise UnknownFormat(f"log {self._location}, record {seq}: {exc}", hint=exc.hint) from exc
-        if self._chain is None:
-            self._chain = Chain(self._after or Head(seq - 1, record.header["prev"]))
-        if record.seq != seq:
-            raise VerificationFailed(f"log {self._location}: record {record.seq} stands where {seq} must", seq=seq)
-        self._chain.accept(record)
+        head = record.head
+        if head.seq != seq:
+            raise VerificationFailed(f"log {self._location}: record {head.seq} stands where {seq} must", seq=seq)
+        if self._head is not None:
+            record.check_follows(self._head)
+        self._head = head
         self._next_seq = seq + 1
         return record
 

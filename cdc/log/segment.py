@@ -47,15 +47,16 @@ def read_lines(fd: int, start: int, end: int) -> Iterator[bytes]:
         if not block:
             raise RecordError(f"the segment ends at byte {start}; it must hold {end}")
         start += len(block)
-        first, *more = block.split(b"\n")
-        rest.append(first)
-        rest_bytes += len(first)
+        at = 0
+        # Not by split: it compares byte by byte, and lines are long.
+        while (feed := block.find(b"\n", at)) >= 0:
+            yield b"".join((*rest, block[at:feed])) if rest else block[at:feed]
+            rest, rest_bytes, at = [], 0, feed + 1
+        if at < len(block):
+            rest.append(block[at:])
+            rest_bytes += len(block) - at
         if rest_bytes >= LINE_BYTES_MAX:
             raise RecordError(f"a line is above the limit of {LINE_BYTES_MAX} bytes")
-        if more:
-            yield b"".join(rest)
-            yield from more[:-1]
-            rest, rest_bytes = [more[-1]], len(more[-1])
     if rest_bytes:
         raise RecordError("the last line is cut short")
 

@@ -6,38 +6,49 @@
 #include <string.h>
 #include <time.h>
 
-enum { SALT_BYTES = SEAL_SALT_BYTES, SALT_DIGITS = 44, ITEM_SALT_BYTES = 16, HEX_DIGITS = SEAL_HASH_DIGITS };
+enum { AT_ONCE = 16, SALT_BYTES = SEAL_SALT_BYTES, SALT_DIGITS = 44, ITEM_SALT_BYTES = 16, HEX_DIGITS = SEAL_HASH_DIGITS };
 
-static void leaf_of(uint8_t out[SHA256_BYTES], const uint8_t salt[SALT_BYTES], size_t index, piece item) {
-    uint8_t number[4] = {(uint8_t)(index >> 24), (uint8_t)(index >> 16), (uint8_t)(index >> 8), (uint8_t)index};
-    sha256 hash;
-    sha256_begin(&hash);
-    sha256_take(&hash, salt, SALT_BYTES);
-    sha256_take(&hash, number, sizeof number);
-    sha256_end(&hash, out);
-    sha256 leaf;
-    sha256_begin(&leaf);
-    sha256_take(&leaf, "\0", 1);
-    sha256_take(&leaf, out, ITEM_SALT_BYTES);
-    sha256_take(&leaf, item.bytes, item.size);
-    sha256_end(&leaf, out);
+/* The leaves of up to AT_ONCE items, of which the first is item `index`. */
+static void leaves_of(uint8_t (*out)[SHA256_BYTES], const uint8_t salt[SALT_BYTES], size_t index, const piece *items, size_t count) {
+    sha256_message messages[AT_ONCE];
+    for (size_t i = 0; i < count; i++) {
+        size_t at = index + i;
+        uint8_t number[4] = {(uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8), (uint8_t)at};
+        messages[i] = (sha256_message){.head_size = SALT_BYTES + sizeof number, .bytes = ""};
+        memcpy(messages[i].head, salt, SALT_BYTES);
+        memcpy(messages[i].head + SALT_BYTES, number, sizeof number);
+    }
+    sha256_all(messages, out, count);
+    for (size_t i = 0; i < count; i++) {
+        messages[i].head_size = 1 + ITEM_SALT_BYTES;
+        messages[i].head[0] = 0;
+        memcpy(messages[i].head + 1, out[i], ITEM_SALT_BYTES);
+        messages[i].bytes = items[i].bytes;
+        messages[i].size = items[i].size;
+    }
+    sha256_all(messages, out, count);
+}
+
+/* The nodes over up to AT_ONCE pairs of nodes, which may be where the pairs are. */
+static void nodes_of(uint8_t (*out)[SHA256_BYTES], uint8_t (*pairs)[SHA256_BYTES], size_t count) {
+    sha256_message messages[AT_ONCE];
+    for (size_t i = 0; i < count; i++)
+        messages[i] = (sha256_message){.head = {1}, .head_size = 1, .bytes = pairs[2 * i], .size = 2 * SHA256_BYTES};
+    sha256_all(messages, out, count);
 }
 
 /* The RFC 6962 root over items, into 64 hex digits: pairs level by level, an odd last node carried up. */
 static int root_of(char out[HEX_DIGITS], const uint8_t salt[SALT_BYTES], const piece *items, size_t count) {
-    uint8_t few[16][SHA256_BYTES] = {{0}}, (*nodes)[SHA256_BYTES] = few;
-    if (count > 16 && !(nodes = PyMem_Malloc(count * SHA256_BYTES))) return -1;
-    for (size_t i = 0; i < count; i++) leaf_of(nodes[i], salt, i, items[i]);
+    uint8_t few[AT_ONCE][SHA256_BYTES] = {{0}}, (*nodes)[SHA256_BYTES] = few;
+    if (count > AT_ONCE && !(nodes = PyMem_Malloc(count * SHA256_BYTES))) return -1;
+    for (size_t i = 0; i < count; i += AT_ONCE)
+        leaves_of(nodes + i, salt, i, items + i, count - i < AT_ONCE ? count - i : AT_ONCE);
     while (count > 1) {
-        for (size_t i = 0; i + 1 < count; i += 2) {
-            sha256 hash;
-            sha256_begin(&hash);
-            sha256_take(&hash, "\1", 1);
-            sha256_take(&hash, nodes[i], 2 * SHA256_BYTES);
-            sha256_end(&hash, nodes[i / 2]);
-        }
-        if (count % 2) memmove(nodes[count / 2], nodes[count - 1], SHA256_BYTES);
-        count = count / 2 + count % 2;
+        size_t pairs = count / 2;
+        for (size_t i = 0; i < pairs; i += AT_ONCE)
+            nodes_of(nodes + i, nodes + 2 * i, pairs - i < AT_ONCE ? pairs - i : AT_ONCE);
+        if (count % 2) memmove(nodes[pairs], nodes[count - 1], SHA256_BYTES);
+        count = pairs + count % 2;
     }
     sha256_hex(out, nodes[0]);
     if (nodes != few) PyMem_Free(nodes);

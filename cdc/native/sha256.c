@@ -59,53 +59,102 @@ static void compress_portable(uint32_t state[8], const uint8_t *data, size_t blo
     }
 }
 
+static void compress_two_portable(uint32_t *const states[2], const uint8_t *const data[2], size_t blocks) {
+    for (int i = 0; i < 2; i++) compress_portable(states[i], data[i], blocks);
+}
+
 #ifdef HAVE_SHA_NI
-/* Four rounds at a time; the two registers hold ABEF and CDGH, as the instructions want them. */
-__attribute__((target("sha,sse4.1,ssse3"))) static void compress_ni(uint32_t state[8], const uint8_t *data,
-                                                                    size_t blocks) {
-    const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+#define WITH_SHA_NI __attribute__((target("sha,sse4.1,ssse3")))
+#define STEP WITH_SHA_NI __attribute__((always_inline)) static inline
+
+/* A hash in hand: two registers hold ABEF and CDGH, as the instructions want them. */
+typedef struct {
+    __m128i abef, cdgh, abef_before, cdgh_before, w[4];
+} registers;
+
+STEP void load_state(registers *x, const uint32_t state[8]) {
     __m128i abcd = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xB1);
     __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1B);
-    __m128i abef = _mm_alignr_epi8(abcd, efgh, 8);
-    __m128i cdgh = _mm_blend_epi16(efgh, abcd, 0xF0);
+    x->abef = _mm_alignr_epi8(abcd, efgh, 8);
+    x->cdgh = _mm_blend_epi16(efgh, abcd, 0xF0);
+}
 
-    for (; blocks; blocks--, data += 64) {
-        const __m128i abef_before = abef, cdgh_before = cdgh;
-        __m128i w[4];
-        for (int i = 0; i < 4; i++)
-            w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)), big_endian);
-#pragma GCC unroll 16
-        for (int r = 0; r < 16; r++) {
-            __m128i wk = _mm_add_epi32(w[r & 3], _mm_load_si128((const __m128i *)(K + 4 * r)));
-            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, wk);
-            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(wk, 0x0E));
-            if (r < 12) {
-                __m128i next = _mm_sha256msg1_epu32(w[r & 3], w[(r + 1) & 3]);
-                next = _mm_add_epi32(next, _mm_alignr_epi8(w[(r + 3) & 3], w[(r + 2) & 3], 4));
-                w[r & 3] = _mm_sha256msg2_epu32(next, w[(r + 3) & 3]);
-            }
-        }
-        abef = _mm_add_epi32(abef, abef_before);
-        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+STEP void load_block(registers *x, const uint8_t *data) {
+    const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+    x->abef_before = x->abef;
+    x->cdgh_before = x->cdgh;
+    for (int i = 0; i < 4; i++) x->w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)), big_endian);
+}
+
+STEP void four_rounds(registers *x, int r) {
+    __m128i *w = x->w, wk = _mm_add_epi32(w[r & 3], _mm_load_si128((const __m128i *)(K + 4 * r)));
+    x->cdgh = _mm_sha256rnds2_epu32(x->cdgh, x->abef, wk);
+    x->abef = _mm_sha256rnds2_epu32(x->abef, x->cdgh, _mm_shuffle_epi32(wk, 0x0E));
+    if (r < 12) {
+        __m128i next = _mm_sha256msg1_epu32(w[r & 3], w[(r + 1) & 3]);
+        next = _mm_add_epi32(next, _mm_alignr_epi8(w[(r + 3) & 3], w[(r + 2) & 3], 4));
+        w[r & 3] = _mm_sha256msg2_epu32(next, w[(r + 3) & 3]);
     }
+}
 
-    __m128i feba = _mm_shuffle_epi32(abef, 0x1B);
-    __m128i dchg = _mm_shuffle_epi32(cdgh, 0xB1);
+STEP void end_block(registers *x) {
+    x->abef = _mm_add_epi32(x->abef, x->abef_before);
+    x->cdgh = _mm_add_epi32(x->cdgh, x->cdgh_before);
+}
+
+STEP void store_state(const registers *x, uint32_t state[8]) {
+    __m128i feba = _mm_shuffle_epi32(x->abef, 0x1B);
+    __m128i dchg = _mm_shuffle_epi32(x->cdgh, 0xB1);
     _mm_storeu_si128((__m128i *)state, _mm_blend_epi16(feba, dchg, 0xF0));
     _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+WITH_SHA_NI static void compress_ni(uint32_t state[8], const uint8_t *data, size_t blocks) {
+    registers x;
+    load_state(&x, state);
+    for (; blocks; blocks--, data += 64) {
+        load_block(&x, data);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++) four_rounds(&x, r);
+        end_block(&x);
+    }
+    store_state(&x, state);
+}
+
+/* Each round waits for the one before: with a second hash in hand the processor has something to do meanwhile. */
+WITH_SHA_NI static void compress_two_ni(uint32_t *const states[2], const uint8_t *const data[2], size_t blocks) {
+    registers x, y;
+    load_state(&x, states[0]);
+    load_state(&y, states[1]);
+    for (size_t at = 0; at < 64 * blocks; at += 64) {
+        load_block(&x, data[0] + at);
+        load_block(&y, data[1] + at);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++) {
+            four_rounds(&x, r);
+            four_rounds(&y, r);
+        }
+        end_block(&x);
+        end_block(&y);
+    }
+    store_state(&x, states[0]);
+    store_state(&y, states[1]);
 }
 #endif
 
 static void (*compress)(uint32_t state[8], const uint8_t *data, size_t blocks) = compress_portable;
+static void (*compress_two)(uint32_t *const states[2], const uint8_t *const data[2], size_t blocks) = compress_two_portable;
 
 const char *sha256_choose(int portable) {
     compress = compress_portable;
+    compress_two = compress_two_portable;
 #ifdef HAVE_SHA_NI
     if (!portable && __builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("ssse3")) {
         uint32_t b = 0, unused;
         __asm__("cpuid" : "=a"(unused), "=b"(b), "=c"(unused), "=d"(unused) : "a"(7), "c"(0));
         if (b >> 29 & 1) {
             compress = compress_ni;
+            compress_two = compress_two_ni;
             return "sha-ni";
         }
     }
@@ -139,19 +188,103 @@ void sha256_take(sha256 *hash, const void *data, size_t size) {
     if (hash->filled) memcpy(hash->block, p, hash->filled);
 }
 
-void sha256_end(sha256 *hash, uint8_t digest[SHA256_BYTES]) {
-    uint64_t bits = hash->total * 8;
-    hash->block[hash->filled++] = 0x80;
-    if (hash->filled > 56) {
-        memset(hash->block + hash->filled, 0, 64 - hash->filled);
-        compress(hash->state, hash->block, 1);
-        hash->filled = 0;
-    }
-    memset(hash->block + hash->filled, 0, 56 - hash->filled);
-    for (int i = 0; i < 8; i++) hash->block[56 + i] = (uint8_t)(bits >> (56 - 8 * i));
-    compress(hash->state, hash->block, 1);
+static void write_digest(uint8_t digest[SHA256_BYTES], const uint32_t state[8]) {
     for (int i = 0; i < 8; i++)
-        for (int j = 0; j < 4; j++) digest[4 * i + j] = (uint8_t)(hash->state[i] >> (24 - 8 * j));
+        for (int j = 0; j < 4; j++) digest[4 * i + j] = (uint8_t)(state[i] >> (24 - 8 * j));
+}
+
+/* Put the end of a message behind its last bytes, of which `filled` are in a block with room for another; how many blocks these are. */
+static size_t pad(uint8_t *block, size_t filled, uint64_t total) {
+    size_t size = filled < 56 ? 64 : 128;
+    block[filled++] = 0x80;
+    memset(block + filled, 0, size - 8 - filled);
+    for (int i = 0; i < 8; i++) block[size - 8 + i] = (uint8_t)(total * 8 >> (56 - 8 * i));
+    return size / 64;
+}
+
+void sha256_end(sha256 *hash, uint8_t digest[SHA256_BYTES]) {
+    compress(hash->state, hash->block, pad(hash->block, hash->filled, hash->total));
+    write_digest(digest, hash->state);
+}
+
+/* A message on its way: its first block, the whole blocks that are hashed where they stand, and its end. */
+typedef struct {
+    uint32_t state[8];
+    struct {
+        const uint8_t *data;
+        size_t blocks;
+    } runs[3];
+    int run;
+    uint8_t first[64], last[128];
+    uint8_t *digest; /* NULL where there is none any more */
+} lane;
+
+static void load_message(lane *at, const sha256_message *message, uint8_t *digest) {
+    size_t size = message->size, taken = 64 - message->head_size < size ? 64 - message->head_size : size;
+    const uint8_t *bytes = message->bytes;
+    memcpy(at->state, START, sizeof START);
+    at->run = 0;
+    at->digest = digest;
+    uint8_t *block = message->head_size + size < 64 ? at->last : at->first;
+    memcpy(block, message->head, message->head_size);
+    if (taken) memcpy(block + message->head_size, bytes, taken);
+    at->runs[0].data = at->first;
+    at->runs[1].data = bytes + taken;
+    at->runs[2].data = at->last;
+    size_t filled = message->head_size + taken;
+    at->runs[0].blocks = at->runs[1].blocks = 0;
+    if (block == at->first) {
+        at->runs[0].blocks = 1;
+        at->runs[1].blocks = (size - taken) / 64;
+        filled = (size - taken) % 64;
+        if (filled) memcpy(at->last, bytes + size - filled, filled);
+    }
+    at->runs[2].blocks = pad(at->last, filled, message->head_size + size);
+    while (!at->runs[at->run].blocks) at->run++;
+}
+
+/* Pass `blocks` blocks of the present run; whether the message has ended, and its digest is written. */
+static int pass(lane *at, size_t blocks) {
+    at->runs[at->run].data += 64 * blocks;
+    at->runs[at->run].blocks -= blocks;
+    while (at->run < 3 && !at->runs[at->run].blocks) at->run++;
+    if (at->run < 3) return 0;
+    write_digest(at->digest, at->state);
+    return 1;
+}
+
+/* Messages that wait for a lane. */
+typedef struct {
+    const sha256_message *messages;
+    uint8_t (*digests)[SHA256_BYTES];
+    size_t count;
+} queue;
+
+static void load_next(lane *at, queue *from) {
+    at->digest = NULL;
+    if (!from->count) return;
+    load_message(at, from->messages++, *from->digests++);
+    from->count--;
+}
+
+void sha256_all(const sha256_message *messages, uint8_t (*digests)[SHA256_BYTES], size_t count) {
+    queue waiting = {messages, digests, count};
+    lane lanes[2];
+    for (int i = 0; i < 2; i++) load_next(&lanes[i], &waiting);
+    while (lanes[0].digest && lanes[1].digest) {
+        uint32_t *const states[2] = {lanes[0].state, lanes[1].state};
+        const uint8_t *const data[2] = {lanes[0].runs[lanes[0].run].data, lanes[1].runs[lanes[1].run].data};
+        size_t one = lanes[0].runs[lanes[0].run].blocks, other = lanes[1].runs[lanes[1].run].blocks;
+        size_t blocks = one < other ? one : other;
+        compress_two(states, data, blocks);
+        for (int i = 0; i < 2; i++)
+            if (pass(&lanes[i], blocks)) load_next(&lanes[i], &waiting);
+    }
+    for (lane *left = lanes[0].digest ? &lanes[0] : &lanes[1]; left->digest;) {
+        size_t blocks = left->runs[left->run].blocks;
+        compress(left->state, left->runs[left->run].data, blocks);
+        if (pass(left, blocks)) left->digest = NULL;
+    }
 }
 
 void sha256_hex(char out[2 * SHA256_BYTES], const uint8_t digest[SHA256_BYTES]) {

@@ -1,14 +1,12 @@
 #include "text.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { KEPT_BYTES = 1 << 20 };
 
 #define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 
-static int reserve(text *out, size_t size) {
-    if (out->room - out->size >= size) return 0;
+int text_grow(text *out, size_t size) {
     size_t room = out->room ? out->room : 1024;
     while (room - out->size < size) {
         if (room > SIZE_MAX / 2) return -1;
@@ -18,13 +16,6 @@ static int reserve(text *out, size_t size) {
     if (!bytes) return -1;
     out->bytes = bytes;
     out->room = room;
-    return 0;
-}
-
-int text_add(text *out, const void *bytes, size_t size) {
-    if (reserve(out, size)) return -1;
-    memcpy(out->bytes + out->size, bytes, size);
-    out->size += size;
     return 0;
 }
 
@@ -78,23 +69,62 @@ static int add_escaped(text *out, uint8_t c) {
     return text_add(out, escape, sizeof escape);
 }
 
-/* A string, with the escapes of schemas/README.md §1. */
-static int add_string(text *out, const uint8_t *value, size_t size) {
-    if (reserve(out, size + 2) || ADD(out, "\"")) return -1;
-    size_t begin = 0, at = 0;
-    while (at < size) {
-        if (plain(value[at])) {
-            at++;
-        } else if (value[at] >= 0x80) {
-            size_t length = utf8(value + at, size - at);
-            if (!length) return 1;
-            at += length;
-        } else {
-            if (text_add(out, value + begin, at - begin) || add_escaped(out, value[at])) return -1;
-            begin = ++at;
+enum { WORD = sizeof(uint64_t) };
+
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* How many of eight bytes, from the first on, are plain. */
+static size_t plain_of_word(uint64_t word) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    /* A byte's high bit is set where it is not plain; what a borrow sets wrongly stands behind one that is not plain. */
+    uint64_t quote = word ^ EACH('"'), backslash = word ^ EACH('\\');
+    uint64_t marks = ((word - EACH(0x20)) & ~word) | ((quote - EACH(1)) & ~quote) | ((backslash - EACH(1)) & ~backslash) | word;
+    marks &= EACH(0x80);
+    return marks ? (size_t)__builtin_ctzll(marks) / 8 : WORD;
+#else
+    uint8_t bytes[WORD];
+    size_t count = 0;
+    memcpy(bytes, &word, WORD);
+    while (count < WORD && plain(bytes[count])) count++;
+    return count;
+#endif
+}
+
+/* Copy what is plain at the beginning of a value; how much that is. There is room for the whole value. */
+static size_t add_plain(text *out, const uint8_t *value, size_t size) {
+    char *begin = out->bytes + out->size;
+    size_t at = 0;
+    for (uint64_t word; size - at >= WORD; at += WORD) {
+        memcpy(&word, value + at, WORD);
+        memcpy(begin + at, &word, WORD);
+        size_t count = plain_of_word(word);
+        if (count < WORD) {
+            out->size += at + count;
+            return at + count;
         }
     }
-    return text_add(out, value + begin, size - begin) || ADD(out, "\"") ? -1 : 0;
+    for (; at < size && plain(value[at]); at++) begin[at] = (char)value[at];
+    out->size += at;
+    return at;
+}
+
+/* A string, with the escapes of schemas/README.md §1. */
+static int add_string(text *out, const uint8_t *value, size_t size) {
+    if (text_reserve(out, size + 2)) return -1;
+    out->bytes[out->size++] = '"';
+    for (size_t at = add_plain(out, value, size); at < size;) {
+        if (value[at] >= 0x80) {
+            size_t length = utf8(value + at, size - at);
+            if (!length) return 1;
+            if (text_add(out, value + at, length)) return -1;
+            at += length;
+        } else if (add_escaped(out, value[at++])) {
+            return -1;
+        }
+        if (text_reserve(out, size - at + 1)) return -1;
+        at += add_plain(out, value + at, size - at);
+    }
+    return ADD(out, "\"");
 }
 
 /* An integer of at most ten digits, as the server writes it: no sign but a minus, no leading zero. */

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct {
     char *bytes;
@@ -14,8 +15,19 @@ typedef struct {
 enum { AS_TEXT, AS_NUMBER, AS_BOOLEAN, AS_TIMESTAMP, AS_INSTANT, AS_OCTETS, KIND_COUNT };
 
 /* Each returns 0, or -1 where there is no memory. */
-int text_add(text *out, const void *bytes, size_t size);
+int text_grow(text *out, size_t size);
 int text_add_number(text *out, unsigned long long number);
+
+/* Have room for `size` bytes more. */
+static inline int text_reserve(text *out, size_t size) { return out->room - out->size < size ? text_grow(out, size) : 0; }
+
+/* Here, so that a literal's few bytes are stored where it stands. */
+static inline int text_add(text *out, const void *bytes, size_t size) {
+    if (text_reserve(out, size)) return -1;
+    memcpy(out->bytes + out->size, bytes, size);
+    out->size += size;
+    return 0;
+}
 
 /* Give memory back that one large value took: it is no reason to hold it for good. */
 void text_shrink(text *out);

@@ -122,6 +122,59 @@ def test_a_record_is_sealed_alike(items: list[bytes], salt: bytes, seq: int, tim
     assert native.seal(*values) == seal(*values)
 
 
+def sealed_with(items: list[bytes]) -> tuple[Any, ...]:
+    """Values of `seal` of which only the items matter."""
+    return "{", 1, "0" * 64, "commit", "i", 0, "e", "0/1", "", "", items, b"s" * 32, b"now"
+
+
+@pytest.mark.parametrize("portable", [True, False])
+def test_items_of_every_length_and_number_are_hashed_alike(portable: bool) -> None:
+    """Leaves are hashed two at a time, in blocks of 64 bytes: every way in which two of them can end."""
+    lengths = [*range(200), 1000, 0, 10_000]
+    try:
+        native.choose(portable)
+        for count in (*range(1, 40), len(lengths)):
+            items = [bytes([65 + length % 26]) * length for length in lengths[-count:]]
+            assert native.seal(*sealed_with(items)) == seal(*sealed_with(items)), count
+        for first in lengths:
+            items = [b"a" * first, b"b" * (first * 7 % 203)]
+            assert native.seal(*sealed_with(items)) == seal(*sealed_with(items)), first
+    finally:
+        native.choose(False)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'"',
+        b"\\",
+        b"\n",
+        b"\x1f",
+        b"\x7f",
+        "ü".encode(),
+        "€".encode(),
+        "😀".encode(),
+        b"\xff",
+        b"\x80",
+        b" ",
+        b"!",
+        b"#",
+        b"[",
+        b"]",
+        b"~",
+    ],
+)
+def test_a_text_is_written_alike_wherever_its_odd_byte_stands(odd: bytes) -> None:
+    """Text is looked at eight bytes at a time."""
+    compiled, python = both(PLANS[0])
+    for before in range(20):
+        for after in range(20):
+            for text in (b"a" * before + odd + b"z" * after, odd * 2 + b"a" * before + odd + b" " * after + odd):
+                row: RawRow = [b"7", text, *[None] * (len(COLUMNS) - 2)]
+                data = messages.insert(row)
+                assert outcome(lambda data=data: compiled(data, 0)) == outcome(lambda data=data: python(data, 0))
+
+
 @given(rows, rows, st.sampled_from(PLANS), st.booleans(), st.sampled_from([b"O", b"K"]), st.integers(0, 2**40))
 def test_changes_become_items_alike(
     old: RawRow, new: RawRow, plan: Projection, alike: bool, kind: bytes, shape: int
