@@ -261,6 +261,7 @@ class Duties:
             registry = Registry([*load_registry(p.config.schemas.path).schemas, schema])
             schema.check(p.config.log.visibility)
             check_published(p.catalog, p.config.source, registry, state=p.state, setup=schema_store.SETUP)
+            schema_store.keep(schema, p.config)
         except CommitLogError as exc:
             log.warning("request refused: %s", exc)
             request.refuse(exc)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 
-from ..schemas.errors import SchemaError
+from ..schemas.errors import Refused, SchemaError
 from ..schemas.record import Head
 from ..transforms.app_schema import AppSchema
 from ..transforms.app_schema_reader import parse
@@ -38,13 +38,11 @@ def parse_request(payload: bytes) -> AppSchema:
 def add(
     schema: AppSchema, config: Config, *, state: LogState, chain: ChainWriter, append: Callable[[bytes, Head], None]
 ) -> int:
-    """Keep a schema that the registry has accepted, and append its record unless the log has it. The log must be flushed after.
+    """Append the record of a schema that is kept, unless the log has it. The log must be flushed after.
 
     Returns:
         The seq of its record.
     """
-    if all(known.id != schema.id for known in load_registry(config.schemas.path).schemas):
-        _keep(schema, config)
     recorded = schema.projected(config.log.visibility)
     if recorded.id not in state.schemas:
         append(chain.record("schema", [recorded.data], extras=Extras(schema=recorded.id)), chain.head)
@@ -52,13 +50,26 @@ def add(
     return state.schemas[recorded.id]
 
 
-def _keep(schema: AppSchema, config: Config) -> None:
+def keep(schema: AppSchema, config: Config) -> None:
+    """Put a schema that the registry has accepted into the folder of app schemas, unless it is there.
+
+    Raises:
+        Refused: The folder cannot be written to.
+    """
     folder = config.schemas.path
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(known.id == schema.id for known in load_registry(folder).schemas):
+        return
     path = folder / f"{schema.app}-{schema.id[:12]}.json"
     part = path.with_suffix(".new")
-    with part.open("wb") as file:
-        file.write(schema.data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(schema.data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as exc:
+        raise Refused(
+            f"the app schema cannot be kept in {folder}: {exc.strerror}",
+            hint="put its file there yourself, then send the worker SIGHUP; or let the worker write there",
+        ) from exc

@@ -175,6 +175,7 @@ def _append(config: Config, schema: AppSchema) -> int:
         )
         with open_index(location) as index:
             state = LogState(schemas={digest: seq for digest, seq in index.schemas() if seq is not None})
+        schema_store.keep(schema, config)
         seq = schema_store.add(schema, config, state=state, chain=chain, append=writer.append)
         writer.flush()
     return seq
