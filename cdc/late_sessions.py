@@ -43,26 +43,31 @@ class LateSessions:
         self._location, self._alive, self._pseudonyms = location, alive, pseudonyms
         self._store: Store | None = None
         self._index: Index | None = None
-        self._seen = -1
+        self._seen = self._last = 0
         self._malformed = 0
         self._topic = _follow(location)
         # Before the first commit: one that misses a record which counts as compared would miss it for good.
         self._open()
 
     def lookup(self, request: str, time_us: int) -> SessionRecord | None:
-        """The mesh's record of a request, or None."""
-        return None if self._store is None else self._store.lookup(request, time_us)
+        """The mesh's record of a request, or None.
+
+        What came after the last look whether records wait is not always found here: it is compared with the commits later.
+        """
+        return self._store.lookup(request, time_us) if self._store is not None and self._last else None
 
     def waiting(self) -> bool:
         """Whether records have come that no commit was compared with yet."""
         store = self._store or self._open()
-        return store is not None and store.max_rowid() > self._seen
+        if store is not None:
+            self._last = store.max_rowid()
+        return self._last > self._seen
 
     def _open(self) -> Store | None:
         """Open the store where there is one by now."""
         self._store = Store.open(path_of(self._location))
         if self._store is not None:
-            self._seen = self._store.amended_through()
+            self._seen, self._last = self._store.amended_through(), self._store.max_rowid()
         return self._store
 
     def malformed(self) -> int:

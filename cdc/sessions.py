@@ -135,6 +135,8 @@ class Store:
         with _errors(path):
             connection: Any = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            # Otherwise SQLite makes a new plan for each request that is looked up, which takes longer than the look.
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             use_wal(connection, BUSY_TIMEOUT_MS)
             connection.execute("PRAGMA synchronous = FULL").fetchall()
             _make_tables(connection, path)
