@@ -35,9 +35,14 @@ typedef struct {
     unsigned long long shape_count, count, skipped;
 } commit;
 
-/* How far a run has come; the last four are the present transaction's. */
+/* What a run writes: its lines, and of the present transaction what a commit points to. */
 typedef struct {
     text lines, by, body, sizes, tail;
+} texts;
+
+/* How far a run has come. */
+typedef struct {
+    texts t;
     long long seq; /* -1 before the first record */
     unsigned long long rows;
     char prev[SEAL_HASH_DIGITS + 1], position[24];
@@ -182,11 +187,11 @@ static int write_line(commit *one, const rule *all, progress *run, const uint8_t
         items[FIXED_ITEMS + i] = (piece){at, size};
         at += size;
     }
-    size_t before = run->lines.size;
-    int failed = seal_line(&values, items, FIXED_ITEMS + one->count, salt, all->recorded, &run->lines, hash);
+    size_t before = run->t.lines.size;
+    int failed = seal_line(&values, items, FIXED_ITEMS + one->count, salt, all->recorded, &run->t.lines, hash);
     PyMem_Free(items);
     if (failed) {
-        run->lines.size = before;
+        run->t.lines.size = before;
         return no_memory(1);
     }
     run->seq++;
@@ -215,9 +220,9 @@ static int read_number(PyObject *transaction, PyObject *name, unsigned long long
 }
 
 static int take(PyObject *transaction, const rule *all, progress *run, const uint8_t *salt) {
-    commit one = {.by = &run->by, .body = &run->body, .sizes = &run->sizes, .tail = &run->tail};
+    commit one = {.by = &run->t.by, .body = &run->t.body, .sizes = &run->t.sizes, .tail = &run->t.tail};
     unsigned long long time_us;
-    run->by.size = run->body.size = run->sizes.size = run->tail.size = 0;
+    run->t.by.size = run->t.body.size = run->t.sizes.size = run->t.tail.size = 0;
     if (read_number(transaction, XID, &one.xid) || read_number(transaction, END, &one.end) ||
         read_number(transaction, TIME_US, &time_us))
         return -1;
@@ -248,39 +253,54 @@ static int read_rule(rule *out, PyObject *given) {
     return -1;
 }
 
+/* The memory that the texts of one run grew to serves the next; a run that begins within another one finds none. */
+static texts spare;
+
+static texts take_spare(void) {
+    texts taken = spare;
+    memset(&spare, 0, sizeof spare);
+    taken.lines.size = 0;
+    return taken;
+}
+
+static void keep_spare(texts kept) {
+    text *const all[] = {&spare.lines, &spare.by, &spare.body, &spare.sizes, &spare.tail};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]->bytes);
+    spare = kept;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) text_shrink(all[i]);
+}
+
 /* run(rule, seq, hash, position, transactions, start, salts) -> (taken, lines, seq, hash, position, rows, last): log/chain.py */
 PyObject *native_run(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *given, *transactions;
     const char *prev, *position, *salts;
     Py_ssize_t prev_size, position_size, start, salts_size;
-    progress run = {.last = -1};
+    long long seq;
+    progress run;
     rule all;
-    if (!PyArg_ParseTuple(arguments, "O!Ls#s#O!ny#", &PyTuple_Type, &given, &run.seq, &prev, &prev_size, &position,
+    if (!PyArg_ParseTuple(arguments, "O!Ls#s#O!ny#", &PyTuple_Type, &given, &seq, &prev, &prev_size, &position,
                           &position_size, &PyList_Type, &transactions, &start, &salts, &salts_size) ||
         read_rule(&all, given))
         return NULL;
     if (prev_size != SEAL_HASH_DIGITS || position_size >= (Py_ssize_t)sizeof run.position || start < 0)
         return PyErr_Format(PyExc_ValueError, "run takes a hash, a position and a place in a list");
+    run = (progress){.t = take_spare(), .seq = seq, .last = -1};
     memcpy(run.prev, prev, (size_t)prev_size);
     memcpy(run.position, position, (size_t)position_size);
 
     Py_ssize_t at = start;
     int state = 0;
     for (; !state && at < PyList_GET_SIZE(transactions) && (at - start + 1) * SEAL_SALT_BYTES <= salts_size; at += !state) {
-        long long seq = run.seq;
+        seq = run.seq;
         state = take(PyList_GET_ITEM(transactions, at), &all, &run, (const uint8_t *)salts + (at - start) * SEAL_SALT_BYTES);
         if (run.seq != seq) run.last = at;
     }
     PyObject *result = NULL;
     if (state < 0 && PyErr_ExceptionMatches(PyExc_Exception)) PyErr_Clear(); /* Python meets it again, and says it */
     if (!PyErr_Occurred())
-        result = Py_BuildValue("ny#Ls#sKn", at - start, run.lines.bytes ? run.lines.bytes : "", (Py_ssize_t)run.lines.size, run.seq,
+        result = Py_BuildValue("ny#Ls#sKn", at - start, run.t.lines.bytes ? run.t.lines.bytes : "", (Py_ssize_t)run.t.lines.size, run.seq,
                                run.prev, (Py_ssize_t)SEAL_HASH_DIGITS, run.position, run.rows, run.last);
-    free(run.lines.bytes);
-    free(run.by.bytes);
-    free(run.body.bytes);
-    free(run.sizes.bytes);
-    free(run.tail.bytes);
+    keep_spare(run.t);
     return result;
 }
