@@ -16,7 +16,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from ..schemas.errors import CommitLogError, Refused, Unreachable
 from .access_log import MalformedLine, ParsedLine
-from .log.kafka_client import NO_TOPIC, REQUEST_S, Connection
+from .log.kafka_client import NO_MATTER, NO_TOPIC, READERS, REQUEST_S, Connection
 from .log.kafka_location import KafkaLocation
 from .log.kafka_topic import Topic
 from .session_values import decode, encode, identity_of, key_of
@@ -45,7 +45,7 @@ REPORTED_MAX = 20
 
 _POLL_S = 0.2
 _READER: dict[str, Any] = {
-    "group.id": "commitlog-readers",  # required by the library; nothing is ever committed to it
+    "group.id": READERS,
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -288,7 +288,7 @@ class _Place:
                 self.next[partition] = offset + 1
             elif error is not None and error.code() == KafkaError._PARTITION_EOF and partition is not None:
                 self._left.discard(partition)
-            elif error is not None and not error.retriable():
+            elif error is not None and not error.retriable() and error.code() not in NO_MATTER:
                 raise self._error(error)
         return found
 

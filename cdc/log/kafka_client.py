@@ -33,6 +33,12 @@ _DENIED = frozenset(
     }
 )
 _UNPROVEN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
+READERS = "commitlog-readers"
+"""The group of consumers that read by places of their own. The library wants one; nothing is ever committed to it."""
+
+NO_MATTER = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
+"""What a consumer of READERS is told that it need not mind: it has no use for its group."""
+
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 FENCED = frozenset(
     {

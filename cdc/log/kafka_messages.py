@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...schemas.errors import RecordError
 from ...schemas.record import Record
-from .kafka_client import Connection
+from .kafka_client import NO_MATTER, READERS, Connection
 from .kafka_location import KafkaLocation
 
 READ_S = 30.0
@@ -16,7 +16,7 @@ READ_S = 30.0
 
 BATCH_MESSAGES = 1000
 _SETTINGS = {
-    "group.id": "commitlog-readers",  # required by the library; nothing is ever committed to it
+    "group.id": READERS,
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -115,7 +115,7 @@ class Messages:
                     self.at = offset + 1
                 elif error is not None and error.code() == KafkaError._PARTITION_EOF and offset is not None:
                     self.at = max(self.at, offset)
-                elif error is not None and not error.retriable():
+                elif error is not None and not error.retriable() and error.code() not in NO_MATTER:
                     raise self._connection.error(error, "cannot be read")
         except KafkaException as exc:
             raise self._connection.error(exc, "cannot be read") from exc
