@@ -6,6 +6,7 @@ Connects to nothing; the reader, the writer and the lease do.
 import ipaddress
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,10 @@ class KafkaLocation:
     @property
     def root(self) -> Path:
         """The folder of this machine for what goes with the log and can be made again, such as its index."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        # A user without a home, as of a container, has its cache where other things of a moment are.
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
+        if not cache.is_absolute():
+            cache = Path(tempfile.gettempdir(), f"commitlog-{os.getuid()}")
         return cache / "commitlog" / "logs" / f"{self.hosts[0].replace(':', '_')}" / self.topic
 
     @property

@@ -9,7 +9,6 @@ import socket
 import ssl
 import struct
 from ipaddress import ip_address
-from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -20,7 +19,7 @@ VERIFIED = "verify-full"
 
 _PROBE_TIMEOUT_S = 5
 _SSL_REQUEST = struct.pack(">II", 8, 80877103)
-_USERS_ROOT = str(Path("~/.postgresql/root.crt").expanduser())
+_USERS_ROOT = os.path.expanduser("~/.postgresql/root.crt")  # noqa: PTH111 - a user without a home, as of a container, has none
 """Where libpq looks for the certificates of CAs unless told."""
 _UNVERIFIED = "certificate verify failed"
 

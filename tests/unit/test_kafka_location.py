@@ -1,5 +1,6 @@
 """The address of a log on Kafka, and where a log for its owner's use may go."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,13 @@ def test_a_file_that_holds_no_properties_is_named_by_its_line_and_not_by_its_val
         KafkaLocation(("h:1",), "a", "b", properties(tmp_path, f"sasl.password=secret\n{text}\n")).client()
 
     assert "secret" not in str(refused.value)
+
+
+def test_a_user_without_a_home_has_a_folder_for_what_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+
+    root = KafkaLocation.parse("kafka://localhost/acme#shop").root
+
+    assert root.is_absolute()
+    assert f"commitlog-{os.getuid()}" in root.parts[-5]
