@@ -91,11 +91,11 @@ class Committer:
         if tags and (len(tags) > 1 or type(tags[0]) is Notice):
             self._take_notices(tags, transaction.xid)
         provenance = self._provenance(transaction)
-        resolved = self.plans.registry.resolve(provenance.build, provenance.version, provenance.app)
-        if resolved is None:
+        found = self.plans.schema_of(provenance.build, provenance.version, provenance.app)
+        if found is None:
             raise UnknownBuild(provenance.build, provenance.version)
-        schema = self.plans.recorded(resolved[0])
-        commit = _Commit(transaction, provenance, schema.id, resolved[1])
+        schema, schema_by = found
+        commit = _Commit(transaction, provenance, schema.id, schema_by)
         plans = self.plans.of(schema)
         while self.plans.resolve(transaction, schema):
             try:
@@ -119,13 +119,13 @@ class Committer:
         if not native.COMPILED or self.pseudonyms is not None:
             return 0
         provenance = self._provenance(transactions[start])
-        resolved = self.plans.registry.resolve(provenance.build, provenance.version, provenance.app)
-        if resolved is None or provenance.trouble or provenance.assurance > 1:
+        found = self.plans.schema_of(provenance.build, provenance.version, provenance.app)
+        if found is None or provenance.trouble or provenance.assurance > 1:
             return 0
-        schema, chain, counts = self.plans.recorded(resolved[0]), self._chain, self.counts
+        (schema, schema_by), chain, counts = found, self._chain, self.counts
         before = chain.head.seq
         rule = Rule(
-            self._id_prefix, schema.id, resolved[1], provenance.build, provenance.version, provenance.app,
+            self._id_prefix, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
             provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
         )  # fmt: skip
         run = chain.run(transactions, start, rule)
@@ -226,10 +226,10 @@ class Committer:
             DecodeError: A change cannot be read.
         """
         provenance = self._provenance(transaction)
-        resolved = self.plans.registry.resolve(provenance.build, provenance.version, provenance.app)
-        if resolved is None:
+        found = self.plans.schema_of(provenance.build, provenance.version, provenance.app)
+        if found is None:
             return False
-        schema = self.plans.recorded(resolved[0])
+        schema, _ = found
         plans = {relation: self.plans.plan(relation, schema) for relation in transaction.relations()}
         try:
             for relation, data in transaction.changes:

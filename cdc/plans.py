@@ -99,6 +99,11 @@ class Plans:
                 if plan is not None and plan.projection.entity == entity:
                     plan.projection.whole_rekeys = True
 
+    def schema_of(self, build: str, version: str, app: str) -> tuple[AppSchema, str] | None:
+        """The app schema of what a tag names, as `recorded`, and what it was found by; None where there is none."""
+        resolved = self.registry.resolve(build, version, app)
+        return None if resolved is None else (self.recorded(resolved[0]), resolved[1])
+
     def recorded(self, schema: AppSchema) -> AppSchema:
         """The part of a schema that a log of this visibility may hold."""
         recorded = self._recorded.get(schema.id)
