@@ -1,7 +1,6 @@
 """What apps do with psycopg beside plain statements, done through plain psycopg and through the wrapper: seen the same."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,25 +11,12 @@ from psycopg.rows import class_row, dict_row, namedtuple_row, scalar_row
 from psycopg.types.json import Jsonb
 from psycopg.types.range import Range
 
-from commitlog.cdc.servers.postgres import Server
 from commitlog.drivers import psycopg, session
 from fixtures.psycopg_play import connected, described
-from fixtures.tagged import TagLog, tag_log, when_asleep
+from fixtures.tagged import TagLog, when_asleep
 
 IDLE = plain.pq.TransactionStatus.IDLE
 INSERT = "INSERT INTO item VALUES (%s, %s)"
-
-
-@pytest.fixture(scope="module")
-def log(postgres_server: Server) -> Iterator[TagLog]:
-    """One database for all of them: each finds its tables empty."""
-    name = f"scenarios_{os.getpid()}"
-    url = postgres_server.create_database(name)
-    try:
-        with tag_log(url, name) as opened:
-            yield opened
-    finally:
-        postgres_server.drop_database(name)
 
 
 @dataclass
