@@ -1,7 +1,7 @@
 """Named places at which tests make the process die or fail, to prove that nothing is lost there.
 
 `COMMITLOG_FAILPOINT=name:kill` ends the process with SIGKILL at the first passage of `name`; `name:kill:N` at the Nth; `name:raise`
-raises OSError there. Without the variable a passage costs one comparison.
+raises OSError there, `name:stop` stands still until SIGCONT. Without the variable a passage costs one comparison.
 """
 
 import os
@@ -23,5 +23,7 @@ def _strike() -> None:
     _left -= 1
     if _left == 0 and _action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if _left == 0 and _action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if _left == 0 and _action == "raise":
         raise OSError(f"failpoint {_name}")

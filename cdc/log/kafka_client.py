@@ -1,6 +1,7 @@
 """What every client of Kafka here shares: how it is told where to go, and what its errors mean to us."""
 
 import importlib
+import time
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +14,9 @@ kafka_admin: Any = importlib.import_module("confluent_kafka.admin")
 
 REQUEST_S = 10.0
 """How long one request may take before the broker counts as out of reach."""
+
+AWAY_S = 2.0
+"""The same where every broker refuses to be connected to: one that is only started anew is back by then, or will be waited for."""
 
 _SETTINGS: dict[str, Any] = {
     "client.id": "commitlog",
@@ -61,6 +65,7 @@ class Connection:
     def __init__(self, location: KafkaLocation) -> None:
         self.location = location
         self._last: KafkaError | None = None
+        self._down_at = 0.0
 
     def settings(self) -> dict[str, Any]:
         """The properties that every client has.
@@ -70,7 +75,17 @@ class Connection:
         """
         return {**_SETTINGS, "error_cb": self._note, **self.location.client()}
 
+    def away(self, since: float) -> bool:
+        """Whether no broker is in reach, and was not for AWAY_S.
+
+        Args:
+            since: When the request was made that is not answered, by the monotonic clock.
+        """
+        return self._down_at >= since and time.monotonic() - since > AWAY_S
+
     def _note(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._down_at = time.monotonic()
         # That all brokers are down says less than what was said of one of them before.
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last is None:
             self._last = error

@@ -33,9 +33,10 @@ _SETTINGS = {
     "fetch.queue.backoff.ms": 5,
     "receive.message.max.bytes": 200 << 20,
 }
-_HEAD = re.compile(
-    rb'\{"header":\{"v":[0-9]{1,9},"log":"([0-9a-f]{32})","epoch":[0-9]{1,9},"seq":([0-9]{1,15}),"prev":"([0-9a-f]{64})"'
-)
+HEAD = rb'\{"header":\{"v":[0-9]{1,9},"log":"([0-9a-f]{32})","epoch":[0-9]{1,9},"seq":([0-9]{1,15}),"prev":"([0-9a-f]{64})"'
+"""How the bytes of a record begin: its log, seq and prev."""
+
+_HEAD = re.compile(HEAD)
 
 
 class Message(NamedTuple):

@@ -19,6 +19,7 @@ OVERHEAD_BYTES = 4096
 _COPIES = 3
 _LEADER_S = 5.0
 _POLL_S = 0.05
+_SLICE_S = 0.5
 SETTINGS = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
@@ -174,7 +175,7 @@ class Topic:
             exists: That the topic is there already is an answer: None.
         """
         try:
-            return ask().result(REQUEST_S + 1)
+            return self._answer(ask())
         except KafkaException as exc:
             code = exc.args[0].code()
             if (missing and code in NO_TOPIC) or (exists and code == KafkaError.TOPIC_ALREADY_EXISTS):
@@ -185,10 +186,21 @@ class Topic:
         except TimeoutError as exc:
             raise self._silent() from exc
 
+    def _answer(self, asked: Any) -> Any:
+        """What was asked for, or TimeoutError: at once where no broker is in reach."""
+        began = time.monotonic()
+        while True:
+            try:
+                return asked.result(_SLICE_S)
+            except TimeoutError:
+                self._admin.poll(0)
+                if time.monotonic() > began + REQUEST_S + 1 or self._connection.away(began):
+                    raise
+
     def _silent(self) -> CommitLogError:
         """The error for a broker that does not answer in time."""
         self._admin.poll(0)
-        return self._connection.error(KafkaError(KafkaError._TIMED_OUT), f"gives no answer within {REQUEST_S:.0f} s")
+        return self._connection.error(KafkaError(KafkaError._TIMED_OUT), "gives no answer")
 
 
 def check_kept(topic: Topic, settings: dict[str, str], partitions: list[int]) -> None:

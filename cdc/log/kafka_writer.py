@@ -6,6 +6,7 @@ The transactional id fences an older writer. Exactness does not rest on it: afte
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...schemas.errors import HistoryLost, LeaseTaken, Refused, Unreachable, VerificationFailed
 from ...schemas.record import EMPTY, LINE_BYTES_MAX, Head, Record
+from ..failpoint import failpoint
 from .headfile import BEGINNING, DurableHead, Memory
 from .kafka_client import FENCED, TOO_LARGE, Connection
 from .kafka_lease import SESSION_S, Lease, leader_of
 from .kafka_location import KafkaLocation
+from .kafka_messages import HEAD
 from .kafka_reader import KafkaReader
 from .kafka_topic import OVERHEAD_BYTES, Topic, check_kept
 from .scan import Place
@@ -32,11 +35,12 @@ READ_BACK_S = 60.0
 """How long what was written before may take to be read back, and transactions to end."""
 
 TRANSACTION_S = 15.0
+"""How long the broker lets a transaction stand that nobody ends, and how long fencing whoever wrote before may take."""
+
+_SLICE_S = 0.5
 _VISIBLE_POLL_S = 0.001
 _BATCH_BYTES = 1 << 20
 PRODUCER: dict[str, Any] = {
-    "enable.idempotence": True,
-    "acks": "all",
     # A transaction that nobody ends, as of a worker that was killed, keeps readers waiting no longer than this.
     "transaction.timeout.ms": int(TRANSACTION_S * 1000),
     "message.timeout.ms": int(TRANSACTION_S * 1000) - 5000,
@@ -52,10 +56,10 @@ PRODUCER: dict[str, Any] = {
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 256 << 10,
 }
-_HEADER = re.compile(
-    rb'\{"header":\{"v":[0-9]+,"log":"([0-9a-f]{32})","epoch":[0-9]+,"seq":([0-9]+),"prev":"[0-9a-f]{64}",'
-    rb'"kind":"([^"]*)","id":"([^"]*)","time":"([^"]*)"'
-)
+"""The file of properties may say others."""
+
+_FIXED: dict[str, Any] = {"enable.idempotence": True, "acks": "all"}
+_HEADER = re.compile(HEAD + rb',"kind":"([^"]*)","id":"([^"]*)","time":"([^"]*)"')
 
 
 class KafkaWriter:
@@ -110,6 +114,7 @@ class KafkaWriter:
                     hint=f"put the topic back from a copy; or remove {memory} to begin a new log",
                 )
             topic.make()
+            partitions = topic.partitions() or []
         if lease is None and (leader := leader_of(location)):
             raise LeaseTaken(f"log {location} is being written by the worker {leader}")
         own = lease or Lease(location)
@@ -117,7 +122,7 @@ class KafkaWriter:
         try:
             own.wait(LEAD_S if lease is None else TURN_S)
             writer = cls(location, lease=own, owns_lease=lease is None, memory=memory)
-            writer._take_over(topic)
+            writer._take_over(topic, partitions)
         except BaseException:
             if writer is not None:
                 writer.close()
@@ -159,7 +164,7 @@ class KafkaWriter:
         try:
             self._producer.begin_transaction()
             self._produce(data)
-            self._producer.commit_transaction(TRANSACTION_S)
+            self._patiently(self._producer.commit_transaction)
             self._await_visible()
         except KafkaException as exc:
             self._broken = True
@@ -190,9 +195,9 @@ class KafkaWriter:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _take_over(self, topic: Topic) -> None:
+    def _take_over(self, topic: Topic, partitions: list[int]) -> None:
         """Fence, wait for what was in hand to end, and read it back."""
-        partitions, settings = topic.partitions() or [], topic.settings()
+        settings = topic.settings()
         check_kept(topic, settings, partitions)
         topic_bytes = int(settings.get("max.message.bytes", LINE_BYTES_MAX))
         self._line_bytes_max = min(LINE_BYTES_MAX, topic_bytes - OVERHEAD_BYTES)
@@ -210,11 +215,23 @@ class KafkaWriter:
             "message.max.bytes": topic_bytes,
             "batch.size": min(_BATCH_BYTES, topic_bytes),
         }
-        self._producer = Producer({**self._connection.settings(), **PRODUCER, **own})
+        self._producer = Producer({**PRODUCER, **self._connection.settings(), **_FIXED, **own})
         try:
-            self._producer.init_transactions(TRANSACTION_S)
+            self._patiently(self._producer.init_transactions)
         except KafkaException as exc:
             raise self._connection.error(exc, "cannot be written") from exc
+
+    def _patiently(self, ask: Callable[[float], None]) -> None:
+        """Let something with the brokers take its time, as long as one of them is in reach."""
+        began = time.monotonic()
+        while True:
+            try:
+                return ask(_SLICE_S)
+            except KafkaException as exc:
+                error: KafkaError = exc.args[0]
+                unclear = error.code() == KafkaError._TIMED_OUT and error.retriable()
+                if not unclear or time.monotonic() > began + TRANSACTION_S or self._connection.away(began):
+                    raise
 
     def _settled_end(self, topic: Topic) -> int:
         """The end of the topic, once every transaction before it has ended.
@@ -278,7 +295,7 @@ class KafkaWriter:
                 )
             match = _HEADER.match(line)
             assert match is not None, "a line of the chain begins with its header"
-            log_id, seq, kind, id_, at = match.groups()
+            log_id, seq, _, kind, id_, at = match.groups()
             self._producer.produce(
                 topic,
                 line,
@@ -316,6 +333,7 @@ class KafkaWriter:
         offset = message.offset()
         if error is None and offset is not None:
             self._end = offset + 1
+            failpoint("in_transaction")
         else:
             self._failed = error
 

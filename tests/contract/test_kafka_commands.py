@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from commitlog.cdc.log import kafka_writer
+from commitlog.cdc.log import kafka_topic, kafka_writer
 from commitlog.cdc.log.home import open_reader, open_writer
 from commitlog.cdc.log.kafka_location import KafkaLocation
 from commitlog.cdc.log.kafka_topic import Topic
-from commitlog.schemas.errors import Refused
+from commitlog.cdc.servers.ports import free_port
+from commitlog.schemas.errors import Refused, Unreachable
 from fixtures.load import accept_gap, open_shop
 from fixtures.logs import append
 from fixtures.worker import Source
@@ -106,3 +107,11 @@ def test_lost_history_of_the_source_is_passed_over_by_order_only(kafka_source: S
     source.commitlog("resume", code=3)
 
     accept_gap(source)
+
+
+def test_brokers_that_refuse_to_be_connected_to_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_topic, "REQUEST_S", 3600.0)
+    nowhere = KafkaLocation((f"127.0.0.1:{free_port()}",), "nowhere", "shop")
+
+    with pytest.raises(Unreachable, match=r"gives no answer: .*Connection refused"):
+        Topic(nowhere).partitions()
