@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16, WORD_BYTES_MAX = 32 };
+enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16 };
 
 static const long long PG_EPOCH_OFFSET_US = 946684800000000LL; /* schemas/position.py */
 
@@ -30,14 +30,16 @@ typedef struct {
     PyObject *changes, *tags;
     unsigned long long xid, end;
     long long time_us; /* since 1970 */
-    text *by, *body, *sizes, *tail; /* item 0; the other items one behind the other; the size of each; the end of the header */
+    text *by, *meta; /* items 0 and 1 */
+    text *body, *sizes; /* the other items one behind the other; the size of each */
+    text *tail; /* the end of the header */
     PyObject *shapes[SHAPES_MAX];
     unsigned long long shape_count, count, skipped;
 } commit;
 
 /* What a run writes: its lines, and of the present transaction what a commit points to. */
 typedef struct {
-    text lines, by, body, sizes, tail;
+    text lines, by, meta, body, sizes, tail;
 } texts;
 
 /* How far a run has come. */
@@ -158,28 +160,32 @@ static int write_tail(commit *one, const rule *all) {
     return no_memory(ADD(tail, "\"],"));
 }
 
-/* Item 1. */
-static piece write_meta(char *out, size_t room, const commit *one, const rule *all) {
-    int size = PyOS_snprintf(out, room, "{\"xid\":%llu", one->xid);
-    if (one->skipped) size += PyOS_snprintf(out + size, room - (size_t)size, ",\"skipped\":%llu", one->skipped);
-    size += PyOS_snprintf(out + size, room - (size_t)size, ",\"schema_by\":\"%.32s\"}", all->schema_by.bytes);
-    return (piece){out, (size_t)size};
+static int write_meta(commit *one, const rule *all) {
+    text *meta = one->meta;
+    int failed = ADD(meta, "{\"xid\":") || text_add_number(meta, one->xid);
+    if (one->skipped) failed = failed || ADD(meta, ",\"skipped\":") || text_add_number(meta, one->skipped);
+    return no_memory(failed || ADD(meta, ",\"schema_by\":\"") || text_add(meta, all->schema_by.bytes, all->schema_by.size) ||
+                     ADD(meta, "\"}"));
 }
 
 static int write_line(commit *one, const rule *all, progress *run, const uint8_t *salt) {
-    char id[ID_BYTES], meta[128], position[sizeof run->position], hash[SEAL_HASH_DIGITS];
-    if (write_tail(one, all)) return -1;
-    int id_size = PyOS_snprintf(id, sizeof id, "%s%016llX", all->id_prefix.bytes, one->end);
-    int position_size = PyOS_snprintf(position, sizeof position, "%llX/%llX", one->end >> 32, one->end & 0xffffffff);
+    char id[ID_BYTES], position[sizeof run->position], hash[SEAL_HASH_DIGITS];
+    if (write_tail(one, all) || write_meta(one, all)) return -1;
+    memcpy(id, all->id_prefix.bytes, all->id_prefix.size);
+    size_t id_size = all->id_prefix.size + put_hex(id + all->id_prefix.size, one->end, ID_NUMBER_BYTES);
+    size_t position_size = put_hex(position, one->end >> 32, 1);
+    position[position_size++] = '/';
+    position_size += put_hex(position + position_size, one->end & 0xffffffff, 1);
+    position[position_size] = '\0';
     header values = {
         .open = all->open, .engine = all->engine, .kind = {"commit", 6}, .seq = (unsigned long long)(run->seq + 1), .time_us = one->time_us,
-        .prev = {run->prev, SEAL_HASH_DIGITS}, .after = {run->position, strlen(run->position)}, .id = {id, (size_t)id_size},
-        .position = {position, (size_t)position_size}, .tail = {one->tail->bytes, one->tail->size},
+        .prev = {run->prev, SEAL_HASH_DIGITS}, .after = {run->position, strlen(run->position)}, .id = {id, id_size},
+        .position = {position, position_size}, .tail = {one->tail->bytes, one->tail->size},
     };
     piece *items = PyMem_Malloc((FIXED_ITEMS + one->count) * sizeof *items);
     if (!items) return no_memory(1);
     items[0] = (piece){one->by->bytes, one->by->size};
-    items[1] = write_meta(meta, sizeof meta, one, all);
+    items[1] = (piece){one->meta->bytes, one->meta->size};
     const char *at = one->body->bytes;
     for (unsigned long long i = 0; i < one->count; i++) {
         size_t size;
@@ -220,9 +226,9 @@ static int read_number(PyObject *transaction, PyObject *name, unsigned long long
 }
 
 static int take(PyObject *transaction, const rule *all, progress *run, const uint8_t *salt) {
-    commit one = {.by = &run->t.by, .body = &run->t.body, .sizes = &run->t.sizes, .tail = &run->t.tail};
+    commit one = {.by = &run->t.by, .meta = &run->t.meta, .body = &run->t.body, .sizes = &run->t.sizes, .tail = &run->t.tail};
     unsigned long long time_us;
-    run->t.by.size = run->t.body.size = run->t.sizes.size = run->t.tail.size = 0;
+    run->t.by.size = run->t.meta.size = run->t.body.size = run->t.sizes.size = run->t.tail.size = 0;
     if (read_number(transaction, XID, &one.xid) || read_number(transaction, END, &one.end) ||
         read_number(transaction, TIME_US, &time_us))
         return -1;
@@ -248,8 +254,8 @@ static int read_rule(rule *out, PyObject *given) {
         piece_of(&out->version, version) || piece_of(&out->app, app))
         return -1;
     out->recorded.size = (size_t)recorded_size;
-    if (out->id_prefix.size <= ID_BYTES - ID_NUMBER_BYTES - 1 && out->schema_by.size <= WORD_BYTES_MAX) return 0;
-    PyErr_SetString(PyExc_ValueError, "the prefix of ids, or what a schema was found by, is too long");
+    if (out->id_prefix.size <= ID_BYTES - ID_NUMBER_BYTES) return 0;
+    PyErr_SetString(PyExc_ValueError, "the prefix of ids is too long");
     return -1;
 }
 
@@ -264,7 +270,7 @@ static texts take_spare(void) {
 }
 
 static void keep_spare(texts kept) {
-    text *const all[] = {&spare.lines, &spare.by, &spare.body, &spare.sizes, &spare.tail};
+    text *const all[] = {&spare.lines, &spare.by, &spare.meta, &spare.body, &spare.sizes, &spare.tail};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]->bytes);
     spare = kept;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) text_shrink(all[i]);

@@ -94,12 +94,12 @@ int seal_line(const header *values, const piece *items, size_t count, const uint
               text *out, char hash[HEX_DIGITS]) {
     size_t size = 0;
     for (size_t i = 0; i < count; i++) size += items[i].size;
-    char root[HEX_DIGITS], tree[160], salt_digits[SALT_DIGITS];
+    char root[HEX_DIGITS], salt_digits[SALT_DIGITS];
     if (root_of(root, salt, items, count) || ADD(out, "{\"header\":")) return -1;
     size_t begin = out->size;
-    int tree_size =
-        PyOS_snprintf(tree, sizeof tree, "\"tree\":{\"count\":%zu,\"bytes\":%zu,\"root\":\"%.64s\"}}", count, size, root);
-    if (add_header(out, values) || text_add(out, tree, (size_t)tree_size)) return -1;
+    if (add_header(out, values) || ADD(out, "\"tree\":{\"count\":") || text_add_number(out, count) || ADD(out, ",\"bytes\":") ||
+        text_add_number(out, size) || ADD(out, ",\"root\":\"") || text_add(out, root, HEX_DIGITS) || ADD(out, "\"}}"))
+        return -1;
 
     sha256 sum;
     uint8_t digest[SHA256_BYTES];

@@ -25,12 +25,26 @@ void text_shrink(text *out) {
     *out = (text){0};
 }
 
-int text_add_number(text *out, unsigned long long number) {
+size_t put_number(char out[20], unsigned long long number) {
     char digits[20];
     int at = sizeof digits;
     do digits[--at] = (char)('0' + number % 10);
     while (number /= 10);
-    return text_add(out, digits + at, sizeof digits - (size_t)at);
+    memcpy(out, digits + at, sizeof digits - (size_t)at);
+    return sizeof digits - (size_t)at;
+}
+
+size_t put_hex(char out[16], unsigned long long number, int digits_min) {
+    int count = digits_min;
+    while (count < 16 && number >> 4 * count) count++;
+    for (int i = count; i; number >>= 4) out[--i] = "0123456789ABCDEF"[number & 15];
+    return (size_t)count;
+}
+
+int text_add_number(text *out, unsigned long long number) {
+    if (text_reserve(out, 20)) return -1;
+    out->size += put_number(out->bytes + out->size, number);
+    return 0;
 }
 
 /* The length of the UTF-8 character that begins with a byte above 0x7f; 0 where none does. Source: RFC 3629, section 4. */

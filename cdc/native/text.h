@@ -29,6 +29,10 @@ static inline int text_add(text *out, const void *bytes, size_t size) {
     return 0;
 }
 
+/* Write a number in decimal, or in upper-case hex of at least so many digits; how many these are. */
+size_t put_number(char out[20], unsigned long long number);
+size_t put_hex(char out[16], unsigned long long number, int digits_min);
+
 /* Give memory back that one large value took: it is no reason to hold it for good. */
 void text_shrink(text *out);
 
