@@ -7,7 +7,6 @@ UTF-8. Any other value is a line of an access log, as `sessions import` reads it
 import hashlib
 import importlib
 import json
-from dataclasses import asdict
 from importlib.resources import files
 from io import BytesIO
 from typing import Any
@@ -38,10 +37,9 @@ _TEXTS = ("request", "trace_id", "user", "session", "method", "path")
 
 def encode(record: SessionRecord) -> bytes:
     """A record as Avro."""
-    datum = asdict(record)
     value = BytesIO()
     value.write(AVRO_MARK + FINGERPRINT)
-    _avro.schemaless_writer(value, _SCHEMA, {name: datum[name] for name in _FIELDS})
+    _avro.schemaless_writer(value, _SCHEMA, {name: getattr(record, name) for name in _FIELDS})
     return value.getvalue()
 
 

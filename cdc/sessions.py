@@ -207,11 +207,18 @@ class Store:
                 if record is None:
                     self._connection.execute(_DELETE, (line,))
                 else:
-                    self._connection.execute(_DELETE_OTHER, (line, *_values(record)))
-                    self._connection.execute(_INSERT, (*_values(record), line))
+                    self._put(line, record)
             rows = [(id_, partition, offset) for partition, offset in through.items()]
             self._connection.executemany("INSERT OR REPLACE INTO topic VALUES (?, ?, ?)", rows)
             return True
+
+    def _put(self, line: bytes, record: SessionRecord) -> None:
+        """Let a record be the one that `line` tells; the same one again keeps its id."""
+        values = _values(record)
+        self._connection.execute(_INSERT, (*values, line))
+        if not self._connection.changes():
+            self._connection.execute(_DELETE_OTHER, (line, *values))
+            self._connection.execute(_INSERT, (*values, line))
 
     def lookup(self, request: str, time_us: int | None = None) -> SessionRecord | None:
         """The record of a request, or None.
