@@ -229,8 +229,7 @@ class KafkaWriter:
                 return ask(_SLICE_S)
             except KafkaException as exc:
                 error: KafkaError = exc.args[0]
-                unclear = error.code() == KafkaError._TIMED_OUT and error.retriable()
-                if not unclear or time.monotonic() > began + TRANSACTION_S or self._connection.away(began):
+                if not error.retriable() or time.monotonic() > began + TRANSACTION_S or self._connection.away(began):
                     raise
 
     def _settled_end(self, topic: Topic) -> int:
