@@ -167,7 +167,11 @@ class StampedCursor(ScriptCursor[Row]):
         """In autocommit a stream that may write runs in a block of its own, which its last fetch commits."""
         conn = self._conn
         plain = super()._stream_send_gen(query, params, binary=binary, size=size)
-        if not _announce(conn) or sessions.current() is None or not conn._lone() or (of := _kind(query)) is READ:
+        if not _announce(conn) or sessions.current() is None or not conn._lone():
+            yield from plain
+            return
+        of = _kind(query)
+        if of is READ or of is Kind.COPY:  # psycopg refuses a COPY here once the server has begun it
             yield from plain
             return
         if of is OPAQUE or of in _CONTROL:

@@ -214,6 +214,14 @@ def copies(conn: Any) -> Any:
     return seen, error_of(wrong_line), conn.info.transaction_status, error_of(not_a_copy)
 
 
+def copies_where_psycopg_has_none(conn: Any) -> Any:
+    """The server has begun a COPY when psycopg refuses it: nothing ends it but the connection's end."""
+    failed = error_of(lambda: list(conn.cursor().stream("COPY item FROM STDIN")))
+    status = conn.info.transaction_status
+    conn.close()
+    return failed, status
+
+
 def server_cursors(conn: Any) -> Any:
     conn.execute("INSERT INTO item SELECT i, 'n' FROM generate_series(1, 9) i")
     with conn.transaction():
