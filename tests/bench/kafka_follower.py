@@ -100,7 +100,9 @@ def _check(value: bytes) -> None:
 def _batches(consumer: Consumer) -> Iterator[list[bytes]]:
     """What is there, in the order of the topic."""
     while True:
-        messages: list[Message] = consumer.consume(_TAKE, _TAKE_S)
+        first = consumer.poll(_TAKE_S)
+        # Asked for many at once it would wait for all of them.
+        messages: list[Message] = [first, *consumer.consume(_TAKE, 0)] if first is not None else []
         for message in messages:
             if (error := message.error()) is not None:
                 raise KafkaException(error)
