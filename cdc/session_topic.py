@@ -34,6 +34,9 @@ SETTINGS = {
 """Of the topic, where it is made by us: of each key the last record is kept."""
 
 BATCH_MESSAGES = 1000
+SEND_S = 60.0
+"""How long a record may be on its way to the topic: brokers that are away for a moment are waited for."""
+
 RETRY_S = 5.0
 """How long to leave the topic alone after something went wrong."""
 
@@ -58,7 +61,7 @@ _WRITER: dict[str, Any] = {
     "acks": "all",
     "compression.type": "zstd",
     "linger.ms": 5,
-    "message.timeout.ms": int(REQUEST_S * 1000),
+    "message.timeout.ms": int(SEND_S * 1000),
     "topic.metadata.propagation.max.ms": 3000,
 }
 _CONTENT_TYPE: list[tuple[str, str | bytes | None]] = [("content-type", b"application/avro")]
@@ -101,12 +104,12 @@ class SessionProducer:
         try:
             for parsed in lines:
                 self._put(key_of(parsed), encode(parsed.record), note)
-            left = self._producer.flush(REQUEST_S + 1)
+            left = self._producer.flush(SEND_S + 1)
         except KafkaException as exc:
             raise self._connection.error(exc, "takes no session records") from exc
         if left:
             self._producer.purge()
-            raise Unreachable(f"topic {self.topic} takes no session records: no answer in {REQUEST_S:.0f} s")
+            raise Unreachable(f"topic {self.topic} takes no session records: no answer in {SEND_S:.0f} s")
         if failed:
             raise self._connection.error(failed[0], "takes no session records")
 
@@ -117,7 +120,7 @@ class SessionProducer:
         """Nothing is left to send: `add` has waited for it."""
 
     def _put(self, key: bytes, value: bytes, note: Callable[[KafkaError | None, object], None]) -> None:
-        deadline = time.monotonic() + REQUEST_S
+        deadline = time.monotonic() + SEND_S
         while True:
             try:
                 self._producer.produce(self._location.sessions, value, key, headers=_CONTENT_TYPE, on_delivery=note)
@@ -126,7 +129,7 @@ class SessionProducer:
                 self._producer.poll(_POLL_S)
                 if time.monotonic() > deadline:
                     raise Unreachable(
-                        f"topic {self.topic} takes no session records: no answer in {REQUEST_S:.0f} s"
+                        f"topic {self.topic} takes no session records: no answer in {SEND_S:.0f} s"
                     ) from None
             else:
                 self._producer.poll(0)

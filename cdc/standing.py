@@ -17,6 +17,7 @@ from ..schemas.record import Head
 from .config import Config
 from .log.home import LogLocation, leader_of
 from .log.index import Index
+from .log.kafka_location import KafkaLocation
 from .log.location import Location
 from .schema_files import load_registry
 from .sessions import Store, path_of
@@ -290,7 +291,7 @@ def _get(address: tuple[str, int], path: str) -> tuple[int, str]:
 
 
 def look_at_sessions(location: LogLocation) -> SessionsStanding | None:
-    """The session records beside a log; None where none were imported.
+    """The session records beside a log; None where none were imported, or, of a log on Kafka, where no worker of this machine reads them.
 
     Raises:
         CommitLogError: The file is no store of session records, or cannot be read.
@@ -299,4 +300,6 @@ def look_at_sessions(location: LogLocation) -> SessionsStanding | None:
     if store is None:
         return None
     with store:
+        if isinstance(location, KafkaLocation) and not store.amended_through():
+            return None  # A copy of the topic on a machine that no worker compares with commits.
         return SessionsStanding(store.count(), store.max_rowid() - store.amended_through())

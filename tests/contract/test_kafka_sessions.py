@@ -112,6 +112,7 @@ def test_what_others_put_there_is_named_counted_and_passed_over(shop: Source) ->
 
     run.until(lambda: amends_of(shop, xid), "the amend record")
     run.until(lambda: figure(port, "commitlog_sessions_malformed_total") == "3.0", "the count")
+    assert json.loads(shop.commitlog("status", "--json").stdout)["sessions"] == {"records": 1, "uncompared": 0}
     run.terminate()
 
     for offset, why in enumerate(("it is not JSON", "registry of schemas", "it is damaged Avro")):
@@ -125,6 +126,9 @@ def test_they_are_listed_where_nobody_ever_imported_them_and_doctor_looks_at_the
         told(source, {"request_id": "r1", "user": "ann"}, {"request_id": "r1", "user": "the same request, further in"})
     documents = [json.loads(line) for line in source.commitlog("sessions", "list", "--json").stdout.splitlines()]
     assert [document["user"] for document in documents] == ["ann", "the same request, further in"]
+
+    # Nobody compares them here, so nothing can be said of what is left to compare.
+    assert json.loads(source.commitlog("status", "--json").stdout)["sessions"] is None
 
     location = of_kafka(source)
     said = source.commitlog("doctor", code=1).stdout
