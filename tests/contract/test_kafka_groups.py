@@ -1,11 +1,13 @@
 """Forks of a log on Kafka as groups of consumers: tools that watch lag see them, and what they see decides nothing."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from commitlog.cdc.fork.follow import Follower, group_name
@@ -58,6 +60,18 @@ class Group:
         (place,) = self._admin.list_consumer_group_offsets([asked])[self.id].result(10).topic_partitions or []
         return Topic(self._location).ends().last - place.offset if place.offset >= 0 else None
 
+    @contextmanager
+    def taken(self) -> Generator[None]:
+        """Somebody reads the log by the group."""
+        consumer = Consumer({"bootstrap.servers": self._location.hosts[0], "group.id": self.id})
+        consumer.subscribe([self._location.topic])
+        deadline = time.monotonic() + 30
+        while not consumer.assignment():
+            consumer.poll(0.05)
+            assert time.monotonic() < deadline
+        yield
+        consumer.close()
+
     def move(self, offset: int) -> None:
         """What an operator does who thinks that it matters."""
         place = TopicPartition(self._location.topic, 0, offset)
@@ -65,7 +79,7 @@ class Group:
 
 
 def test_a_fork_that_has_everything_is_a_group_without_lag_whose_offset_decides_nothing(
-    shop: Source, fork: Followed, new_database: Callable[[], str]
+    shop: Source, fork: Followed, new_database: Callable[[], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     other = Followed(shop, new_database())
     fork.sync()
@@ -79,6 +93,15 @@ def test_a_fork_that_has_everything_is_a_group_without_lag_whose_offset_decides_
     fork.sync()
 
     assert group.lag == 0
+    fork.check("Item")
+
+    with group.taken():
+        shop.execute("INSERT INTO item VALUES (100, 'while somebody else is in the group')")
+        run = shop.run()
+        run.until_caught_up()
+        fork.sync()
+        run.terminate()
+    assert f"the position is not shown as group {group.id}: " in caplog.text
     fork.check("Item")
 
 
