@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from .account import end_with_parent
+from .container import docker_answers
 from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 from .kafka_programs import failed, java, kafka_jars
 from .ports import HOST, PORT_TRIES, free_port
@@ -28,7 +29,10 @@ JAVA_OPTIONS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLeve
 _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
-_DEFAULTS: Mapping[str, str] = {
+NOT_INSTALLED = ("java", "fetch")
+"""The steps that fail where Java or Maven is missing."""
+
+DEFAULTS: Mapping[str, str] = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -44,6 +48,8 @@ _DEFAULTS: Mapping[str, str] = {
     # A group need not wait for members that tests do not have, nor long for one that was killed.
     "group.min.session.timeout.ms": "500",
     "group.initial.rebalance.delay.ms": "0",
+    # A transaction that nobody ends is ended when its time is over, not up to ten seconds later.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
 }
 _LOGGING = """rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
@@ -54,7 +60,7 @@ appender.out.layout.pattern=%d %p %m (%c)%n
 logger.started.name=kafka.server.KafkaRaftServer
 logger.started.level=info
 """
-_STARTED = "Kafka Server started"
+STARTED = "Kafka Server started"
 
 
 class Kafka:
@@ -223,7 +229,7 @@ class KafkaServer(Kafka):
             # A new folder each time: which controllers there are is written into it.
             self.folder = self._home / f"data{attempt}"
             own = {
-                **_DEFAULTS,
+                **DEFAULTS,
                 "listeners": listeners,
                 "controller.quorum.voters": f"1@{HOST}:{controller_port}",
                 "log.dirs": str(self.folder),
@@ -282,7 +288,7 @@ class KafkaServer(Kafka):
         path = self._home / "server.log"
         deadline = time.monotonic() + _START_TIMEOUT_S
         while process.poll() is None:
-            if _STARTED in path.read_text(errors="replace"):
+            if STARTED in path.read_text(errors="replace"):
                 return
             if time.monotonic() > deadline:
                 self.stop("kill")
@@ -292,13 +298,23 @@ class KafkaServer(Kafka):
 
 
 def provide_kafka() -> Kafka:
-    """A Kafka to be used in a `with` block: the one that COMMITLOG_TEST_KAFKA_BOOTSTRAP names, or one on this machine.
+    """A Kafka to be used in a `with` block: the one that COMMITLOG_TEST_KAFKA_BOOTSTRAP names, one on this machine, or, where Java or
+    Maven is missing and a Docker daemon answers, one in a container.
 
     Raises:
         ServerFailed: None was given and none could be started.
     """
     given = os.environ.get(KAFKA_BOOTSTRAP_VARIABLE)
-    return Kafka(given) if given else KafkaServer.start()
+    if given:
+        return Kafka(given)
+    try:
+        return KafkaServer.start()
+    except ServerFailed as error:
+        if error.step not in NOT_INSTALLED or not docker_answers():
+            raise
+        from .kafka_container import ContainerKafka
+
+        return ContainerKafka()
 
 
 def _filled(value: str, ports: Mapping[str, str]) -> str:
