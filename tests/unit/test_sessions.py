@@ -301,3 +301,30 @@ def test_a_lookup_takes_microseconds(tmp_path: Path) -> None:
         for n in range(5_000):
             assert store.lookup(f"request-{n}", n) is not None
         assert (time.perf_counter() - begun) / 5_000 < 200e-6
+
+
+def test_what_another_process_has_read_past_is_not_taken_over_again(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "sessions.sqlite", create=True) as store:
+        assert store.topic("t1") == {}
+        old, new = SessionRecord(0, "r", user="old"), SessionRecord(0, "r", user="new")
+        assert store.take_over("t1", [(b"k", old)], begun={}, through={0: 1})
+        assert store.take_over("t1", [(b"k", new)], begun={0: 1}, through={0: 2})
+
+        assert not store.take_over("t1", [(b"k", old)], begun={}, through={0: 1})
+        assert not store.take_over("t2", [(b"k", old)], begun={0: 2}, through={0: 3})
+
+        assert [record.user for record in store.since(0, 10)] == ["new"]
+        assert store.topic("t1") == {0: 2}
+
+
+def test_records_of_a_topic_that_is_there_no_more_are_forgotten_and_ids_go_on_growing(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "sessions.sqlite", create=True) as store:
+        store.topic("t1")
+        store.take_over("t1", [(b"1", SessionRecord(0, "a")), (b"2", SessionRecord(0, "b"))], begun={}, through={0: 2})
+        last = store.max_rowid()
+
+        assert store.topic("t2") == {}
+        assert store.count() == 0
+        store.take_over("t2", [(b"1", SessionRecord(0, "a"))], begun={}, through={0: 1})
+
+        assert [record.id > last for record in store.since(last, 10)] == [True]
