@@ -35,12 +35,32 @@ static int skip(cursor *c, const char *literal, size_t size) {
 
 static int is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 
+/* What most records have in common with the one before, or, `prev`, know from it: looked at as it stands before it is read. */
+static PyObject *last[KEY_COUNT];
+
+static PyObject *keep(enum key key, PyObject *value) {
+    if (value) Py_XSETREF(last[key], Py_NewRef(value));
+    return value;
+}
+
+static PyObject *same_again(cursor *c, enum key key) {
+    PyObject *value = last[key];
+    if (!value || !skip(c, PyUnicode_DATA(value), (size_t)PyUnicode_GET_LENGTH(value))) return NULL;
+    return Py_NewRef(value);
+}
+
 static PyObject *digest(cursor *c, Py_ssize_t digits) {
     if (c->end - c->at < digits) return NULL;
     for (Py_ssize_t i = 0; i < digits; i++)
         if (!is_hex(c->at[i])) return NULL;
     c->at += digits;
     return PyUnicode_FromStringAndSize(c->at - digits, digits);
+}
+
+/* As `digest`, of a key whose digest seldom changes. */
+static PyObject *known_digest(cursor *c, Py_ssize_t digits, enum key key) {
+    PyObject *value = same_again(c, key);
+    return value ? value : keep(key, digest(c, digits));
 }
 
 /* At most fifteen digits without a leading zero. */
@@ -87,7 +107,7 @@ static PyObject *source_of(cursor *c) {
 static PyObject *shapes_of(cursor *c) {
     PyObject *shapes = PyList_New(0);
     do {
-        PyObject *shape = shapes && SKIP(c, "\"") ? digest(c, HEX64) : NULL;
+        PyObject *shape = shapes && SKIP(c, "\"") ? known_digest(c, HEX64, SHAPES) : NULL;
         int failed = !shape || PyList_Append(shapes, shape);
         Py_XDECREF(shape);
         if (failed || !SKIP(c, "\"")) {
@@ -108,13 +128,13 @@ static PyObject *tree_of(cursor *c) {
 }
 
 static int read_header(cursor *c, PyObject *header) {
-    return SKIP(c, "{\"v\":1,\"log\":\"") && put(header, V, PyLong_FromLong(1)) && put(header, LOG, digest(c, HEX32)) &&
+    return SKIP(c, "{\"v\":1,\"log\":\"") && put(header, V, PyLong_FromLong(1)) && put(header, LOG, known_digest(c, HEX32, LOG)) &&
            SKIP(c, "\",\"epoch\":") && c->at < c->end && *c->at != '0' && put(header, EPOCH, count(c, 9)) &&
            SKIP(c, ",\"seq\":") && put(header, SEQ, count(c, 15)) && SKIP(c, ",\"prev\":\"") &&
-           put(header, PREV, digest(c, HEX64)) && SKIP(c, "\",\"kind\":\"") && put(header, KIND, kind(c)) &&
+           put(header, PREV, known_digest(c, HEX64, PREV)) && SKIP(c, "\",\"kind\":\"") && put(header, KIND, kind(c)) &&
            SKIP(c, ",\"id\":\"") && put(header, ID, text(c)) && SKIP(c, ",\"time\":\"") && put(header, TIME, text(c)) &&
            SKIP(c, ",\"source\":") && put(header, SOURCE, source_of(c)) &&
-           (!SKIP(c, ",\"schema\":\"") || (put(header, SCHEMA, digest(c, HEX64)) && SKIP(c, "\""))) &&
+           (!SKIP(c, ",\"schema\":\"") || (put(header, SCHEMA, known_digest(c, HEX64, SCHEMA)) && SKIP(c, "\""))) &&
            (!SKIP(c, ",\"shapes\":[") || (put(header, SHAPES, shapes_of(c)) && SKIP(c, "]"))) && SKIP(c, ",\"tree\":") &&
            put(header, TREE, tree_of(c)) && SKIP(c, "}");
 }
@@ -152,6 +172,7 @@ PyObject *native_plain_record(PyObject *module, PyObject *line) {
     sha256_take(&hash, begin, (size_t)(end - begin));
     sha256_end(&hash, raw);
     sha256_hex(digits, raw);
-    return Py_BuildValue("y#y#s#Ns#", begin, (Py_ssize_t)(end - begin), c.at, (Py_ssize_t)(tail - c.at), tail + 13,
-                         (Py_ssize_t)27, header, digits, (Py_ssize_t)HEX64);
+    PyObject *text_of_hash = keep(PREV, PyUnicode_FromStringAndSize(digits, HEX64));
+    return Py_BuildValue("y#y#s#NN", begin, (Py_ssize_t)(end - begin), c.at, (Py_ssize_t)(tail - c.at), tail + 13,
+                         (Py_ssize_t)27, header, text_of_hash);
 }
