@@ -5,6 +5,7 @@ gone, lost or of another server is made anew.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import orjson
 import psycopg
@@ -41,7 +42,8 @@ def resume(config: Config, *, accept_gap: bool) -> Iterator[str]:
     catalog = Catalog(config.source.conninfo())
     try:
         with open_writer(location, memory=config.memory_path) as writer:
-            state = state_of(open_reader(location), config.state_path)
+            with closing(open_reader(location)) as reader:
+                state = state_of(reader, config.state_path)
             if not state.genesis:
                 raise Refused(f"log {location} has not begun", hint="commitlog run")
             lost = _lost(config, catalog, state)

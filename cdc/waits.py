@@ -47,7 +47,7 @@ class Waits:
         self._pause(pause_s, trouble)
         self._pause_s = pause_s * 2
 
-    def turn(self, taken: LeaseTaken, keep_up: Callable[[], None]) -> None:
+    def turn(self, taken: LeaseTaken, keep_up: Callable[[], object]) -> None:
         """Let a moment pass of the time, however long, that another worker writes to the log.
 
         Args:

@@ -7,7 +7,6 @@ acknowledged only what the log holds durably. Whatever is unclear ends the attem
 import logging
 import threading
 import time
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,8 @@ from .failpoint import failpoint
 from .genesis import begin
 from .log.appender import Appender
 from .log.chain import ChainWriter, Extras
-from .log.home import LogLease, open_lease, open_reader, open_writer
-from .log.state import keep_up, state_of
+from .log.home import LogLease, open_lease, open_writer
+from .log.state import Standby
 from .schema_files import load_registry, reload_registry
 from .source_check import RepeatCheck, check_identity, check_published, check_slot
 from .tail.catalog import Catalog
@@ -79,6 +78,7 @@ class Worker:
         """Where the commits of traced requests are told of, if anywhere."""
         self.lease: LogLease | None = None
         """The stand in the queue of those who would write to the log, where there is one."""
+        self.standby = Standby(self.location, self.state_path)
         self._waits = Waits(config.limits, stop=self.stop, vitals=self.vitals)
 
     def run(self) -> None:
@@ -91,6 +91,7 @@ class Worker:
             while not self.stop.is_set():
                 self._attempt()
         finally:
+            self.standby.close()
             if self.lease is not None:
                 self.lease.close()
 
@@ -104,7 +105,7 @@ class Worker:
         except Stopped:
             return
         except LeaseTaken as exc:
-            self._waits.turn(exc, keep_up=lambda: keep_up(self.location, self.state_path))
+            self._waits.turn(exc, keep_up=self.standby.keep_up)
         except SlotTaken as exc:
             self._waits.slot(exc)
         except Unreachable as exc:
@@ -194,8 +195,7 @@ class Session:
             CommitLogError: They do not fit.
         """
         config, catalog = self._config, self._catalog
-        with closing(open_reader(self._worker.location)) as reader:
-            state = self._state = state_of(reader, self._worker.state_path)
+        state = self._state = self._worker.standby.end()
         identity = catalog.identity()
         check_identity(identity, state)
         slot = catalog.slot(config.source.slot)

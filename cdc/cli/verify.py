@@ -1,5 +1,6 @@
 """`commitlog verify`: does a log hold together, and is it the one whose head is known?"""
 
+from contextlib import closing
 from functools import partial
 
 import click
@@ -28,8 +29,7 @@ def command(invocation: Invocation, log: str | None, head: str | None, as_json: 
     trusted = Head.parse(head) if head else None
     output = Output(as_json=as_json)
     try:
-        with bar("records") as shown:
-            reader = open_reader(location)
+        with bar("records") as shown, closing(open_reader(location)) as reader:
             verified = verify(reader, head=trusted, progress=partial(shown.tell, "verifying"))
     except VerificationFailed as exc:
         if as_json:

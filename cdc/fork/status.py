@@ -1,5 +1,6 @@
 """Where a fork stands, for the people who run it. Reads the target, and the log where it can be read from here."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -92,11 +93,11 @@ def _snapshot(entity: state.EntityState | None) -> str:
 def _log_head(applied: state.Applied) -> tuple[int | None, float | None]:
     """(the log's last seq, seconds that the next record has waited), as far as the log can be read from here."""
     try:
-        reader = open_reader(parse_location(applied.upstream.url))
-        head_seq = reader.head().seq
-        if head_seq <= applied.head.seq:
-            return head_seq, 0.0
-        recorded = datetime.fromisoformat(reader.record(applied.head.seq + 1).recorded)
+        with closing(open_reader(parse_location(applied.upstream.url))) as reader:
+            head_seq = reader.head().seq
+            if head_seq <= applied.head.seq:
+                return head_seq, 0.0
+            recorded = datetime.fromisoformat(reader.record(applied.head.seq + 1).recorded)
     except CommitLogError:
         return None, None
     return head_seq, round(max(0.0, (datetime.now(UTC) - recorded).total_seconds()), 3)

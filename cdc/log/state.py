@@ -7,7 +7,6 @@ import json
 import logging
 import os
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,15 +134,35 @@ class LogState:
         return state
 
 
-def keep_up(location: LogLocation, cache: Path) -> None:
-    """Bring the cache up to date with a log that somebody else writes, so that going on from there takes a moment only.
+class Standby:
+    """Keeps the cache up with a log that somebody else writes, so that going on from there takes a moment only.
 
-    Raises:
-        VerificationFailed: The log is damaged.
-        Unreachable: It cannot be read now.
+    Args:
+        location: The log.
+        cache: Of its state.
     """
-    with closing(open_reader(location)) as reader:
-        state_of(reader, cache)
+
+    def __init__(self, location: LogLocation, cache: Path) -> None:
+        self._location, self._cache = location, cache
+        self._reader: LogReader | None = None
+
+    def keep_up(self) -> LogState:
+        """Take in what has come. Raises what `state_of` raises, and Unreachable where the log cannot be read now."""
+        self._reader = self._reader or open_reader(self._location)
+        return state_of(self._reader, self._cache)
+
+    def end(self) -> LogState:
+        """The same, for whoever goes on from there. Closes connections, if there are any."""
+        try:
+            return self.keep_up()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close connections, if there are any; `keep_up` makes them anew."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
 
 def state_of(reader: LogReader, cache: Path) -> LogState:
