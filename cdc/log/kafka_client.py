@@ -2,13 +2,15 @@
 
 import importlib
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
 from ...schemas.errors import CommitLogError, HistoryLost, Refused, Unreachable, UsageError
 from .kafka_location import KafkaLocation
 
+_Client = TypeVar("_Client")
 kafka_admin: Any = importlib.import_module("confluent_kafka.admin")
 """Not imported by name: half of its types are unknown."""
 
@@ -74,6 +76,21 @@ class Connection:
             UsageError: The log's file of properties cannot be read.
         """
         return {**_SETTINGS, "error_cb": self._note, **self.location.client()}
+
+    def client(self, make: Callable[[dict[str, Any]], _Client], settings: dict[str, Any]) -> _Client:
+        """A client of the library.
+
+        Args:
+            make: Of which kind.
+            settings: All its properties.
+
+        Raises:
+            UsageError: The library does not take them, which can only be for those of the log's file.
+        """
+        try:
+            return make(settings)
+        except KafkaException as exc:
+            raise self.error(exc, "cannot be reached") from exc
 
     def away(self, since: float) -> bool:
         """Whether no broker is in reach, and was not for AWAY_S.

@@ -50,7 +50,7 @@ class Lease:
         self._connection = Connection(location)
         self._client_id = f"{socket.gethostname()}.{os.getpid()}"
         own = {**_FIXED, "group.id": location.lease, "client.id": self._client_id}
-        self._consumer = Consumer({**_SETTINGS, **self._connection.settings(), **own})
+        self._consumer = self._connection.client(Consumer, {**_SETTINGS, **self._connection.settings(), **own})
         self._held, self._closing = threading.Event(), threading.Event()
         self._failed: CommitLogError | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)

@@ -84,7 +84,7 @@ class Messages:
         self._topic = topic or location.topic
         self._connection = Connection(location)
         settings = self._connection.settings()
-        self._consumer = Consumer({**settings, **_SETTINGS})
+        self._consumer = self._connection.client(Consumer, {**settings, **_SETTINGS})
 
     def start(self, offset: int) -> None:
         """Go to an offset."""

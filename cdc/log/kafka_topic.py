@@ -65,7 +65,7 @@ class Topic:
         self.location = location
         self.name = name or location.topic
         self._connection = Connection(location)
-        self._admin = kafka_admin.AdminClient(self._connection.settings())
+        self._admin = self._connection.client(kafka_admin.AdminClient, self._connection.settings())
         self._partition = TopicPartition(self.name, 0)
 
     def partitions(self) -> list[int] | None:

@@ -215,7 +215,8 @@ class KafkaWriter:
             "message.max.bytes": topic_bytes,
             "batch.size": min(_BATCH_BYTES, topic_bytes),
         }
-        self._producer = Producer({**PRODUCER, **self._connection.settings(), **_FIXED, **own})
+        connection = self._connection
+        self._producer = connection.client(Producer, {**PRODUCER, **connection.settings(), **_FIXED, **own})
         try:
             self._patiently(self._producer.init_transactions)
         except KafkaException as exc:

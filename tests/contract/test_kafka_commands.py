@@ -94,6 +94,24 @@ def test_a_transaction_that_ends_is_waited_for(kafka_location: KafkaLocation, ha
     assert [record.seq for record in open_reader(kafka_location).records()] == [0, 1, 2, 3]
 
 
+def test_a_transaction_that_nobody_ends_is_ended_by_the_broker_when_its_time_is_over(
+    kafka_location: KafkaLocation,
+) -> None:
+    with open_writer(kafka_location, memory=None) as writer:
+        append(writer, 3)
+    settings = {"transactional.id": f"{kafka_location.topic}.x", "transaction.timeout.ms": 1000}
+    gone = Producer({"bootstrap.servers": kafka_location.hosts[0], **settings})
+    gone.init_transactions(10)
+    gone.begin_transaction()
+    gone.produce(kafka_location.topic, b"{}", partition=0)
+    gone.flush(10)
+
+    with open_writer(kafka_location, memory=None) as writer:
+        append(writer, 1)
+
+    assert [record.seq for record in open_reader(kafka_location).records()] == [0, 1, 2, 3]
+
+
 @pytest.mark.full
 def test_lost_history_of_the_source_is_passed_over_by_order_only(kafka_source: Source) -> None:
     source = open_shop(kafka_source)
@@ -115,3 +133,13 @@ def test_brokers_that_refuse_to_be_connected_to_are_not_waited_for(monkeypatch: 
 
     with pytest.raises(Unreachable, match=r"gives no answer: .*Connection refused"):
         Topic(nowhere).partitions()
+
+
+@pytest.mark.parametrize("line", ["socket.keepalive.enable=perhaps", "no.such.property=1"])
+def test_properties_that_the_library_does_not_take_are_named(kafka_source: Source, line: str) -> None:
+    source = kafka_source.setup()
+    assert isinstance(source.location, KafkaLocation)
+    assert source.location.properties
+    source.location.properties.write_text(f"{line}\n")
+
+    assert "properties" in source.run().refused(2, line.partition("=")[0])
