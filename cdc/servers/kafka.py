@@ -9,17 +9,15 @@ import os
 import secrets
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
-from .account import end_with_parent
 from .container import docker_answers
 from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 from .kafka_programs import failed, java, kafka_jars
 from .ports import HOST, PORT_TRIES, free_port
+from .process import LocalService, Service, folder_for
 from .scratch import Scratch
 
 KafkaStopMode = Literal["fast", "kill"]
@@ -63,7 +61,7 @@ logger.started.level=info
 STARTED = "Kafka Server started"
 
 
-class Kafka:
+class Kafka(Service):
     """A running Kafka.
 
     Attributes:
@@ -73,19 +71,8 @@ class Kafka:
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the broker back; one that somebody else started goes on running."""
-
-
-class KafkaServer(Kafka):
+class KafkaServer(LocalService, Kafka):
     """A local Kafka; leaving its `with` block stops it and removes what it made.
 
     Attributes:
@@ -93,15 +80,14 @@ class KafkaServer(Kafka):
         folder: What it keeps.
     """
 
-    def __init__(self, home: Path, java_options: Sequence[str]) -> None:
-        super().__init__("")
+    def __init__(
+        self, home: Path, scratch: Scratch | None, *, outlive: bool = False, java_options: Sequence[str] = JAVA_OPTIONS
+    ) -> None:
+        LocalService.__init__(self, home, scratch, outlive=outlive)
+        Kafka.__init__(self, "")
         self.folder = home / "data"
-        self._home = home
         self._java_options = tuple(java_options)
         self._settings: dict[str, str] = {}
-        self._scratch: Scratch | None = None
-        self._outlive = False
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(
@@ -127,40 +113,15 @@ class KafkaServer(Kafka):
         """
         java()
         kafka_jars()
-        scratch = Scratch("commitlog-kafka-") if folder is None else None
-        home = scratch.folder if scratch else (folder or Path()).absolute()
-        server = cls(home, java_options)
-        try:
+        with folder_for("commitlog-kafka-", folder, outlive=outlive) as (home, scratch):
             home.mkdir(parents=True, exist_ok=True)
             if scratch is None and any(home.iterdir()):
                 failed("folder", f"{home} is not empty", "give an empty folder")
-            server._scratch, server._outlive = scratch, outlive
+            server = cls(home, scratch, outlive=outlive, java_options=java_options)
             (home / "log4j2.properties").write_text(_LOGGING)
-            server._start_on_free_ports(settings or {})
-        except BaseException:
-            # Also of a Ctrl-C while it was waited for: no process may be left behind, nor what it made.
-            if server.running:
-                server.stop("kill")
-            if scratch:
-                scratch.remove()
-            raise
-        if scratch and outlive:
-            scratch.keep()
-        return server
-
-    @property
-    def pid(self) -> int:
-        """The process id.
-
-        Raises:
-            ServerFailed: The broker is not running.
-        """
-        return self._running("pid").pid
-
-    @property
-    def running(self) -> bool:
-        """Whether its process is there."""
-        return self._process is not None and self._process.poll() is None
+            with server._or_killed():
+                server._start_on_free_ports(settings or {})
+            return server
 
     def stop(self, mode: KafkaStopMode = "fast") -> None:
         """End the broker and wait until it is gone; what it keeps stays.
@@ -192,7 +153,7 @@ class KafkaServer(Kafka):
         if self.running:
             self.stop(mode)
         self._configure({**self._settings, **(settings or {})})
-        self._run()
+        self._run_broker()
 
     def pause(self) -> None:
         """Stop its process where it stands (SIGSTOP): connections stay, and nobody answers."""
@@ -202,22 +163,8 @@ class KafkaServer(Kafka):
         """Let a paused broker go on."""
         self._running("resume").send_signal(signal.SIGCONT)
 
-    def close(self) -> None:
-        """End the broker, and remove what was temporary; a second time does nothing."""
-        if self.running:
-            self.stop("kill")
-        if self._scratch:
-            self._scratch.remove()
-
-    def log_tail(self, line_count: int = 20) -> str:
-        """The last lines of the broker's own log."""
-        path = self._home / "server.log"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-line_count:]) if path.exists() else ""
-
-    def _running(self, step: str) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            failed(step, "the broker is not running")
-        return self._process
+    def _fail(self, step: str, reason: str) -> NoReturn:
+        failed(step, reason)
 
     def _start_on_free_ports(self, settings: Mapping[str, str]) -> None:
         """Start, with other ports each time somebody else was quicker to take ours."""
@@ -237,7 +184,7 @@ class KafkaServer(Kafka):
             self._configure({**own, **{name: _filled(value, ports) for name, value in settings.items()}})
             self._format()
             try:
-                self._run()
+                self._run_broker()
             except ServerFailed:
                 if "Address already in use" in self.log_tail(200) and attempt + 1 < PORT_TRIES:
                     continue
@@ -271,30 +218,14 @@ class KafkaServer(Kafka):
         logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
         return [java(), *self._java_options, logging, "-cp", f"{kafka_jars()}/*", *arguments]
 
-    def _run(self) -> None:
-        with (self._home / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._home / "server.properties")),
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=None if self._outlive else end_with_parent(signal.SIGKILL),
-            )
-        self._await_started(self._process)
-
-    def _await_started(self, process: subprocess.Popen[bytes]) -> None:
-        path = self._home / "server.log"
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while process.poll() is None:
-            if STARTED in path.read_text(errors="replace"):
-                return
-            if time.monotonic() > deadline:
-                self.stop("kill")
-                failed("start", f"not ready in {_START_TIMEOUT_S:.0f} s: {self.log_tail()}")
-            time.sleep(_POLL_S)
-        failed("start", self.log_tail() or f"Kafka ended with {process.returncode}")
+    def _run_broker(self) -> None:
+        self._run(
+            self._java("kafka.Kafka", str(self._home / "server.properties")),
+            lambda _: STARTED in self._log.read_text(errors="replace"),
+            ends_by=signal.SIGKILL,
+            timeout_s=_START_TIMEOUT_S,
+            poll_s=_POLL_S,
+        )
 
 
 def provide_kafka() -> Kafka:

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
-from .account import Account, end_with_parent
+from .account import Account
 from .failure import ServerFailed
 from .ports import HOST, PORT_TRIES, free_port
 from .postgres import Server
+from .process import LocalService, folder_for
 from .programs import Programs, find_programs
 from .scratch import Scratch
 
@@ -38,7 +39,7 @@ _DEFAULTS: Mapping[str, str] = {
 }
 
 
-class PostgresServer(Server):
+class PostgresServer(LocalService, Server):
     """A local PostgreSQL; leaving its `with` block stops it and removes what it made.
 
     Attributes:
@@ -47,17 +48,23 @@ class PostgresServer(Server):
         programs: The programs of this version, such as `programs.path("pg_recvlogical")`.
     """
 
-    def __init__(self, home: Path, programs: Programs, account: Account, password: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        scratch: Scratch | None,
+        *,
+        outlive: bool,
+        programs: Programs,
+        account: Account,
+        password: str,
+    ) -> None:
+        LocalService.__init__(self, home, scratch, outlive=outlive)
+        Server.__init__(self, "")
         self.folder = home / "data"
         self.programs = programs
-        self._home = home
         self._account = account
         self._password = password
-        self._scratch: Scratch | None = None
-        self._outlive = False
         self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        super().__init__("")
 
     @classmethod
     def start(
@@ -89,18 +96,14 @@ class PostgresServer(Server):
         account = Account.current()
         # Root's own TMPDIR is often closed to everyone else (libpam-tmpdir), and the server is then somebody else.
         parent = "/tmp" if account.uid is not None else None  # noqa: S108
-        scratch = Scratch("commitlog-postgres-", parent=parent) if folder is None else None
-        server: Self | None = None
-        try:
-            home = _home(scratch.folder if scratch else _empty(folder), account)
+        with folder_for("commitlog-postgres-", folder, outlive=outlive, parent=parent) as (given, scratch):
+            home = _home(given if scratch else _empty(given), account)
             origin = copy_of or standby_of
             programs = find_programs(
                 account, version or (origin.version if origin else None), copy_to=home if outlive else None
             )
             password = origin._password if origin else secrets.token_hex(8)
-            server = cls(home, programs, account, password)
-            server._scratch = scratch
-            server._outlive = outlive
+            server = cls(home, scratch, outlive=outlive, programs=programs, account=account, password=password)
             if copy_of:
                 shutil.copytree(copy_of.folder, server.folder, symlinks=True)
                 account.take(server.folder)
@@ -108,31 +111,9 @@ class PostgresServer(Server):
                 server._base_backup(standby_of)
             else:
                 server._initdb()
-            server._start_on_free_port({**_DEFAULTS, **(settings or {})})
-        except BaseException:
-            # Also of a Ctrl-C while it was waited for: no process may be left behind, nor what it made.
-            if server is not None and server.running:
-                server.stop("kill")
-            if scratch:
-                scratch.remove()
-            raise
-        if scratch and outlive:
-            scratch.keep()
-        return server
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id.
-
-        Raises:
-            ServerFailed: The server is not running.
-        """
-        return self._running("pid").pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the postmaster is there."""
-        return self._process is not None and self._process.poll() is None
+            with server._or_killed():
+                server._start_on_free_port({**_DEFAULTS, **(settings or {})})
+            return server
 
     @property
     def version(self) -> str:
@@ -173,7 +154,7 @@ class PostgresServer(Server):
         """
         if self.running:
             self.stop(mode)
-        self._run()
+        self._run_server()
 
     def promote(self) -> None:
         """Make a standby a primary of its own, on a new timeline, and wait until it takes writes.
@@ -217,16 +198,6 @@ class PostgresServer(Server):
                 self.stop("kill")
         if self._scratch:
             self._scratch.remove()
-
-    def log_tail(self, line_count: int = 20) -> str:
-        """The last lines of the server's own log."""
-        path = self._home / "server.log"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-line_count:]) if path.exists() else ""
-
-    def _running(self, step: str) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            raise ServerFailed(step, "the server is not running")
-        return self._process
 
     def _initdb(self) -> None:
         self.folder.mkdir(mode=0o700)
@@ -279,7 +250,7 @@ class PostgresServer(Server):
             self.url = f"postgresql://postgres:{self._password}@{HOST}:{self._port}/postgres"
             self._configure({**settings, "port": str(self._port)})
             try:
-                self._run()
+                self._run_server()
             except ServerFailed:
                 if "Address already in use" in self.log_tail() and attempt + 1 < PORT_TRIES:
                     continue
@@ -292,39 +263,25 @@ class PostgresServer(Server):
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in quoted.items())
 
-    def _run(self) -> None:
-        with (self._home / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [self.programs.path("postgres"), "-D", self.folder],
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal is for the one who started us, who then decides about the server.
-                start_new_session=True,
-                preexec_fn=None if self._outlive else end_with_parent(signal.SIGQUIT),
-                **self._account.process_options(),
-            )
-        self._await_ready(self._process)
+    def _run_server(self) -> None:
+        self._run(
+            [self.programs.path("postgres"), "-D", self.folder],
+            self._ready,
+            ends_by=signal.SIGQUIT,
+            timeout_s=_START_TIMEOUT_S,
+            poll_s=_POLL_S,
+            **self._account.process_options(),
+        )
 
-    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for `ready` in the file that pg_ctl waits for, too. Source: src/bin/pg_ctl/pg_ctl.c."""
+    def _ready(self, pid: int) -> bool:
+        """Whether it says so in the file that pg_ctl waits for, too. Source: src/bin/pg_ctl/pg_ctl.c."""
         file = self.folder / "postmaster.pid"
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                self.stop("kill")
-                raise ServerFailed("start", f"not ready in {_START_TIMEOUT_S:.0f} s: {self.log_tail()}")
-            lines = file.read_text().splitlines() if file.exists() else []
-            if len(lines) >= 8 and lines[0] == str(process.pid) and lines[7].strip() == "ready":
-                return
-            time.sleep(_POLL_S)
-        raise ServerFailed("start", self.log_tail() or f"postgres ended with {process.returncode}")
+        lines = file.read_text().splitlines() if file.exists() else []
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def _empty(folder: Path | None) -> Path:
+def _empty(home: Path) -> Path:
     """A folder that is given, made where it is not there."""
-    home = (folder or Path()).absolute()
     home.mkdir(parents=True, exist_ok=True)
     if any(home.iterdir()):
         raise ServerFailed("folder", f"{home} is not empty")

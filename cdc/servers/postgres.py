@@ -4,8 +4,6 @@ It makes no promise about who else uses the server: databases are told apart by 
 belong to the whole server, by the database they read.
 """
 
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote, urlsplit
 
 import psycopg
@@ -13,12 +11,13 @@ from psycopg import sql
 
 from ...schemas.errors import Refused, Unreachable
 from .failure import POSTGRES_URL_VARIABLE
+from .process import Service
 
 _CONNECT_TIMEOUT_S = 10
 _TERMINATE_TIMEOUT_MS = 10_000  # a walsender or a backend that has not ended by then makes the drop fail by name
 
 
-class Server:
+class Server(Service):
     """A running PostgreSQL with wal_level=logical.
 
     Attributes:
@@ -27,17 +26,6 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the server back; one that somebody else started goes on running."""
 
     @property
     def version(self) -> str:

@@ -98,9 +98,9 @@ def postgres_in(parent: Path) -> list[int]:
 def test_a_start_that_is_interrupted_while_it_waits_leaves_neither_a_process_nor_a_folder() -> None:
     program = (
         "import time\nfrom commitlog.cdc.servers import local\n"
-        "def wait(server, process):\n"
-        "    print(process.pid, flush=True)\n    time.sleep(60)\n"
-        "local.PostgresServer._await_ready = wait\n"
+        "def wait(server, pid):\n"
+        "    print(pid, flush=True)\n    time.sleep(60)\n"
+        "local.PostgresServer._ready = wait\n"
         "local.PostgresServer.start(settings={'fsync': 'off'})\n"
     )
     process = subprocess.Popen(
