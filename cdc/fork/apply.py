@@ -34,6 +34,7 @@ from .rows import Rows, agree
 from .state import EntityState
 from .statements import Table
 from .told import Told
+from .turns import Turns
 from .units import Change, Unit
 
 BATCH_OPS = 2000
@@ -69,7 +70,7 @@ class Applier:
         self._batches = Batches(target.connection, tables)
         self._rows = Rows(target, tables, conflicts=conflicts, entities=entities, told=self._told_before)
         self._told: dict[str, Told] = {}
-        self._waiting: list[Op] = []
+        self._turns = Turns(self._rows)
         self.changes = 0
         self.pause: Callable[[], None] = lambda: None
 
@@ -82,7 +83,7 @@ class Applier:
         for told in self._told.values():
             told.close()
         self._told.clear()
-        self._waiting.clear()
+        self._turns.clear()
 
     def apply(self, units: Sequence[Unit]) -> None:
         """Apply commits and snapshots; other units change no rows."""
@@ -96,7 +97,7 @@ class Applier:
                 for changes in unit.records(self._reader):
                     waiting = self._commit(unit, changes, waiting)
                     if unit.items is None:
-                        self._run(waiting)
+                        self._run(waiting, finish=False)
                         waiting = []
         self._run(waiting)
 
@@ -192,45 +193,25 @@ class Applier:
         while batch := list(islice(ops, BATCH_OPS)):
             self._run(batch)
 
-    def _run(self, ops: list[Op]) -> None:
+    def _run(self, ops: list[Op], *, finish: bool = True) -> None:
         for at in range(0, len(ops), BATCH_OPS):
             self.pause()
             self._batch(ops[at : at + BATCH_OPS])
-        self._wait_no_more()
+        if finish:
+            self._turns.finish()
         self.changes += len(ops)
 
     def _batch(self, ops: list[Op]) -> None:
         """Apply by statements; where one finds something else than it should, by halves, and one change exactly."""
-        if not ops or (not self._waiting and self._by_statements(ops)):
+        if not ops or (not self._turns.waiting and self._by_statements(ops)):
             return
-        if len(ops) == 1 or self._waiting:
+        if len(ops) == 1 or self._turns.waiting:
             for op in ops:
-                self._one(op)
+                self._turns.take(op)
             return
         half = len(ops) // 2
         self._batch(ops[:half])
         self._batch(ops[half:])
-
-    def _one(self, op: Op) -> None:
-        """Apply one change, or let it wait: upstream may check its keys at the end of a transaction, so that the row in the way goes
-        only after this one has come."""
-        if self._waiting and self._waiting[0][1].unit is not op[1].unit:
-            self._wait_no_more()
-        if not self._rows.apply(op, last=False):
-            self._waiting.append(op)
-            return
-        while self._waiting:
-            still = [waiting for waiting in self._waiting if not self._rows.apply(waiting, last=False)]
-            if len(still) == len(self._waiting):
-                return
-            self._waiting = still
-
-    def _wait_no_more(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting and self._rows.exchange(waiting):
-            return
-        for op in waiting:
-            self._rows.apply(op, last=True)
 
     def _by_statements(self, ops: list[Op]) -> bool:
         """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""

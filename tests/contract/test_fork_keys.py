@@ -150,3 +150,49 @@ def test_a_row_that_moves_to_where_one_was_before_the_table_was_made_anew_takes_
     places.sync()
     assert held(places) == [(2, "x"), (4, "mine"), (7, "y")]
     assert {(c["key"]["id"], c["kind"]) for c in places.conflicts()} >= {(7, "unique")}
+
+
+def test_what_comes_after_an_exchange_of_keys_in_its_commit_is_meant_for_the_rows_that_came(
+    log: MadeLog, places: Fork
+) -> None:
+    log.commit(
+        log.rekey("Place", 1, 2),
+        log.rekey("Place", 2, 1),
+        log.update("Place", 1, {"who": "b"}, {"who": "B"}),
+        log.update("Place", 2, {"who": "a"}, {"who": "A"}),
+    )
+    places.sync()
+    assert held(places) == [(1, "B"), (2, "A"), (3, "c"), (4, "d")]
+    assert places.conflicts(closed=True) == []
+
+
+def test_a_key_that_a_row_is_about_to_leave_is_the_next_ones(log: MadeLog, places: Fork) -> None:
+    log.commit(
+        log.rekey("Place", 3, 4),
+        log.rekey("Place", 1, 3),
+        log.update("Place", 3, {"who": "a"}, {"who": "A"}),
+        log.rekey("Place", 4, 9),
+        log.update("Place", 3, {"who": "A"}, {"who": "AA"}),
+    )
+    places.sync()
+    assert held(places) == [(2, "b"), (3, "AA"), (4, "c"), (9, "d")]
+    assert places.conflicts(closed=True) == []
+
+
+def test_keys_that_all_move_up_over_a_row_that_went_unseen_move(log: MadeLog, places: Fork) -> None:
+    # Row 4 is gone, and nobody said so before the rows are told anew.
+    anew(log, "renewed")
+    log.commit(*(log.rekey("Place", n, n + 1) for n in (1, 2, 3)))
+    log.commit(log.update("Place", 3, {"who": "b"}, {"who": "B"}))
+    log.snapshot("Place", row(2, "a"), row(3, "B"), row(4, "c"))
+    places.sync()
+    assert held(places) == [(2, "a"), (3, "B"), (4, "c")]
+    assert places.conflicts(closed=True) == []
+
+
+def test_many_keys_that_move_up_take_their_turns(log: MadeLog, places: Fork) -> None:
+    log.commit(*(log.insert("Place", row(n, "n")) for n in range(10, 510)))
+    log.commit(*(log.rekey("Place", n, n + 1) for n in range(10, 510)))
+    places.sync()
+    assert held(places)[4:] == [(n, "n") for n in range(11, 511)]
+    assert places.conflicts(closed=True) == []

@@ -1,0 +1,112 @@
+"""Changes of one transaction whose keys are in each other's way: upstream may check them at its end only.
+
+A change waits until the row in its way has gone. While a row waits to leave a key, what is said of that key is meant for the row that
+comes there next, and waits behind it.
+"""
+
+from collections import deque
+
+from .batch import Op
+from .conflicts import key_text
+from .rows import Rows
+from .units import Change, Unit
+
+Place = tuple[str, str]
+"""Entity and key."""
+
+
+class Turns:
+    """Applies single changes, each in its turn.
+
+    Args:
+        rows: Applies one.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._unit: Unit | None = None
+        self._wanting: dict[Place, list[Op]] = {}
+        """Place to the changes that wait for it to be free."""
+        self._leaving: dict[Place, Op] = {}
+        """Place to the one of them that takes its row away."""
+        self._behind: dict[Place, list[Op]] = {}
+        """Place to the changes of the row that comes there next."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a change waits."""
+        return bool(self._wanting)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._wanting.clear()
+        self._leaving.clear()
+        self._behind.clear()
+
+    def take(self, op: Op) -> None:
+        """Apply a change, or let it wait; and then those for which it makes way."""
+        if op[1].unit is not self._unit:
+            self.finish()
+            self._unit = op[1].unit
+        todo = deque([op])
+        while todo:
+            op = todo.popleft()
+            place = _place(op[0], "key")
+            if place in self._leaving:
+                self._behind.setdefault(place, []).append(op)
+            elif self._rows.apply(op, last=False):
+                todo.extendleft(reversed(self._freed(op)))
+            else:
+                self._wait(op)
+                todo.extendleft(reversed(self._turned(op)))
+
+    def finish(self) -> None:
+        """Apply those that wait, whatever is in their way; first those in whose way is a row that does not wait to leave itself."""
+        while self._wanting:
+            place = next((place for place in self._wanting if place not in self._leaving), next(iter(self._wanting)))
+            op = self._wanting[place][0]
+            self._wait_no_more(op)
+            self._rows.apply(op, last=True)
+            for freed in self._freed(op):
+                self.take(freed)
+
+    def _wait(self, op: Op) -> None:
+        self._wanting.setdefault(_place(op[0], "newkey"), []).append(op)
+        if op[0]["op"] == "rekey":
+            self._leaving[_place(op[0], "key")] = op
+
+    def _wait_no_more(self, op: Op) -> None:
+        place = _place(op[0], "newkey")
+        self._wanting[place].remove(op)
+        if not self._wanting[place]:
+            del self._wanting[place]
+        self._leaving.pop(_place(op[0], "key"), None)
+
+    def _freed(self, op: Op) -> list[Op]:
+        """What waited for a change that was applied: those that want its row's place, and those behind it."""
+        place = _place(op[0], "key")
+        if op[0]["op"] not in ("rekey", "delete"):
+            return []
+        wanting = list(self._wanting.get(place, ()))
+        for other in wanting:
+            self._wait_no_more(other)
+        return wanting + self._behind.pop(place, [])
+
+    def _turned(self, op: Op) -> list[Op]:
+        """Where rows wait for each other in a ring that a change closes, let them exchange their keys; what waited behind them."""
+        ring = [op]
+        while (following := self._leaving.get(_place(ring[-1][0], "newkey"))) not in (None, op) and len(ring) <= len(
+            self._leaving
+        ):
+            assert following is not None
+            ring.append(following)
+        if following is not op or not self._rows.exchange(ring):
+            return []
+        for moved in ring:
+            self._wait_no_more(moved)
+        return [behind for moved in ring for behind in self._behind.pop(_place(moved[0], "key"), [])]
+
+
+def _place(change: Change, key: str) -> Place:
+    """Where a row is before a change (`key`), or after it (`newkey`)."""
+    return change["entity"], key_text(change.get(key, change["key"]))
