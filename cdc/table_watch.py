@@ -30,10 +30,11 @@ SETUP = "commitlog setup sets it"
 
 @dataclass(slots=True)
 class Known:
-    """An entity's table when its rows were last told, and the fields that are recorded of it."""
+    """An entity's table when its rows were last told, the fields that are recorded of it, and those that once were."""
 
     incarnation: Incarnation
     fields: list[str]
+    gone: list[str]
 
 
 class TableWatch:
@@ -105,7 +106,8 @@ class TableWatch:
         if len(fields) < len(published):
             missing = ", ".join(field for field in published if field not in fields)
             self._say(f"{entity.name}: table {table.table} has no column {missing}; nothing of it is recorded")
-        present = Known(table, fields)
+        once = {*known.gone, *known.fields} if known is not None else set[str]()
+        present = Known(table, fields, sorted(once.difference(fields)))
         why = ""
         if known is not None and told:
             self._check_ways(known.incarnation, table)
@@ -190,7 +192,7 @@ class TableWatch:
         document = {
             "epoch": self._epoch,
             "entities": {
-                name: {"incarnation": asdict(known.incarnation), "fields": known.fields}
+                name: {"incarnation": asdict(known.incarnation), "fields": known.fields, "gone": known.gone}
                 for name, known in self._known.items()
             },
         }
@@ -246,7 +248,8 @@ class TableWatch:
             yield f"table {after.table} was dropped and made anew"
         for field in now.fields:
             if field not in was.fields:
-                if may_hold(self._catalog, [str(after.oid)], field):
+                # The values that it once had are those that were told last.
+                if field in was.gone or may_hold(self._catalog, [str(after.oid)], field):
                     yield f"column {field} was added"
                 continue
             (number, *old_type, form), (number_now, *new_type, form_now) = before.columns[field], after.columns[field]
@@ -325,7 +328,7 @@ def remembered(path: Path, epoch: int | None = None) -> dict[str, Known]:
         if epoch not in (None, document["epoch"]):
             return {}
         return {
-            name: Known(Incarnation(**known["incarnation"]), known["fields"])
+            name: Known(Incarnation(**known["incarnation"]), known["fields"], known.get("gone", []))
             for name, known in document["entities"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -107,3 +107,22 @@ def test_a_row_gone_on_both_sides_comes_with_its_insert(log: MadeLog, told: Fork
     told.sync()
     assert held(told) == {1: "new", 2: "new", 3: "told", 4: "told", 5: "told"}
     assert told.conflicts(closed=True) == []
+
+
+def test_a_column_that_comes_back_without_its_values_has_none_in_the_fork(source: Source, fork: Followed) -> None:
+    source.execute(
+        "CREATE TABLE orders (id int PRIMARY KEY, note text)", "INSERT INTO orders VALUES (1, 'old'), (2, 'old')"
+    )
+    source.map("Order", "orders")
+    source.setup()
+    run = source.run(**CHUNK).streaming()
+    run.until_caught_up()
+    fork.sync()
+    source.execute("ALTER TABLE orders DROP note", "INSERT INTO orders VALUES (3)")
+    settle(run)
+    assert [column["field"] for column in source.history().shapes("Order")[-1]["columns"]] == ["id"]
+    source.execute("ALTER TABLE orders ADD note text", "INSERT INTO orders VALUES (4)")
+    settle(run)
+    run.terminate()
+    source.check()
+    fork.check_clean()
