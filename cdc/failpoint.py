@@ -6,6 +6,7 @@ raises OSError there, `name:stop` stands still until SIGCONT. Without the variab
 
 import os
 import signal
+import threading
 
 _name, _, _action = os.environ.get("COMMITLOG_FAILPOINT", "").partition(":")
 _action, _, _count = _action.partition(":")
@@ -24,6 +25,7 @@ def _strike() -> None:
     if _left == 0 and _action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if _left == 0 and _action == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this thread: sent to the process, it would go on until another thread takes the signal.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     if _left == 0 and _action == "raise":
         raise OSError(f"failpoint {_name}")

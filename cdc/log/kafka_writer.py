@@ -6,7 +6,6 @@ The transactional id fences an older writer. Exactness does not rest on it: afte
 
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ READ_BACK_S = 60.0
 TRANSACTION_S = 15.0
 """How long the broker lets a transaction stand that nobody ends, and how long fencing whoever wrote before may take."""
 
-_SLICE_S = 0.5
 _VISIBLE_POLL_S = 0.001
 _BATCH_BYTES = 1 << 20
 PRODUCER: dict[str, Any] = {
@@ -164,7 +162,7 @@ class KafkaWriter:
         try:
             self._producer.begin_transaction()
             self._produce(data)
-            self._patiently(self._producer.commit_transaction)
+            self._producer.commit_transaction(TRANSACTION_S)
             self._await_visible()
         except KafkaException as exc:
             self._broken = True
@@ -218,20 +216,9 @@ class KafkaWriter:
         connection = self._connection
         self._producer = connection.client(Producer, {**PRODUCER, **connection.settings(), **_FIXED, **own})
         try:
-            self._patiently(self._producer.init_transactions)
+            self._producer.init_transactions(TRANSACTION_S)
         except KafkaException as exc:
             raise self._connection.error(exc, "cannot be written") from exc
-
-    def _patiently(self, ask: Callable[[float], None]) -> None:
-        """Let something with the brokers take its time, as long as one of them is in reach."""
-        began = time.monotonic()
-        while True:
-            try:
-                return ask(_SLICE_S)
-            except KafkaException as exc:
-                error: KafkaError = exc.args[0]
-                if not error.retriable() or time.monotonic() > began + TRANSACTION_S or self._connection.away(began):
-                    raise
 
     def _settled_end(self, topic: Topic) -> int:
         """The end of the topic, once every transaction before it has ended.
