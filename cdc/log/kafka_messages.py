@@ -14,6 +14,9 @@ from .kafka_location import KafkaLocation
 READ_S = 30.0
 """How long to wait for messages that the broker says it has."""
 
+SILENT_S = 5.0
+"""After so long without any of them they are asked for anew."""
+
 BATCH_MESSAGES = 1000
 _SETTINGS = {
     "group.id": READERS,
@@ -132,9 +135,13 @@ class Messages:
         Raises:
             Unreachable: They do not come in time. And what `take` raises.
         """
-        deadline = time.monotonic() + READ_S
+        deadline, silent_since = time.monotonic() + READ_S, time.monotonic()
         while self.at < end:
             found = self.take(0.1, count)
+            if not found and time.monotonic() > silent_since + SILENT_S:
+                # Where a broker did not answer for long, the library may ask it for nothing more.
+                self.start(self.at)
+                silent_since = time.monotonic()
             here = [message for message in found if message.offset < end]
             if len(here) < len(found):
                 self._ahead, self.at = found[len(here) :], end
