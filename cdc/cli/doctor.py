@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ...schemas.errors import CommitLogError
-from ..schema_files import load_registry
+from ..app_schemas.files import load_registry
 from .options import Invocation, json_option, pass_invocation, source_option
 from .output import Output
 
 if TYPE_CHECKING:
-    from ..diagnosis import Finding
+    from ..doctor.finding import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -26,7 +26,8 @@ def command(invocation: Invocation, as_json: bool) -> int:
     --json each line is {"level", "what", "hint"}, the form of schemas/doctor.schema.json.
     """
     # Loaded here only: a `--help` needs no driver.
-    from ..diagnosis import Finding, diagnose
+    from ..doctor.diagnosis import diagnose
+    from ..doctor.finding import Finding
     from ..tail.catalog import Catalog
 
     config, output = invocation.load(), Output(as_json=as_json)

@@ -15,7 +15,7 @@ from ...schemas.errors import UsageError
 from ..database_url import shown
 from ..log.home import LogReader, open_reader, parse_location
 from ..log.location import Location
-from ..logging_setup import configure_logging
+from ..telemetry.logging_setup import configure_logging
 from .commands import Group
 from .options import ask, json_option
 from .output import Output

@@ -54,7 +54,7 @@ def command(
 
 def _draft(config: configuration.Config, app: str) -> str:
     # Loaded here only: a `--help` needs no driver.
-    from ..schema_draft import draft
+    from ..app_schemas.draft import draft
     from ..tail.catalog import Catalog
 
     catalog = Catalog(config.source.conninfo())

@@ -6,7 +6,7 @@ import signal
 import click
 
 from ...schemas.errors import CommitLogError
-from ..logging_setup import configure_logging
+from ..telemetry.logging_setup import configure_logging
 from .options import Invocation, log_option, pass_invocation, source_option
 
 log = logging.getLogger("commitlog")

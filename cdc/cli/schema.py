@@ -8,13 +8,13 @@ import click
 from ...schemas.errors import Locked, Refused, SchemaError, Unreachable, UsageError
 from ...transforms.app_schema import AppSchema
 from ...transforms.registry import Registry
-from .. import schema_store
+from ..app_schemas import store as schema_store
+from ..app_schemas.files import findings, load_file, load_registry
 from ..config import Config
 from ..config_template import log_name
 from ..log.chain import ChainWriter
 from ..log.home import log_exists, open_writer, submit
 from ..log.state import LogState
-from ..schema_files import findings, load_file, load_registry
 from .commands import Group
 from .log_view import open_index
 from .options import Invocation, json_option, log_option, pass_invocation, source_option
@@ -36,7 +36,7 @@ def draft_(invocation: Invocation, app: str | None) -> None:
     commitlog schema draft > schemas/shop.yaml, then read and correct it: the classes are guesses from the columns' names.
     """
     # Loaded here only: files and logs are read without a driver.
-    from ..schema_draft import draft
+    from ..app_schemas.draft import draft
     from ..tail.catalog import Catalog
 
     source = invocation.load("source").source

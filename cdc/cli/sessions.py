@@ -16,16 +16,16 @@ import click
 
 from ...drivers.session import settings
 from ...schemas.errors import Unreachable, UsageError
-from ..access_log import Lines, MalformedLine, ParsedLine, parse_line
 from ..log.home import LogLocation
 from ..log.kafka_location import KafkaLocation
-from ..sessions import SessionRecord, Store, path_of
+from ..sessions.access_log import Lines, MalformedLine, ParsedLine, parse_line
+from ..sessions.store import SessionRecord, Store, path_of
 from .commands import Group
 from .options import Invocation, json_option, log_option, pass_invocation
 from .output import Output, note
 
 if TYPE_CHECKING:
-    from ..session_topic import SessionProducer
+    from ..sessions.topic import SessionProducer
 
 EVEN_S = 60.0
 """How long `list` waits until this machine's store holds what the topic of session records does."""
@@ -146,7 +146,7 @@ def _open_target(location: LogLocation) -> "Store | SessionProducer":
     """Where session records go: the store beside a log in a folder, or the topic for those on Kafka."""
     if not isinstance(location, KafkaLocation):
         return Store.open(path_of(location), create=True)
-    from ..session_topic import SessionProducer
+    from ..sessions.topic import SessionProducer
 
     return SessionProducer(location)
 
@@ -157,7 +157,7 @@ def _bring_up_to_date(location: KafkaLocation) -> None:
     Raises:
         CommitLogError: The brokers do not let us, or it takes too long.
     """
-    from ..session_topic import SessionFollower
+    from ..sessions.topic import SessionFollower
 
     with closing(SessionFollower(location, settings().session_key)) as topic:
         if not topic.wait(EVEN_S):

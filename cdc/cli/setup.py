@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ...transforms.registry import Registry
-from ..schema_files import load_file, load_registry
+from ..app_schemas.files import load_file, load_registry
 from .options import Invocation, pass_invocation, source_option
 from .output import Output, note
 
 if TYPE_CHECKING:
-    from ..provisioning import Step
+    from ..source.provisioning import Step
 
 
 @click.command()
@@ -37,8 +37,8 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
       commitlog setup --sql --role commitlog | psql …
     """
     # Loaded here only: a `--help` needs no driver.
-    from .. import provisioning
-    from ..table_watch import missing_tables
+    from ..source import provisioning
+    from ..source.table_watch import missing_tables
     from ..tail.catalog import Catalog
 
     config, output = invocation.load(), Output()

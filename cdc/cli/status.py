@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from ...schemas.errors import CommitLogError, Unreachable, UsageError
+from ..app_schemas.files import load_registry
 from ..config import Config
-from ..schema_files import load_registry
-from ..standing import (
+from ..doctor.standing import (
     Coverage,
     LogStanding,
     RecordedSchema,

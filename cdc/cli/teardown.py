@@ -16,7 +16,7 @@ def command(invocation: Invocation, yes: bool) -> int:
     A later setup begins a new slot: what is committed in between will be missing from the log.
     """
     # Loaded here only: a `--help` needs no driver.
-    from .. import provisioning
+    from ..source import provisioning
     from ..tail.catalog import Catalog
 
     config, output = invocation.load(), Output()

@@ -9,10 +9,10 @@ from types import FrameType
 
 from ..config import Config
 from ..printable import clean
-from ..systemd import Systemd
-from ..telemetry import Telemetry
-from ..vitals import Vitals
-from ..worker import Stopped, Worker
+from ..telemetry.metrics import Telemetry
+from ..telemetry.systemd import Systemd
+from ..telemetry.vitals import Vitals
+from ..worker.worker import Stopped, Worker
 from .progress import watched
 
 log = logging.getLogger("commitlog")

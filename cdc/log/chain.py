@@ -85,7 +85,7 @@ class Rule(NamedTuple):
         schema_by: What it was found by.
         build: What their tags name, or empty; so with the next two.
         tagged: Whether each has a tag, or none has.
-        plans: plans.py's, by relation.
+        plans: worker/plans.py's, by relation.
         lookup: transforms/join.py's.
         room: The bytes of all rows together in one record.
         tag_bytes_max: A longer tag is not plain.

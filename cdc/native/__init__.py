@@ -1,7 +1,7 @@
 """The worker's inner loops, compiled. Where there was no C compiler, and for whatever is not plain, Python's own do the same.
 
 What stands here twice gives the same bytes, and tests/unit/test_native.py compares them: `Collector` with `tail/assembler.py`,
-`Shaper` with `transforms/project.py`, `run` with `commits.py`, `plain_record` with `schemas/record.py`, `seal` with
+`Shaper` with `transforms/project.py`, `run` with `worker/commits.py`, `plain_record` with `schemas/record.py`, `seal` with
 `log/chain.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
 """
 

@@ -1,4 +1,4 @@
-/* run: transactions to the lines of their commits, as many as are plain, as commits.py makes them one by one.
+/* run: transactions to the lines of their commits, as many as are plain, as worker/commits.py makes them one by one.
  *
  * Plain is a transaction in memory that truncates nothing, touches no table for the first time, fits in one record, and is of the
  * run's app schema by a plain tag whose request the mesh has told nothing of. At the first other one the run ends: it is left to

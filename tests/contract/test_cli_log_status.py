@@ -10,12 +10,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from commitlog.cdc.cli import main
+from commitlog.cdc.doctor.standing import look_at_worker
 from commitlog.cdc.log.embedded import Writer
 from commitlog.cdc.servers.ports import free_port
-from commitlog.cdc.sessions import SessionRecord, Store, path_of
-from commitlog.cdc.standing import look_at_worker
-from commitlog.cdc.telemetry import Telemetry
-from commitlog.cdc.vitals import Vitals
+from commitlog.cdc.sessions.store import SessionRecord, Store, path_of
+from commitlog.cdc.telemetry.metrics import Telemetry
+from commitlog.cdc.telemetry.vitals import Vitals
 from commitlog.schemas.position import parse_lsn
 from fixtures.fork_log import MadeLog, column
 

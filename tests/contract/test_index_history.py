@@ -14,7 +14,7 @@ from commitlog.cdc.log.difference import Difference, difference
 from commitlog.cdc.log.history import History, RowName
 from commitlog.cdc.log.index import Index
 from commitlog.cdc.log.row_key import encode
-from commitlog.cdc.sessions import mask_request
+from commitlog.cdc.sessions.store import mask_request
 from commitlog.schemas.errors import UsageError
 from fixtures.fork_log import MadeLog, Row, column
 

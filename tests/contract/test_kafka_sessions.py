@@ -12,13 +12,13 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from commitlog.cdc import session_topic
 from commitlog.cdc.log.kafka_location import KafkaLocation
 from commitlog.cdc.log.kafka_topic import Topic
 from commitlog.cdc.servers.ports import free_port
-from commitlog.cdc.session_topic import SessionFollower, SessionProducer
-from commitlog.cdc.session_values import encode
-from commitlog.cdc.sessions import SessionRecord, Store, path_of
+from commitlog.cdc.sessions import topic as session_topic
+from commitlog.cdc.sessions.store import SessionRecord, Store, path_of
+from commitlog.cdc.sessions.topic import SessionFollower, SessionProducer
+from commitlog.cdc.sessions.values import encode
 from commitlog.schemas.errors import Refused
 from fixtures.patience import until
 from fixtures.requests import access_log, amends_of, by_of, tag, write

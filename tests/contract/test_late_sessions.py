@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
-from commitlog.cdc.sessions import Store, path_of
+from commitlog.cdc.sessions.store import Store, path_of
 from fixtures.requests import access_log, amends_of, by_of, tag, write
 from fixtures.worker import Run, Source
 

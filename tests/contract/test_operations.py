@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from commitlog.cdc.cli import main
 from commitlog.cdc.servers.ports import free_port
-from commitlog.cdc.telemetry import COUNTERS, GAUGES
+from commitlog.cdc.telemetry.metrics import COUNTERS, GAUGES
 from fixtures.load import open_shop
 from fixtures.proxy import TcpProxy
 from fixtures.requests import tag, write

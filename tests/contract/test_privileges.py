@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from commitlog.cdc.grants import missing
 from commitlog.cdc.servers.postgres import Server
+from commitlog.cdc.source.grants import missing
 from commitlog.cdc.tail.catalog import Catalog
 from fixtures.worker import Source
 

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from commitlog.cdc import ddl_notices
 from commitlog.cdc.config import SourceConfig
+from commitlog.cdc.source import ddl_notices
 from commitlog.cdc.tail.catalog import Catalog
 from fixtures.followed import Followed
 from fixtures.load import open_shop

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from commitlog.cdc import provisioning
 from commitlog.cdc.config import SourceConfig
-from commitlog.cdc.provisioning import execute, setup_steps, teardown_steps
+from commitlog.cdc.source import provisioning
+from commitlog.cdc.source.provisioning import execute, setup_steps, teardown_steps
 from commitlog.cdc.tail.catalog import Catalog
 from commitlog.transforms.app_schema_reader import parse
 from commitlog.transforms.registry import Registry

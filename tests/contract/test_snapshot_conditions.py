@@ -12,8 +12,8 @@ import pytest
 from commitlog.cdc.config import Limits, SourceConfig, load
 from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.local import PostgresServer
-from commitlog.cdc.snapshot import Snapshotter
-from commitlog.cdc.worker import Worker
+from commitlog.cdc.worker.snapshot import Snapshotter
+from commitlog.cdc.worker.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
 from fixtures.patience import WAIT_S, until
@@ -118,7 +118,7 @@ def test_a_chunk_of_a_table_that_was_made_anew_since_is_read_again(
         f"BEGIN; DROP TABLE orders; {make}; ALTER TABLE orders REPLICA IDENTITY FULL;"
         f" ALTER PUBLICATION {source.name} ADD TABLE orders; INSERT INTO orders VALUES (7, 70); COMMIT",
     )
-    monkeypatch.setattr("commitlog.cdc.duties.Snapshotter", Replaced)
+    monkeypatch.setattr("commitlog.cdc.worker.duties.Snapshotter", Replaced)
     monkeypatch.chdir(source.folder)
     stop = threading.Event()
     thread = threading.Thread(target=Worker(load(), stop=stop).run)

@@ -1,6 +1,6 @@
 """Late session records where one request has more than one of something: records of the mesh, commits, parts of a commit."""
 
-from commitlog.cdc.sessions import Store, path_of
+from commitlog.cdc.sessions.store import Store, path_of
 from fixtures.load import open_shop
 from fixtures.requests import access_log, amends_of, tag, write
 from fixtures.worker import Run, Source

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc.schema_files import findings, load_file, load_path, load_text, reload_registry
+from commitlog.cdc.app_schemas.files import findings, load_file, load_path, load_text, reload_registry
 from commitlog.schemas.errors import Refused, SchemaError, UsageError
 from commitlog.transforms.registry import Registry
 

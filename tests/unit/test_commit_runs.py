@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commitlog.cdc import native
-from commitlog.cdc.commits import UnknownBuild
 from commitlog.cdc.log import chain
+from commitlog.cdc.worker.commits import UnknownBuild
 from commitlog.drivers.tag import KEYS, encode
 from commitlog.schemas.errors import DecodeError
 from fixtures.committed import NOW, PLAIN, UNPUBLISHED, Log, Seen, row, schema, tag

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc.commits import TAG_SLACK, UnknownBuild
 from commitlog.cdc.log import canonical
 from commitlog.cdc.log.state import Progress
+from commitlog.cdc.worker.commits import TAG_SLACK, UnknownBuild
 from commitlog.schemas.errors import DecodeError, Refused, SchemaError
 from commitlog.transforms.join import CORROBORATION_WINDOW_US
 from fixtures.committed import NOW, PLAIN, UNPUBLISHED, Log, Seen, row, schema, tag

@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from commitlog.cdc import config
+from commitlog.cdc.app_schemas.files import load_registry
 from commitlog.cdc.cli import setup
 from commitlog.cdc.cli.run import command as run
-from commitlog.cdc.diagnosis import SAFE_VERSIONS
+from commitlog.cdc.doctor.diagnosis import SAFE_VERSIONS
 from commitlog.cdc.log.kafka_location import KafkaLocation
-from commitlog.cdc.schema_files import load_registry
 from commitlog.cdc.servers.kafka_programs import KAFKA_VERSION
 from fixtures.composed import COMPOSE, healthcheck, services
 

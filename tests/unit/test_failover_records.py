@@ -5,9 +5,9 @@ import json
 import pytest
 
 from commitlog.cdc.config import SourceConfig
-from commitlog.cdc.failover import Failover
 from commitlog.cdc.log.chain import ChainWriter
 from commitlog.cdc.log.state import LogState
+from commitlog.cdc.source.failover import Failover
 from commitlog.cdc.tail.catalog import Identity, Slot
 from commitlog.cdc.tail.timeline import Switch
 from commitlog.schemas.errors import HistoryLost

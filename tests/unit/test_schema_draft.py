@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc.schema_draft import classify, draft
-from commitlog.cdc.schema_files import load_text
+from commitlog.cdc.app_schemas.draft import classify, draft
+from commitlog.cdc.app_schemas.files import load_text
 from commitlog.cdc.tail.catalog import CatalogColumn, Table
 from commitlog.schemas.errors import Refused
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commitlog import schemas
-from commitlog.cdc.access_log import MalformedLine, parse_line
-from commitlog.cdc.session_values import AVRO_MARK, FINGERPRINT, decode, encode, identity_of, key_of
-from commitlog.cdc.sessions import SessionRecord
+from commitlog.cdc.sessions.access_log import MalformedLine, parse_line
+from commitlog.cdc.sessions.store import SessionRecord
+from commitlog.cdc.sessions.values import AVRO_MARK, FINGERPRINT, decode, encode, identity_of, key_of
 from commitlog.drivers.session import hash_session
 
 SCHEMA = json.loads(resources.files(schemas).joinpath("session.avsc").read_text())

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commitlog.cdc import json_schema
-from commitlog.cdc.access_log import LINE_BYTES_MAX, Lines, MalformedLine, ParsedLine, parse_line
-from commitlog.cdc.sessions import SessionRecord, Store
+from commitlog.cdc.sessions.access_log import LINE_BYTES_MAX, Lines, MalformedLine, ParsedLine, parse_line
+from commitlog.cdc.sessions.store import SessionRecord, Store
 from commitlog.drivers.session import hash_session
 from commitlog.schemas.errors import LogUnwritable, Refused, Unreachable
 from commitlog.transforms.request_key import mask_request
@@ -284,7 +284,7 @@ def test_records_that_cannot_all_be_read_leave_nothing_behind(tmp_path: Path) ->
 
 
 def test_a_store_locked_for_long_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("commitlog.cdc.sessions.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("commitlog.cdc.sessions.store.BUSY_TIMEOUT_MS", 10)
     path = tmp_path / "sessions.sqlite"
     with Store.open(path, create=True) as store, Store.open(path, create=True) as other:
         other._connection.execute("BEGIN IMMEDIATE")

@@ -14,7 +14,7 @@ import pytest
 
 from commitlog.cdc.cli import sessions as command
 from commitlog.cdc.cli.main import main
-from commitlog.cdc.sessions import Store
+from commitlog.cdc.sessions.store import Store
 from commitlog.drivers import session as sessions
 from commitlog.drivers.session import hash_session
 from fixtures.patience import until

@@ -6,7 +6,7 @@ import pytest
 
 from commitlog.cdc.log.chain import Clock
 from commitlog.cdc.log.state import LogState
-from commitlog.cdc.source_check import RepeatCheck
+from commitlog.cdc.source.check import RepeatCheck
 from commitlog.cdc.tail.pgoutput import Transaction
 from commitlog.schemas.errors import HistoryLost
 from commitlog.schemas.position import PG_EPOCH_OFFSET_US, format_lsn

@@ -8,8 +8,8 @@ import click
 import pytest
 
 from commitlog.cdc.cli.run import command
-from commitlog.cdc.systemd import Systemd
-from commitlog.cdc.vitals import Vitals
+from commitlog.cdc.telemetry.systemd import Systemd
+from commitlog.cdc.telemetry.vitals import Vitals
 from commitlog.schemas.errors import CommitLogError, HistoryLost, UsageError
 
 UNIT = Path(__file__).parents[2] / "compose" / "commitlog@.service"

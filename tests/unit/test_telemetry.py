@@ -13,11 +13,11 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from commitlog.cdc import otlp
 from commitlog.cdc.tail.pgoutput import Transaction
-from commitlog.cdc.telemetry import COUNTERS, GAUGES
-from commitlog.cdc.tracing import OPEN_MAX, Tracing, parent_of
-from commitlog.cdc.vitals import Vitals
+from commitlog.cdc.telemetry import otlp
+from commitlog.cdc.telemetry.metrics import COUNTERS, GAUGES
+from commitlog.cdc.telemetry.tracing import OPEN_MAX, Tracing, parent_of
+from commitlog.cdc.telemetry.vitals import Vitals
 from commitlog.schemas.position import PG_EPOCH_OFFSET_US
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -1,0 +1,1 @@
+"""App schemas: read from files, drafted, kept in the log."""

@@ -1,0 +1,1 @@
+"""Session records of the mesh: read, kept, joined."""

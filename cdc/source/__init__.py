@@ -1,0 +1,1 @@
+"""The source database, beside its stream: what is set up, checked and watched there."""

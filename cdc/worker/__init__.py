@@ -1,0 +1,1 @@
+"""The worker: whole transactions in, commits of the log out."""
