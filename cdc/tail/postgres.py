@@ -34,7 +34,7 @@ ASK_INTERVAL_S = 0.1
 POLL_BYTES_MAX = 256 * 1024
 """Raw bytes that one poll returns at most, so that a backlog is flushed in steps."""
 
-GATHER_BYTES, GATHER_S = 8 * 1024, 0.008
+GATHER_BYTES, GATHER_S = 8 * 1024, 0.012
 """After a poll of so much, the next one that finds nothing lets the server go on for a moment: it sends each message by itself,
 and waking a reader for each costs it more than decoding does. At the server's full speed that is some hundred kilobytes, which
 the connection's buffers hold; at a few hundred small transactions a second no poll finds so much, and none waits."""
