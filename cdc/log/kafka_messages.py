@@ -139,8 +139,7 @@ class Messages:
         while self.at < end:
             found = self.take(0.1, count)
             if not found and time.monotonic() > silent_since + SILENT_S:
-                # Where a broker did not answer for long, the library may ask it for nothing more.
-                self.start(self.at)
+                self.ask_again(end)
                 silent_since = time.monotonic()
             here = [message for message in found if message.offset < end]
             if len(here) < len(found):
@@ -151,6 +150,11 @@ class Messages:
                 error = KafkaError(KafkaError._TIMED_OUT)
                 raise self._connection.error(error, f"was not read to offset {end} in {READ_S:.0f} s")
         return []
+
+    def ask_again(self, end: int) -> None:
+        """Ask for what is before `end` anew: where a broker did not answer for long, the library may ask it for nothing more."""
+        if self.at < end:
+            self.start(self.at)
 
     def close(self) -> None:
         """Leave the topic."""

@@ -29,9 +29,7 @@ _LOOK_EVERY = 50
 _NEAR_OFFSETS = 500
 """A record that stands this close is reached by reading on."""
 
-_MARK_EVERY = 1000
-_GIVEN = 4096
-_TIP_OFFSETS = 64
+_MARK_EVERY, _GIVEN, _TIP_OFFSETS = 1000, 4096, 64
 
 
 class Acceptance:
@@ -192,7 +190,9 @@ class KafkaReader(Reading[KafkaLocation]):
                 yield from (self._give(rule, message) for message in batch if rule.accepts(message))
                 waits = 0 if batch else waits + 1
                 if waits % _LOOK_EVERY == _LOOK_EVERY - 1 and rule.head is not None:
-                    self.check_reach(self.durable(), rule.head.seq + 1)
+                    durable = self.durable()
+                    self.check_reach(durable, rule.head.seq + 1)
+                    messages.ask_again(durable.end)
         finally:
             self._idle.append(messages)
 

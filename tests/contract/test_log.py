@@ -3,15 +3,21 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import pytest
+from confluent_kafka import Consumer
 
+from commitlog.cdc.log import kafka_messages, kafka_reader
 from commitlog.cdc.log.chain import Extras
 from commitlog.cdc.log.embedded import Writer
 from commitlog.cdc.log.home import LogLocation, LogReader, LogWriter, open_reader, open_writer
+from commitlog.cdc.log.kafka_location import KafkaLocation
+from commitlog.cdc.log.kafka_messages import Messages
+from commitlog.cdc.log.kafka_reader import KafkaReader
 from commitlog.cdc.log.location import Location
 from commitlog.schemas.errors import HistoryLost, Locked, UsageError, VerificationFailed
 from commitlog.schemas.record import EMPTY, Head
@@ -228,3 +234,33 @@ def test_a_reader_beside_the_writer_only_sees_whole_prefixes(home: Home) -> None
 
     assert not failures
     assert lengths == sorted(lengths)
+
+
+def test_a_follower_on_kafka_that_is_sent_nothing_more_asks_again(
+    kafka_location: KafkaLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a broker stood still the library may ask it for nothing more, and say nothing of it."""
+    monkeypatch.setattr(kafka_messages, "SILENT_S", 0.3)
+    monkeypatch.setattr(kafka_reader, "_LOOK_EVERY", 5)
+    used: list[Consumer] = []
+    plain = KafkaReader._borrow
+
+    def borrow(reader: KafkaReader) -> Messages:
+        messages = plain(reader)
+        used.append(messages._consumer)
+        return messages
+
+    monkeypatch.setattr(KafkaReader, "_borrow", borrow)
+    with (
+        closing(KafkaReader(kafka_location)) as reader,
+        open_writer(kafka_location, memory=tmp_path / "head") as writer,
+    ):
+        append(writer, 2)
+        follower = reader.follow(0, stop=threading.Event())
+        assert [next(follower).seq, next(follower).seq] == [0, 1]
+        used[-1].unassign()
+        append(writer, 1)
+        assert next(follower).seq == 2
+        used[-1].unassign()
+        append(writer, 1)
+        assert next(follower).seq == 3
