@@ -21,6 +21,10 @@ pytest_plugins = (
 
 FULL = os.environ.get("COMMITLOG_TEST_FULL") == "1"
 
+# Who runs in the background may have been started with Ctrl-C ignored, and so would be all whom the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A busy machine is no counterexample, so no deadline; the blob of a failing example is printed to be replayed.
 settings.register_profile("short", deadline=None, print_blob=True)
 settings.register_profile("full", deadline=None, print_blob=True, max_examples=5000)
