@@ -34,6 +34,9 @@ settings.load_profile("full" if FULL else "short")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked `full`, unless `make test-full` asks for it."""
     if FULL:
+        for item in items:
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(600))  # for so many more examples
         return
     left_out = [item for item in items if item.get_closest_marker("full")]
     if left_out:
