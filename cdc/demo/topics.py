@@ -18,7 +18,7 @@ def remove_topics(location: KafkaLocation) -> None:
         CommitLogError: The broker does not let us.
     """
     connection = Connection(location)
-    admin = kafka_admin.AdminClient(connection.settings())
+    admin = connection.client(kafka_admin.AdminClient, connection.settings())
     names = [location.topic, location.lease, location.inbox, location.sessions]
     try:
         groups = admin.list_consumer_groups(request_timeout=REQUEST_S).result(REQUEST_S + 1).valid

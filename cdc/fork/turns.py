@@ -94,17 +94,24 @@ class Turns:
 
     def _turned(self, op: Op) -> list[Op]:
         """Where rows wait for each other in a ring that a change closes, let them exchange their keys; what waited behind them."""
-        ring = [op]
-        while (following := self._leaving.get(_place(ring[-1][0], "newkey"))) not in (None, op) and len(ring) <= len(
-            self._leaving
-        ):
-            assert following is not None
-            ring.append(following)
-        if following is not op or not self._rows.exchange(ring):
+        ring = self._ring(op)
+        if not ring or not self._rows.exchange(ring):
             return []
         for moved in ring:
             self._wait_no_more(moved)
         return [behind for moved in ring for behind in self._behind.pop(_place(moved[0], "key"), [])]
+
+    def _ring(self, op: Op) -> list[Op]:
+        """The changes that wait for each other from one on and back to it; none where they do not come back."""
+        ring = [op]
+        for _ in self._leaving:
+            following = self._leaving.get(_place(ring[-1][0], "newkey"))
+            if following is op:
+                return ring
+            if following is None:
+                break
+            ring.append(following)
+        return []
 
 
 def _place(change: Change, key: str) -> Place:

@@ -32,7 +32,7 @@ class Group:
         self.id = f"{reader.location.topic}.{name}"
         self._reader = reader
         self._connection = Connection(reader.location)
-        self._admin = kafka_admin.AdminClient(self._connection.settings())
+        self._admin = self._connection.client(kafka_admin.AdminClient, self._connection.settings())
         self._offset: int | None = None
         self._failed = False
         self._news, self._closing = threading.Event(), threading.Event()

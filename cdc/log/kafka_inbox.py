@@ -139,7 +139,8 @@ class _Outbox:
     def __init__(self, location: KafkaLocation) -> None:
         self._location = location
         self._connection = Connection(location)
-        self._producer = Producer({**self._connection.settings(), "enable.idempotence": True})
+        settings = {**self._connection.settings(), "enable.idempotence": True}
+        self._producer = self._connection.client(Producer, settings)
 
     def put(self, document: Mapping[str, Any]) -> None:
         """Put one there, durably.

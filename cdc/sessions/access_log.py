@@ -19,6 +19,9 @@ from .store import SessionRecord
 LINE_BYTES_MAX = 65_536
 """Envoy's lines have some hundred bytes."""
 
+TIME_US_END = 1 << 52
+"""Times of requests, microseconds since 1970 UTC, are before it."""
+
 VALUE_CHARS_MAX = 512
 """Longest id or user; a path is cut to it."""
 
@@ -181,7 +184,7 @@ def _start_us(values: Mapping[str, object]) -> int:
         since_1970 = (_number(value, "start_time") or 0.0) * 1_000_000
         # A huge number has become infinite by now, and infinity has no integer.
         start_us = round(since_1970) if math.isfinite(since_1970) else -1
-    if not 0 <= start_us < 1 << 52:
+    if not 0 <= start_us < TIME_US_END:
         raise MalformedLine("start_time is out of range")
     return start_us
 

@@ -87,7 +87,7 @@ class SessionProducer:
         Topic(location, location.sessions).make_alone(SETTINGS)
         self._location = location
         self._connection = Connection(location)
-        self._producer = Producer({**self._connection.settings(), **_WRITER})
+        self._producer = self._connection.client(Producer, {**self._connection.settings(), **_WRITER})
 
     def add(self, lines: Iterable[ParsedLine]) -> None:
         """Put records there, durably.
@@ -261,7 +261,7 @@ class _Place:
         self._topic = location.sessions
         self._left: set[int] = set()
         self._connection = Connection(location)
-        self._consumer = Consumer({**self._connection.settings(), **_READER})
+        self._consumer = self._connection.client(Consumer, {**self._connection.settings(), **_READER})
 
     @property
     def even(self) -> bool:

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any
 
 from ...transforms.request_key import mask_request
-from .access_log import LINE_BYTES_MAX, VALUE_CHARS_MAX, MalformedLine, ParsedLine, parse_line, trace_id_of
+from .access_log import LINE_BYTES_MAX, TIME_US_END, VALUE_CHARS_MAX, MalformedLine, ParsedLine, parse_line, trace_id_of
 from .store import SessionRecord
 
 AVRO_MARK = b"\xc3\x01"
@@ -21,7 +21,6 @@ AVRO_MARK = b"\xc3\x01"
 REGISTRY_MARK = b"\0"
 """How values begin whose schema is a number in a registry of schemas."""
 
-TIME_US_END = 1 << 52
 _SCHEMA_FILE = "session.avsc"
 # Not imported by name: half of its types are unknown.
 _avro: Any = importlib.import_module("fastavro")

@@ -67,12 +67,12 @@ END $body$
 _BY_SCHEMA = """UNION SELECT 'schema ' || s.oid FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid
             WHERE p.pubname = {name}"""
 
-_OLDER = "age(xmin) > age(%s::int8::text::xid)"
+_OLDER = "age(xmin) > age(%(xid)s::int8::text::xid)"
 _STANDING = """
 SELECT way FROM (
     SELECT 'table ' || r.oid AS way, r.xmin FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = %(name)s
-    UNION ALL SELECT 'all ' || oid, xmin FROM pg_publication WHERE puballtables AND pubname = %(name)s {}) w
-WHERE age(xmin) > age(%(xid)s::int8::text::xid)
+    UNION ALL SELECT 'all ' || oid, xmin FROM pg_publication WHERE puballtables AND pubname = %(name)s {by_schema}) w
+WHERE {older}
 """
 _STANDING_BY_SCHEMA = """UNION ALL SELECT 'schema ' || s.oid, s.xmin FROM pg_publication_namespace s
         JOIN pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = %(name)s"""
@@ -138,7 +138,8 @@ def borne_out(
         xid: Its transaction.
     """
     if isinstance(notice, Rewritten):
-        return None if catalog.rows(f"SELECT FROM pg_class WHERE oid = %s AND {_OLDER}", (notice.oid, xid)) else notice
+        table = {"oid": notice.oid, "xid": xid}
+        return None if catalog.rows(f"SELECT FROM pg_class WHERE oid = %(oid)s AND {_OLDER}", table) else notice
     if isinstance(notice, Altered):
         if not notice.dropped:
             return notice
@@ -148,8 +149,8 @@ def borne_out(
         return Altered(gone, dropped=True) if gone else None
     by_schema = _STANDING_BY_SCHEMA if catalog.connection.info.server_version >= SCHEMAS_PUBLISHED_FROM else ""
     names = {"name": notice.publication, "xid": xid}
-    ways = notice.ways.union(row[0] for row in catalog.rows(_STANDING.format(by_schema), names))
-    if catalog.rows(f"SELECT FROM pg_publication WHERE pubname = %s AND {_OLDER}", (notice.publication, xid)):
+    ways = notice.ways.union(row[0] for row in catalog.rows(_STANDING.format(by_schema=by_schema, older=_OLDER), names))
+    if catalog.rows(f"SELECT FROM pg_publication WHERE pubname = %(name)s AND {_OLDER}", names):
         # What it leaves out now, it left out then: whoever looks at the catalogs finds it.
         return replace(notice, ways=ways, left_out="", by_leaf=False)
     return replace(notice, ways=ways)
