@@ -14,6 +14,7 @@ pytest_plugins = (
     "fixtures.worker",
     "fixtures.kafka",
     "fixtures.followed",
+    "fixtures.fork_log",
     "fixtures.pair",
     "fixtures.tagged",
     "fixtures.tls",

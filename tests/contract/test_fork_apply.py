@@ -1,7 +1,6 @@
 """A fork applies what a log holds, and records where its own database says something else."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -12,10 +11,8 @@ KEN = {"assurance": 1, "user": "ken", "request": "r-1", "build": "3.2.0"}
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    return made_log
 
 
 @pytest.fixture

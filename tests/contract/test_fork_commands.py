@@ -4,8 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -21,12 +20,10 @@ KEN = {"assurance": 1, "user": "ken", "request": "r-1", "build": "3.2.0"}
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    made.shape("Order", ID, column("status"))
-    made.snapshot("Order", {"id": 1, "status": "new"}, {"id": 2, "status": "new"})
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    made_log.shape("Order", ID, column("status"))
+    made_log.snapshot("Order", {"id": 1, "status": "new"}, {"id": 2, "status": "new"})
+    return made_log
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What commits tell of a table before the first chunk of its snapshot: rows that nobody saw change since are upstream's, not a fork's own."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,10 +59,8 @@ def row(number: int, who: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    return made_log
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Keys that a transaction moves about, and rows that a log tells anew: a fork takes them over, and loses nothing of its own."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ NAMES = ("a", "b", "c", "d")
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    return made_log
 
 
 def row(number: int, who: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -25,12 +25,10 @@ ROWS = 'SELECT id, v FROM public."order" ORDER BY id'
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    made.shape("Order", ID, column("v"))
-    made.snapshot("Order")
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    made_log.shape("Order", ID, column("v"))
+    made_log.snapshot("Order")
+    return made_log
 
 
 @pytest.fixture

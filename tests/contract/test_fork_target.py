@@ -1,6 +1,6 @@
 """What a fork makes in its database, what it refuses to touch, and what it takes away again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,8 @@ ODD_NAMES = (
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    return made_log
 
 
 @pytest.fixture

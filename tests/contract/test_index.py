@@ -61,15 +61,16 @@ def made_anew(location: Location) -> list[list[tuple[object, ...]]]:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> MadeLog:
-    made = MadeLog(tmp_path)
-    made.shape("Order", column("id", "int32"), column("status"))
-    made.commit(
-        made.insert("Order", {"id": 1, "status": "new"}), by={"assurance": 1, "user": "ann", "request": REQUEST}
+def log(made_log: MadeLog) -> MadeLog:
+    made_log.shape("Order", column("id", "int32"), column("status"))
+    made_log.commit(
+        made_log.insert("Order", {"id": 1, "status": "new"}), by={"assurance": 1, "user": "ann", "request": REQUEST}
     )
-    made.commit(made.update("Order", 1, {"status": "new"}, {"status": "paid"}))
-    made.commit(made.insert("Order", {"id": 2, "status": "new"}), made.delete("Order", {"id": 1, "status": "paid"}))
-    return made
+    made_log.commit(made_log.update("Order", 1, {"status": "new"}, {"status": "paid"}))
+    made_log.commit(
+        made_log.insert("Order", {"id": 2, "status": "new"}), made_log.delete("Order", {"id": 1, "status": "paid"})
+    )
+    return made_log
 
 
 def test_it_is_filled_from_where_it_stands(log: MadeLog) -> None:

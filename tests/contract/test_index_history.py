@@ -28,10 +28,9 @@ def open_index(log: MadeLog) -> Index:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> MadeLog:
-    made = MadeLog(tmp_path)
-    made.shape("Order", column("id", "int32"), column("status"), column("note"))
-    return made
+def log(made_log: MadeLog) -> MadeLog:
+    made_log.shape("Order", column("id", "int32"), column("status"), column("note"))
+    return made_log
 
 
 def blame(log: MadeLog, key: str, entity: str = "Order") -> tuple[str | None, dict[str, tuple[Any, int]]]:

@@ -1,7 +1,7 @@
 """Types in tables that are not plain: generated and identity columns, names in other scripts, a fork that lacks a type."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,8 @@ def test_T34_names_in_other_scripts_and_of_types_go_all_the_way(
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    return made_log
 
 
 def test_T18_xml_is_text_in_a_fork_whose_server_does_not_know_it(log: MadeLog, new_database: Callable[[], str]) -> None:

@@ -5,8 +5,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -67,12 +66,10 @@ def position(url: str) -> int:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[MadeLog]:
-    made = MadeLog(tmp_path)
-    made.shape("Order", ID, column("n", "int32"))
-    made.snapshot("Order", {"id": 0, "n": 0})
-    yield made
-    made.close()
+def log(made_log: MadeLog) -> MadeLog:
+    made_log.shape("Order", ID, column("n", "int32"))
+    made_log.snapshot("Order", {"id": 0, "n": 0})
+    return made_log
 
 
 @pytest.mark.parametrize("failpoint", ["after_target_commit", "before_target_commit"])
