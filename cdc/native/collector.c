@@ -12,6 +12,7 @@
 
 enum { KIND_AT = 25, OID_AT = 26, BEGIN_BYTES = 46, COMMIT_BYTES = 51, TAG_LENGTH_AT = 45, TAG_AT = 49 };
 
+static const int64_t PG_EPOCH_OFFSET_US = 946684800000000; /* schemas/position.py */
 static const char TAG_HEAD[] = "commitlog"; /* with its NUL, as the message has it */
 
 typedef struct {
@@ -73,8 +74,10 @@ static int take_tag(Collector *self, const uint8_t *data, Py_ssize_t size) {
 
 static int take_commit(Collector *self, const uint8_t *data, Py_ssize_t size, PyObject **transaction) {
     if (self->xid == Py_None || self->spill != Py_None || size != COMMIT_BYTES) return 1;
+    int64_t since_2000 = (int64_t)u64(data + 43);
+    if (since_2000 > INT64_MAX - PG_EPOCH_OFFSET_US) return 1;
     PyObject *end = PyLong_FromUnsignedLongLong(u64(data + 35));
-    PyObject *time = PyLong_FromLongLong((int64_t)u64(data + 43));
+    PyObject *time = PyLong_FromLongLong(since_2000 + PG_EPOCH_OFFSET_US);
     PyObject *changes = PyList_New(0), *tags = PyList_New(0);
     if (end && time && changes && tags) {
         PyObject *arguments[] = {self->xid, end, time, self->changes, self->tags};

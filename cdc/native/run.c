@@ -13,8 +13,6 @@
 
 enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16 };
 
-static const long long PG_EPOCH_OFFSET_US = 946684800000000LL; /* schemas/position.py */
-
 #define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 
 /* What holds for all transactions of a run. */
@@ -232,7 +230,7 @@ static int take(PyObject *transaction, const rule *all, progress *run, const uin
     if (read_number(transaction, XID, &one.xid) || read_number(transaction, END, &one.end) ||
         read_number(transaction, TIME_US, &time_us))
         return -1;
-    one.time_us = (long long)time_us + PG_EPOCH_OFFSET_US;
+    one.time_us = (long long)time_us;
     one.changes = PyObject_GetAttr(transaction, CHANGES);
     one.tags = PyObject_GetAttr(transaction, TAGS);
     int state = one.changes && one.tags ? take_tag(&one, all) : -1;

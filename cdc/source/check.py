@@ -7,13 +7,13 @@ a log cannot mend.
 from collections.abc import Callable
 
 from ...schemas.errors import HistoryLost, Refused, Unreachable
-from ...schemas.position import PG_EPOCH_OFFSET_US, format_lsn, parse_lsn
+from ...schemas.position import format_lsn, parse_lsn
 from ...transforms.registry import Registry
 from ..config import SourceConfig
 from ..log.chain import Clock
 from ..log.state import LogState
 from ..tail.catalog import Catalog, Identity, Slot
-from ..tail.pgoutput import Transaction
+from ..tail.transaction import Transaction
 
 ACCEPT_GAP = "commitlog resume --accept-gap"
 FIND_PRIMARY = (
@@ -175,7 +175,7 @@ class RepeatCheck:
             HistoryLost: It ended where our last commit ends, and is another one; or it ended later, and the log lacks it.
         """
         if transaction.end == self._end:
-            time = Clock().text(transaction.time_us + PG_EPOCH_OFFSET_US)
+            time = Clock().text(transaction.time_us)
             if (self._xid, self._time) != (transaction.xid, time):
                 self._raise()
             self._missing = False

@@ -16,7 +16,8 @@ from typing import Any
 from ..config import SourceConfig
 from ..tail.catalog import Catalog, sql_name
 from ..tail.incarnation import SCHEMAS_PUBLISHED_FROM
-from ..tail.pgoutput import NOTICE_PREFIX, Notice
+from ..tail.pgoutput import NOTICE_PREFIX
+from ..tail.transaction import Notice
 
 log = logging.getLogger("commitlog")
 

@@ -18,7 +18,7 @@ from ...transforms.registry import Registry
 from ...transforms.table_name import TableName, quoted
 from ..tail.catalog import Catalog
 from ..tail.incarnation import Incarnation, holders, incarnations, logged_by, may_hold, name_of
-from ..tail.pgoutput import Relation
+from ..tail.transaction import Relation
 from . import ddl_notices
 from .check import ACCEPT_GAP
 from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten

@@ -7,21 +7,12 @@ from collections.abc import Callable
 from struct import Struct
 
 from ...schemas.errors import DecodeError
-from ...schemas.position import format_lsn
+from ...schemas.position import PG_EPOCH_OFFSET_US, format_lsn
 from .. import native
-from .pgoutput import (
-    MALFORMED,
-    NOTICE_PREFIX,
-    TAG_PREFIX,
-    Entry,
-    Notice,
-    Relation,
-    Transaction,
-    parse_relation,
-    parse_truncate,
-    parse_type,
-)
+from .pgoutput import NOTICE_PREFIX, TAG_PREFIX, parse_relation, parse_type
+from .row_change import MALFORMED, parse_truncate
 from .spill import Spill
+from .transaction import Entry, Notice, Relation, Transaction
 
 _u32 = Struct(">I").unpack_from
 _u64 = Struct(">Q").unpack_from
@@ -167,7 +158,7 @@ class PythonAssembler:
         transaction = Transaction(
             xid=self._xid,
             end=end,
-            time_us=time_us,
+            time_us=time_us + PG_EPOCH_OFFSET_US,
             changes=self._changes if self._spill is None else self._spill,
             tags=self._tags,
         )

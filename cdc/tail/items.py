@@ -10,7 +10,7 @@ from ...transforms.project import Projection
 from .. import native
 from . import pgtypes
 from .enums import Labels
-from .pgoutput import parse_change, read_insert
+from .row_change import parse_change, read_insert
 
 ShapeItem = Callable[[bytes, int], bytes | None]
 """XLogData of a row change and the index of its shape, to the item; None where nothing that is published changed."""

@@ -7,7 +7,8 @@ from ...schemas.errors import HistoryLost, Refused
 from ...transforms.table_name import TableName, quoted
 from .catalog import Catalog
 from .items import ShapeItem
-from .pgoutput import Relation, parse_change
+from .row_change import parse_change
+from .transaction import Relation
 
 ROW_AT: Final = 30
 """Where in the XLogData of an update or delete the kind of its old row stands."""

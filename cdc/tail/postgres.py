@@ -21,7 +21,7 @@ from .assembler import Assembler, Messages
 from .catalog import sql_name
 from .connection import CONNECT_TIMEOUT_S, one_line, opened
 from .libpq import copy_functions
-from .pgoutput import Transaction
+from .transaction import Transaction
 
 _keepalive = Struct(">QQB").unpack_from
 _status = Struct(">cQQQQB").pack

@@ -9,8 +9,8 @@ from ...transforms.project import Projection, PublishedColumn
 from ...transforms.table_name import TableName, quoted
 from .catalog import Catalog, CatalogColumn
 from .enums import Enums, Labels
-from .pgoutput import Relation, RelationColumn
 from .pgtypes import CANONICAL, Converter, converter
+from .transaction import Relation, RelationColumn
 
 
 def project(

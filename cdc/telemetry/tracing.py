@@ -14,8 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
 
-from ...schemas.position import PG_EPOCH_OFFSET_US
-from ..tail.pgoutput import Transaction
+from ..tail.transaction import Transaction
 from .otlp import resource_of
 
 OPEN_MAX = 10_000
@@ -73,7 +72,7 @@ class Tracing:
                 "commitlog.commit": commit,
                 "commitlog.rows": rows,
             }
-            self._open.append(_Open(seq, parent, transaction.time_us + PG_EPOCH_OFFSET_US, attributes))
+            self._open.append(_Open(seq, parent, transaction.time_us, attributes))
 
     def durable(self, seq: int, *, last: bool = False) -> None:
         """Everything up to `seq` is durable: the spans of these commits end now.

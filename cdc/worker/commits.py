@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ...schemas.errors import CommitLogError, DecodeError
-from ...schemas.position import PG_EPOCH_OFFSET_US, format_lsn
+from ...schemas.position import format_lsn
 from ...transforms.join import UNTAGGED, Lookup, Provenance, join
 from ...transforms.project import truncate_item
 from .. import native
@@ -19,7 +19,8 @@ from ..log.chain import ChainWriter, Clock, Extras, Rule
 from ..log.state import LogState
 from ..tail.catalog import Catalog
 from ..tail.enums import UnknownLabel
-from ..tail.pgoutput import Notice, Relation, Transaction, parse_truncate
+from ..tail.row_change import parse_truncate
+from ..tail.transaction import Notice, Relation, Transaction
 from ..telemetry.vitals import Counts
 from .plans import Append, Plan, Plans
 
@@ -187,7 +188,7 @@ class Committer:
         end = transaction.end
         line = chain.commit(
             f"{self._id_prefix}{end:016X}",
-            transaction.time_us + PG_EPOCH_OFFSET_US,
+            transaction.time_us,
             position=format_lsn(end) if last else chain.position,
             items=items,
             tail=Extras(commit.schema, tuple(shapes), None if last and not number else part).text(),
@@ -238,7 +239,7 @@ class Committer:
         last = self._last
         if last is None:
             return {}
-        time = Clock().text(last.time_us + PG_EPOCH_OFFSET_US)
+        time = Clock().text(last.time_us)
         return {"position": format_lsn(last.end), "xid": last.xid, "time": time}
 
     def follow_source(self) -> None:
@@ -258,7 +259,7 @@ class Committer:
         tags = transaction.tags
         if not tags:
             return UNTAGGED
-        tag, time_us = tags[-1], transaction.time_us + PG_EPOCH_OFFSET_US
+        tag, time_us = tags[-1], transaction.time_us
         remembered = tag, time_us // 1_000_000
         provenance = self._joined.get(remembered)
         if provenance is None:

@@ -28,8 +28,8 @@ from ..source.ddl_notices import Altered, Published
 from ..source.table_watch import TableWatch
 from ..tail.catalog import Catalog
 from ..tail.enums import UnknownLabel
-from ..tail.pgoutput import Notice, Relation, Transaction
 from ..tail.postgres import Stream
+from ..tail.transaction import Notice, Relation, Transaction
 from ..telemetry.vitals import Vitals
 from .commits import Committer
 from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter, Visibility

@@ -15,8 +15,8 @@ from ..tail.catalog import Catalog
 from ..tail.enums import Enums, UnknownLabel, enum_labels
 from ..tail.items import ShapeItem, shape_item
 from ..tail.old_rows import holds_key, identity_columns, keyless_item, partition_item
-from ..tail.pgoutput import Relation, Transaction
 from ..tail.shapes import project
+from ..tail.transaction import Relation, Transaction
 
 log = logging.getLogger("commitlog")
 

@@ -25,9 +25,10 @@ from ..config import Limits, SourceConfig
 from ..log.state import Progress
 from ..tail.catalog import Catalog, Table, sql_name
 from ..tail.connection import grant, one_line
-from ..tail.pgoutput import Relation, RelationColumn, Transaction, parse_change
+from ..tail.row_change import parse_change
 from ..tail.row_range import KeyColumn, rows_after
 from ..tail.shapes import project
+from ..tail.transaction import Relation, RelationColumn, Transaction
 from ..tail.unique_key import check_key
 
 RECENT_TRANSACTIONS = 65_536

@@ -24,8 +24,8 @@ from ..log.state import Standby
 from ..source.check import RepeatCheck, check_identity, check_published, check_slot
 from ..source.failover import Failover
 from ..tail.catalog import Catalog
-from ..tail.pgoutput import Transaction
 from ..tail.postgres import SlotTaken, Stream
+from ..tail.transaction import Transaction
 from ..telemetry.vitals import Vitals
 from .commits import Committer, UnknownBuild
 from .duties import Duties, Parts

@@ -24,8 +24,8 @@ from commitlog.cdc.tail.assembler import Assembler
 from commitlog.cdc.tail.catalog import Catalog
 from commitlog.cdc.tail.connection import SESSION_SETTINGS
 from commitlog.cdc.tail.items import ShapeItem, shape_item
-from commitlog.cdc.tail.pgoutput import Relation
 from commitlog.cdc.tail.shapes import project
+from commitlog.cdc.tail.transaction import Relation
 from commitlog.transforms.app_schema import Entity, Field
 
 COLUMNS = 20

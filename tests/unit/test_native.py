@@ -16,7 +16,7 @@ from commitlog.cdc.tail import pgtypes
 from commitlog.cdc.tail.assembler import Assembler, PythonAssembler
 from commitlog.cdc.tail.enums import Labels, UnknownLabel
 from commitlog.cdc.tail.items import ShapeItem, shape_item
-from commitlog.cdc.tail.pgoutput import Transaction
+from commitlog.cdc.tail.transaction import Transaction
 from commitlog.schemas.change import UNSENT, RawRow
 from commitlog.schemas.errors import CommitLogError
 from commitlog.schemas.record import Record

@@ -10,13 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commitlog.cdc.tail.assembler import Assembler
-from commitlog.cdc.tail.pgoutput import (
-    Transaction,
-    parse_change,
-    parse_relation,
-    parse_truncate,
-    read_insert,
-)
+from commitlog.cdc.tail.pgoutput import parse_relation
+from commitlog.cdc.tail.row_change import parse_change, parse_truncate, read_insert
+from commitlog.cdc.tail.transaction import Transaction
 from commitlog.schemas.change import INSERT, UNSENT, RawRow
 from commitlog.schemas.errors import DecodeError, Refused
 from fixtures.messages import (

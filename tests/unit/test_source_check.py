@@ -7,16 +7,16 @@ import pytest
 from commitlog.cdc.log.chain import Clock
 from commitlog.cdc.log.state import LogState
 from commitlog.cdc.source.check import RepeatCheck
-from commitlog.cdc.tail.pgoutput import Transaction
+from commitlog.cdc.tail.transaction import Transaction
 from commitlog.schemas.errors import HistoryLost
-from commitlog.schemas.position import PG_EPOCH_OFFSET_US, format_lsn
+from commitlog.schemas.position import format_lsn
 
 END, XID, TIME_US = 0x500, 77, 123_456_789
 
 
 def check(*, confirmed: int = 0x400, publishes: bool = True) -> RepeatCheck:
     """Of a log whose last commit ended at END; the slot stands at `confirmed`."""
-    commit = {"position": format_lsn(END), "xid": XID, "time": Clock().text(TIME_US + PG_EPOCH_OFFSET_US)}
+    commit = {"position": format_lsn(END), "xid": XID, "time": Clock().text(TIME_US)}
     return RepeatCheck(LogState(commit=commit), confirmed, lambda transaction: publishes)
 
 
