@@ -135,7 +135,7 @@ def show_status(url: str, source: str, as_json: bool) -> int:
 
     With --json one document: log, name, url, only, epoch, seq, hash, at, head_seq, behind, lag_s (these three null where the
     log cannot be read from here), conflicts, tables [{entity, table, snapshot}]; with --check also equal and compared
-    [{entity, table, rows, equal, missing, extra, other {count, keys}}].
+    [{entity, table, rows (null where nothing could be compared), equal, missing, extra, other {count, keys}, left_out [{field, by}]}].
     """
     from ..fork import equality, status
     from ..fork.postgres import Target
@@ -238,8 +238,11 @@ def _print_comparison(output: Output, compared: "Sequence[Comparison]") -> None:
     for table in compared:
         if table.equal:
             output.line(f"{table.table}: equal, {table.rows} rows", "green")
-            continue
-        output.line(f"{table.table}: not equal", "red")
+        else:
+            output.line(f"{table.table}: not equal", "red")
+        for left in table.left_out:
+            by = "newest shape" if left.by == "shape" else left.by
+            output.line(f"  not compared: {left.field}, which the {by} does not have")
         for name, found in (("only upstream", table.missing), ("only here", table.extra), ("different", table.other)):
             if found.count:
                 keys = ", ".join("/".join(key) for key in found.keys)

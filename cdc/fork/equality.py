@@ -4,8 +4,8 @@ It reads both databases as they are at the moment. They are equal only where the
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -25,6 +25,8 @@ _FETCH_ROWS = 5000
 
 Key = tuple[str, ...]
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -35,40 +37,52 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A field that is not compared, and who is without it: the source's table, the fork's, or the newest shape that the log told."""
+
+    field: str
+    by: Literal["source", "fork", "shape"]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """One table on both sides.
 
     Args:
         entity: The entity.
         table: The table, quoted.
-        rows: How many rows the source has.
+        rows: How many rows the source has; None where one side is without the table, or without a field of its key.
         missing: Rows that only the source has.
         extra: Rows that only the fork has.
         other: Rows of one key that differ.
+        left_out: Fields that some shape had, and that are not compared.
     """
 
     entity: str
     table: str
-    rows: int
+    rows: int | None
     missing: Difference
     extra: Difference
     other: Difference
+    left_out: tuple[LeftOut, ...]
 
     @property
     def equal(self) -> bool:
-        """Whether both sides have the same rows."""
-        return not (self.missing.count or self.extra.count or self.other.count)
+        """Whether both sides have the same rows, and the fork every field that the newest shape and the source have."""
+        differ = self.missing.count or self.extra.count or self.other.count
+        return self.rows is not None and not differ and all(left.by != "fork" for left in self.left_out)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as commands print it."""
         out: dict[str, Any] = {"entity": self.entity, "table": self.table, "rows": self.rows, "equal": self.equal}
         for name, found in (("missing", self.missing), ("extra", self.extra), ("other", self.other)):
             out[name] = {"count": found.count, "keys": [list(key) for key in found.keys]}
+        out["left_out"] = [{"field": left.field, "by": left.by} for left in self.left_out]
         return out
 
 
 def compare(source_url: str, target_url: str, entities: Collection[str] = ()) -> tuple[Comparison, ...]:
-    """Compare the fields that the newest shapes publish, row by row, column by column as canonical text.
+    """Compare the fields that the newest shapes publish and both sides have, row by row, column by column as canonical text.
 
     Args:
         source_url: The database that the log was made from.
@@ -78,16 +92,19 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
     Raises:
         Unreachable: One of them does not answer.
         UsageError: There is no fork at `target_url`.
-        Refused: The source has no such table or column any more, or this user may not read it.
+        Refused: This user may not read a table.
     """
     with Target(target_url) as target:
         require(target)
-        newest = {shape.entity: shape for shape in state.shapes(target)}
+        shapes = state.shapes(target)
+        newest = {shape.entity: shape for shape in shapes}
+        once = {(shape.entity, column.field): None for shape in shapes for column in shape.columns}
         source = connect(source_url, where="--check")
         try:
             source.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(STATEMENT_TIMEOUT_MS)))
             wanted = [shape for shape in newest.values() if not entities or shape.entity in entities]
-            return tuple(_compare(source, target.connection, shape) for shape in wanted)
+            fields = {entity: [field for of, field in once if of == entity] for entity in newest}
+            return tuple(_compare(source, target.connection, shape, fields[shape.entity]) for shape in wanted)
         except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
             raise Unreachable(f"a database cannot be read: {one_line(exc)}") from exc
         except psycopg.Error as exc:
@@ -96,14 +113,39 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
             source.close()
 
 
-def _compare(
-    source: "psycopg.Connection[tuple[Any, ...]]", target: "psycopg.Connection[tuple[Any, ...]]", shape: Shape
-) -> Comparison:
+def _compare(source: Connection, target: Connection, shape: Shape, once: Collection[str]) -> Comparison:
+    """Compare one table.
+
+    Args:
+        source: The source.
+        target: The fork.
+        shape: The entity's newest shape.
+        once: The fields that any of its shapes has.
+    """
+    theirs, ours = _Side.of(source, shape), _Side.of(target, shape)
+    told = {column.field for column in shape.columns}
+    left_out: list[LeftOut] = []
+    for field in once:
+        if field not in told:
+            left_out.append(LeftOut(field, "shape"))
+        elif field not in theirs.columns:
+            left_out.append(LeftOut(field, "source"))
+        elif field not in ours.columns:
+            left_out.append(LeftOut(field, "fork"))
+    without = {left.field for left in left_out}
+    nothing = Difference(0, ())
+    found = Comparison(shape.entity, shape.table, None, nothing, nothing, nothing, tuple(left_out))
+    if not without.isdisjoint(shape.key):
+        return found
+    columns = tuple(column for column in shape.columns if column.field not in without)
+    return _compare_rows(theirs, ours, replace(shape, columns=columns), found)
+
+
+def _compare_rows(source: "_Side", target: "_Side", shape: Shape, found: Comparison) -> Comparison:
     missing, extra, other = _Found(), _Found(), _Found()
     rows = 0
-    their_query, our_query = _query(source, shape), _query(target, shape)
-    with source.transaction(), target.transaction():
-        theirs, ours = _rows(source, their_query), _rows(target, our_query)
+    with source.connection.transaction(), target.connection.transaction():
+        theirs, ours = source.rows(shape), target.rows(shape)
         there, here = next(theirs, None), next(ours, None)
         while there or here:
             if here is None or (there is not None and there[0] < here[0]):
@@ -120,7 +162,7 @@ def _compare(
                 there = next(theirs, None)
             if here and here[0] == key:
                 here = next(ours, None)
-    return Comparison(shape.entity, shape.table, rows, missing.difference, extra.difference, other.difference)
+    return replace(found, rows=rows, missing=missing.difference, extra=extra.difference, other=other.difference)
 
 
 class _Found:
@@ -139,34 +181,49 @@ class _Found:
         return Difference(self._count, tuple(self._keys))
 
 
-def _query(connection: "psycopg.Connection[tuple[Any, ...]]", shape: Shape) -> sql.Composed:
-    """Key texts and row hashes in the order of the keys' bytes, which is that of Python's strings."""
-    table = sql.Identifier(*table_name(shape.table))
-    # Of tables that inherit from this one a log knows nothing under its name; partitions are the table's own.
-    found = connection.execute(
-        sql.SQL("SELECT relkind = 'p' FROM pg_class WHERE oid = {}::regclass").format(
-            sql.Literal(table.as_string(connection))
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A table as one side has it; without columns where it does not."""
+
+    connection: Connection
+    table: sql.Identifier
+    partitioned: bool
+    columns: frozenset[str]
+
+    @classmethod
+    def of(cls, connection: Connection, shape: Shape) -> "_Side":
+        """Look it up."""
+        name = table_name(shape.table)
+        rows = connection.execute(
+            "SELECT c.relkind = 'p', a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')",
+            name,
+        ).fetchall()
+        return cls(connection, sql.Identifier(*name), any(row[0] for row in rows), frozenset(row[1] for row in rows))
+
+    def rows(self, shape: Shape) -> Iterator[tuple[Key, bytes]]:
+        """Keys and hashes of the fields of a shape, inside a transaction that begins here."""
+        self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with self.connection.cursor("compare") as cursor:
+            cursor.itersize = _FETCH_ROWS
+            cursor.execute(self._query(shape))
+            for key, digest in cursor:
+                yield tuple(key), digest
+
+    def _query(self, shape: Shape) -> sql.Composed:
+        """Key texts and row hashes in the order of the keys' bytes, which is that of Python's strings."""
+        # Of tables that inherit from this one a log knows nothing under its name; partitions are the table's own.
+        only = sql.SQL("" if self.partitioned else "ONLY ")
+        # What records hold is what the types' output functions write, as concat() and a composite value have it. A cast to text is
+        # another thing: it strips character(n), and writes an inet's mask where there is none.
+        key = [sql.SQL('(concat({}) COLLATE "C")').format(sql.Identifier(f)) for f in shape.key]
+        fields = [sql.Identifier(column.field) for column in shape.columns]
+        # The text of a composite value tells null from empty, and one column from the next.
+        return sql.SQL("SELECT ARRAY[{}], sha256(convert_to(ROW({})::text, 'UTF8')) FROM {}{} ORDER BY {}").format(
+            sql.SQL(", ").join(key),
+            sql.SQL(", ").join(fields),
+            only,
+            self.table,
+            sql.SQL(", ").join(key),
         )
-    ).fetchone()
-    only = sql.SQL("" if found and found[0] else "ONLY ")
-    # What records hold is what the types' output functions write, as concat() and a composite value have it. A cast to text is
-    # another thing: it strips character(n), and writes an inet's mask where there is none.
-    key = [sql.SQL('(concat({}) COLLATE "C")').format(sql.Identifier(f)) for f in shape.key]
-    fields = [sql.Identifier(column.field) for column in shape.columns]
-    # The text of a composite value tells null from empty, and one column from the next.
-    return sql.SQL("SELECT ARRAY[{}], sha256(convert_to(ROW({})::text, 'UTF8')) FROM {}{} ORDER BY {}").format(
-        sql.SQL(", ").join(key),
-        sql.SQL(", ").join(fields),
-        only,
-        table,
-        sql.SQL(", ").join(key),
-    )
-
-
-def _rows(connection: "psycopg.Connection[tuple[Any, ...]]", query: sql.Composed) -> Iterator[tuple[Key, bytes]]:
-    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    with connection.cursor("compare") as cursor:
-        cursor.itersize = _FETCH_ROWS
-        cursor.execute(query)
-        for key, digest in cursor:
-            yield tuple(key), digest
