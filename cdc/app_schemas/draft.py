@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from ...schemas.errors import Refused
-from ..tail.catalog import CatalogColumn, Table
+from ..tail.table import CatalogColumn, Table
 
 _HEAD = """\
 # What of this database appears in its log. A column that is not named here, or is internal, is never recorded.
