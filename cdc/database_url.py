@@ -1,4 +1,4 @@
-"""The address of a database, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=…`, and the secrets in it.
+"""The address of a database, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=…` or mysql:// or mariadb://, and the secrets in it.
 
 It is cut as libpq cuts it, which is not as other URLs are: what stands before an @ in front of the first / is user and password, and
 may hold ? and #. Where even that is in doubt, less is shown. Standard library only.
@@ -12,6 +12,19 @@ from urllib.parse import quote, unquote
 from ..schemas.errors import UsageError
 
 _SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
+
+
+MYSQL_FAMILY = ("mysql", "mariadb")
+
+
+class Url(NamedTuple):
+    """What a URL says besides user and password, decoded."""
+
+    scheme: str
+    host: str
+    """With its port, as it stands there."""
+    database: str
+    options: list[tuple[str, str]]
 
 
 class _Parts(NamedTuple):
@@ -55,6 +68,23 @@ def with_password(url: str, password: str) -> str:
 def database_name(url: str) -> str:
     """The database's name, empty where the URL says none."""
     return unquote(_split(url).path.strip("/"))
+
+
+def engine_of(url: str) -> str:
+    """The engine whose address it is: postgresql, mysql or mariadb; another scheme as it stands."""
+    scheme = url.partition("://")[0]
+    return "postgresql" if scheme == "postgres" else scheme
+
+
+def split_url(url: str) -> Url:
+    """Cut a URL into what it says.
+
+    Raises:
+        UsageError: It is no URL, or one of which nobody can say what its password is.
+    """
+    parts = _split(url)
+    options = [(_key(pair), unquote(pair.partition("=")[2])) for pair in parts.query]
+    return Url(parts.scheme, unquote(parts.host), unquote(parts.path.strip("/")), options)
 
 
 def shown(url: str) -> str:
@@ -106,4 +136,4 @@ def _joined(parts: _Parts) -> str:
 
 
 def _malformed(trouble: str) -> UsageError:
-    return UsageError(f"the address of the database {trouble}", hint="write postgresql://USER@HOST:PORT/DATABASE")
+    return UsageError(f"the address of the database {trouble}", hint="write ENGINE://USER@HOST:PORT/DATABASE")
