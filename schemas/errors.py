@@ -97,6 +97,10 @@ class Unreachable(CommitLogError):
     retry: ClassVar[Retry] = "again"
 
 
+class SlotTaken(Locked):
+    """Another connection reads the slot: another worker, or one that died and that the server has not noticed yet."""
+
+
 class LeaseTaken(Unreachable):
     """Another worker writes to the log; when that one ends it is this one's turn."""
 

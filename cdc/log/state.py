@@ -43,7 +43,7 @@ class LogState:
         epoch: The epoch in force.
         genesis: Item 2 of the genesis record, and of later source and gap records what they change of it.
         position: The source's position of the last record.
-        commit: Of the last whole commit of this epoch: its position, xid and time; empty before the first.
+        commit: Of the last whole commit of this epoch: its id, position, xid and time, and the position it came after; empty before the first.
         schemas: Hash of each app schema recorded to the seq of its first record.
         shapes: Hashes of the shapes recorded.
         labels: Enum, by its source's name, to its labels in the last shape with it.
@@ -87,7 +87,14 @@ class LogState:
         if last_commit is not None:
             items, header = last_commit.items(), last_commit.header
             xid = items[1].get("xid") if len(items) > 1 else None
-            self.commit = {"position": header["source"]["position"], "xid": xid, "time": header["time"]}
+            source = header["source"]
+            self.commit = {
+                "id": header["id"],
+                "position": source["position"],
+                "after": source["after"],
+                "xid": xid,
+                "time": header["time"],
+            }
 
     def _labels(self, record: Record) -> None:
         columns = [column for shape in record.items()[2:] for column in shape.get("columns", ())]

@@ -159,11 +159,20 @@ class RepeatCheck:
         state: The log's state at the start of the stream.
         confirmed: Where the slot stands: what ends after it is sent again.
         publishes: Whether a transaction would make a commit.
+        position: Reads a position as records have it.
     """
 
-    def __init__(self, state: LogState, confirmed: int, publishes: Callable[[Transaction], bool]) -> None:
+    def __init__(
+        self,
+        state: LogState,
+        confirmed: int,
+        publishes: Callable[[Transaction], bool],
+        *,
+        position: Callable[[str], int] = parse_lsn,
+    ) -> None:
         commit = state.commit
-        self._end = parse_lsn(commit["position"]) if commit else 0
+        self._at = commit.get("position", "")
+        self._end = position(self._at) if commit else 0
         self._xid, self._time = commit.get("xid"), commit.get("time")
         self._missing = self._end > confirmed
         self._publishes = publishes
@@ -193,7 +202,7 @@ class RepeatCheck:
 
     def _raise(self) -> None:
         raise HistoryLost(
-            f"the source's history is another one: the log's last commit at {format_lsn(self._end)} (transaction {self._xid}) is not"
+            f"the source's history is another one: the log's last commit at {self._at} (transaction {self._xid}) is not"
             " in it, or is not its last; the server was restored from a copy",
             hint=ACCEPT_GAP,
         )

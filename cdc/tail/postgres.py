@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from ...schemas.errors import DecodeError, HistoryLost, Locked, Refused, Unreachable
+from ...schemas.errors import DecodeError, HistoryLost, Refused, SlotTaken, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
 from .assembler import Assembler, Messages
@@ -38,10 +38,6 @@ GATHER_BYTES, GATHER_S = 8 * 1024, 0.012
 """After a poll of so much, the next one that finds nothing lets the server go on for a moment: it sends each message by itself,
 and waking a reader for each costs it more than decoding does. At the server's full speed that is some hundred kilobytes, which
 the connection's buffers hold; at a few hundred small transactions a second no poll finds so much, and none waits."""
-
-
-class SlotTaken(Locked):
-    """Another connection reads the slot: another worker, or one that died and that the server has not noticed yet."""
 
 
 def connect(url: str, settings: str = "") -> "psycopg.Connection[tuple[Any, ...]]":

@@ -47,6 +47,10 @@ Entry = tuple[Relation | tuple[Relation, ...], bytes]
 """(the relation of a row change, or all those of a truncate; a row change, tail/row_change.py)."""
 
 
+Mark = int | str
+"""What tells the transactions of one source apart."""
+
+
 @dataclass(slots=True)
 class Transaction:
     """One committed transaction, its changes still bytes.
@@ -64,6 +68,11 @@ class Transaction:
     time_us: int
     changes: list[Entry] | Spill[Relation | tuple[Relation, ...]]
     tags: list[bytes]
+
+    @property
+    def mark(self) -> Mark:
+        """What a snapshot knows it by."""
+        return self.xid
 
     def relations(self) -> list[Relation]:
         """All relations that the changes are of, in the order of their first change."""

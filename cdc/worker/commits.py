@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ...schemas.errors import CommitLogError, DecodeError
-from ...schemas.position import format_lsn
 from ...transforms.join import UNTAGGED, Lookup, Provenance, join
 from ...transforms.project import truncate_item
 from .. import native
@@ -17,12 +16,12 @@ from ..failpoint import failpoint
 from ..keys import pseudonyms_of
 from ..log.chain import ChainWriter, Clock, Extras, Rule
 from ..log.state import LogState
-from ..tail.catalog import Catalog
 from ..tail.enums import UnknownLabel
 from ..tail.row_change import parse_truncate
 from ..tail.transaction import Notice, Relation, Transaction
 from ..telemetry.vitals import Counts
 from .plans import Append, Plan, Plans
+from .source import Source
 
 TAG_SLACK: Final = 4
 """A tag may be this many times the limit that drivers keep to, before it is not read at all."""
@@ -49,26 +48,27 @@ class Committer:
         chain: The writer's end of the chain.
         append: Takes each line with the head after it.
         config: The worker's configuration.
-        catalog: The source's catalogs.
+        source: What it is of.
         state: The log's state: which schemas and shapes it holds already.
         counts: Counted on.
     """
 
     def __init__(
-        self, chain: ChainWriter, append: Append, *, config: Config, catalog: Catalog, state: LogState, counts: Counts
+        self, chain: ChainWriter, append: Append, *, config: Config, source: Source, state: LogState, counts: Counts
     ) -> None:
-        self.plans = Plans(chain, append, catalog=catalog, state=state, visibility=config.log.visibility)
+        self.plans = Plans(chain, append, source=source, state=state, visibility=config.log.visibility)
         self.lookup: Lookup = lambda request, time_us: None
         self.noticed: Callable[[list[Notice], int], None] = lambda notices, xid: None
         """Told what event triggers say of a transaction, before its commit."""
         self.pseudonyms = pseudonyms_of(config)
         self.counts = counts
         self._last: Transaction | None = None
-        self._chain, self._append, self._state = chain, append, state
+        self._after = ""
+        """The position that the last commit came after."""
+        self._chain, self._append, self._source = chain, append, source
         self._first_part: int | None = None
         self._part_bytes = config.limits.part_bytes
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
-        self.follow_source()
         self._joined: dict[tuple[bytes, int], Provenance] = {}
 
     def commit(self, transaction: Transaction) -> None:
@@ -97,7 +97,7 @@ class Committer:
             except ValueError as exc:
                 # Not what the error says: that names the value.
                 raise DecodeError(
-                    f"a value of transaction {transaction.xid} at {format_lsn(transaction.end)} is not the text of its type"
+                    f"a value of transaction {transaction.xid} at {self._source.text(transaction.end)} is not the text of its type"
                 ) from exc
         self.counts.unpublished += 1
 
@@ -107,22 +107,24 @@ class Committer:
         Returns:
             How many were taken; the next is for `commit`.
         """
-        if not native.COMPILED or self.pseudonyms is not None:
+        if not (native.COMPILED and self._source.id_prefix) or self.pseudonyms is not None:
             return 0
         provenance = self._provenance(transactions[start])
         found = self.plans.schema_of(provenance.build, provenance.version, provenance.app)
         if found is None or provenance.trouble or provenance.assurance > 1:
             return 0
         (schema, schema_by), chain, counts = found, self._chain, self.counts
-        before = chain.head.seq
+        before, self._after = chain.head.seq, chain.position
         rule = Rule(
-            self._id_prefix, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
+            self._source.id_prefix, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
             provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
         )  # fmt: skip
         run = chain.run(transactions, start, rule)
         if run.lines:
             self._append(run.lines, chain.head)
             self._last = transactions[run.last]
+            if run.last > start:
+                self._after = self._source.text(transactions[run.last - 1].end)
         commits = chain.head.seq - before
         counts.commits += commits
         counts.rows += run.rows
@@ -183,13 +185,15 @@ class Committer:
         """
         number, last = part
         chain, transaction = self._chain, commit.transaction
+        if not number:
+            self._after = chain.position
         items[0] = b"null" if number else commit.provenance.by
         items[1] = commit.meta(number, skipped)
         end = transaction.end
         line = chain.commit(
-            f"{self._id_prefix}{end:016X}",
+            self._source.commit_id(transaction),
             transaction.time_us,
-            position=format_lsn(end) if last else chain.position,
+            position=self._source.text(end) if last else chain.position,
             items=items,
             tail=Extras(commit.schema, tuple(shapes), None if last and not number else part).text(),
         )
@@ -235,17 +239,18 @@ class Committer:
 
     @property
     def last(self) -> dict[str, Any]:
-        """The last whole commit's position, xid and time, as LogState keeps them; empty before the first."""
+        """The last whole commit, as LogState keeps it; empty before the first."""
         last = self._last
         if last is None:
             return {}
         time = Clock().text(last.time_us)
-        return {"position": format_lsn(last.end), "xid": last.xid, "time": time}
-
-    def follow_source(self) -> None:
-        """Take over which server, and which timeline of it, what comes next was written on."""
-        genesis = self._state.genesis
-        self._id_prefix = f"pg:{genesis['system']}:{genesis['timeline']}:"
+        return {
+            "id": self._source.commit_id(last),
+            "position": self._source.text(last.end),
+            "after": self._after,
+            "xid": last.xid,
+            "time": time,
+        }
 
     def refresh(self) -> None:
         """Look sessions up again from here on: called a few times a second, when session records may have come."""

@@ -13,6 +13,7 @@ import orjson
 
 from ...schemas.errors import CommitLogError, UsageError
 from ...schemas.record import Head
+from ...transforms.app_schema import AppSchema
 from ...transforms.registry import Registry
 from ..app_schemas import store as schema_store
 from ..app_schemas.files import load_registry
@@ -22,17 +23,12 @@ from ..log.chain import ChainWriter, Extras
 from ..log.home import LogRequest, open_inbox
 from ..log.state import LogState, Progress
 from ..sessions.late import LateSessions
-from ..source import ddl_notices
-from ..source.check import check_published
-from ..source.ddl_notices import Altered, Published
-from ..source.table_watch import TableWatch
-from ..tail.catalog import Catalog
 from ..tail.enums import UnknownLabel
-from ..tail.postgres import Stream
-from ..tail.transaction import Notice, Relation, Transaction
+from ..tail.transaction import Mark, Transaction
 from ..telemetry.vitals import Vitals
 from .commits import Committer
-from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter, Visibility
+from .snapshot import RECENT_TRANSACTIONS, Chunk, Snapshotter
+from .source import Source, Stream
 
 log = logging.getLogger("commitlog")
 
@@ -40,10 +36,6 @@ INTERVAL_S = 0.2
 CHECK_S = 5.0
 CHECK_SHARE = 50
 """How often the source's tables are looked at, and that with thousands of them it takes no more than a fiftieth of the time."""
-
-VISIBLE_S = 1.0
-VISIBLE_POLL_S = 0.002
-"""How long to wait until a transaction that the stream has told of can be seen, and how often to ask."""
 
 
 @dataclass(slots=True)
@@ -56,7 +48,7 @@ class Parts:
     chain: ChainWriter
     state: LogState
     committer: Committer
-    catalog: Catalog
+    source: Source
     stream: Stream
     vitals: Vitals
 
@@ -79,20 +71,12 @@ class Duties:
         self._at = self._checked_at = time.monotonic()
         self._take_at = 0.0
         self._check_s = CHECK_S
-        self._unseen: int | None = None
-        """A transaction that changed tables, and that could not be seen yet when they were looked at."""
-        self._recent: deque[int] = deque(maxlen=RECENT_TRANSACTIONS)
-        self._watch = TableWatch(
-            parts.config.tables_path,
-            epoch=parts.state.epoch,
-            catalog=parts.catalog,
-            publication=parts.config.source.publication,
-            visibility=parts.config.log.visibility,
-        )
-        committer = parts.committer
-        committer.lookup, committer.plans.met, committer.noticed = self._sessions.lookup, self._meet, self._notice
+        self._recent: deque[Mark] = deque(maxlen=RECENT_TRANSACTIONS)
+        self._tables = parts.source.watch(self, epoch=parts.state.epoch)
+        committer, tables = parts.committer, self._tables
+        committer.lookup, committer.plans.met, committer.noticed = self._sessions.lookup, tables.met, tables.noticed
         self.use(registry)
-        self._look()
+        tables.look()
 
     def close(self) -> None:
         """Close files and connections."""
@@ -115,12 +99,12 @@ class Duties:
         Raises:
             CommitLogError: They map a table that is not published; nothing has changed.
         """
-        check_published(self._p.catalog, self._p.config.source, registry, state=self._p.state)
+        self._p.source.check_published(registry, self._p.state)
         self.use(registry)
 
     def observe(self, transaction: Transaction) -> None:
         """Tell a snapshot in hand of a transaction that was just committed to the log."""
-        self._recent.append(transaction.xid)
+        self._recent.append(transaction.mark)
         if self._snapshots is not None:
             self._snapshots.observe(transaction)
 
@@ -144,41 +128,38 @@ class Duties:
         for request in self._inbox.pending():
             self._answer(request)
         self._amend()
-        if self._unseen is not None and self._sees_all():
-            self._look()
+        self._tables.look_again()
         if now - self._checked_at >= self._check_s:
             self._checked_at = now
-            check_published(self._p.catalog, self._p.config.source, self.registry, state=self._p.state)
-            self._look()
-            self._p.vitals.looked(self._p.catalog.slot(self._p.config.source.slot))
+            self._p.source.check_published(self.registry, self._p.state)
+            self._tables.look()
+            self._p.source.look(self._p.vitals)
             self._check_s = max(CHECK_S, CHECK_SHARE * (time.monotonic() - now))
 
-    def _look(self) -> None:
-        """See whether tables changed in a way the stream does not tell of.
-
-        Raises:
-            HistoryLost: One was taken out of the publication and put back.
-        """
-        default = self.registry.default
-        if default is not None:
-            unread = default.entities.keys() - self._p.state.snapshots.keys()
-            for entity, why in self._watch.look(default, self._told(), unread=unread).items():
-                self._renew(entity, why)
-            if self._watch.changed:
-                self._doubt_chunk()
-                self._p.flush()
-                self._watch.save()
-
-    def _doubt_chunk(self) -> None:
+    def doubt_chunk(self) -> None:
         """Have the chunk in hand read again: it may be of what was in the place of a table before."""
         if self._snapshots is not None and self._snapshots.chunk is not None:
             self._snapshots.chunk.spoiled = True
 
-    def _told(self) -> set[str]:
+    @property
+    def default(self) -> AppSchema | None:
+        """The app schema for what nobody names."""
+        return self.registry.default
+
+    def unread(self) -> set[str]:
+        """The entities whose snapshot has not begun."""
+        default = self.registry.default
+        return set[str]() if default is None else default.entities.keys() - self._p.state.snapshots.keys()
+
+    def flush(self) -> None:
+        """Make durable what was appended."""
+        self._p.flush()
+
+    def told(self) -> set[str]:
         """The entities of which the log holds rows that a snapshot brought."""
         return {name for name, progress in self._p.state.snapshots.items() if progress.told}
 
-    def _renew(self, entity: str, why: str) -> None:
+    def renew(self, entity: str, why: str) -> None:
         """Begin the snapshot of an entity anew: by a record, for what was told of its rows may not hold from here on."""
         p, default = self._p, self.registry.default
         assert default is not None
@@ -193,54 +174,6 @@ class Duties:
             self._snapshots = self._snapshotter()
         elif self._snapshots.chunk is not None and self._snapshots.chunk.entity.name == entity:
             self._snapshots.chunk.spoiled = True
-
-    def _look_after(self, xid: int) -> None:
-        """Look at the tables as a transaction left them."""
-        self._await(xid)
-        self._look()
-
-    def _await(self, xid: int) -> None:
-        """Wait until others can see a transaction. It may come in the stream before: a moment, or while it waits for a standby."""
-        deadline = time.monotonic() + VISIBLE_S
-        self._unseen = xid
-        self._doubt_chunk()
-        while not self._sees_all() and time.monotonic() < deadline:
-            time.sleep(VISIBLE_POLL_S)
-
-    def _sees_all(self) -> bool:
-        """Whether what the last look was after can be seen."""
-        if self._unseen is not None:
-            snapshot = self._p.catalog.rows("SELECT pg_current_snapshot()::text")[0][0]
-            if Visibility.parse(snapshot).sees(self._unseen):
-                self._unseen = None
-        return self._unseen is None
-
-    def _meet(self, relation: Relation, xid: int) -> None:
-        """The stream describes a table: look, if it is in a form that is not known."""
-        default = self.registry.default
-        if default is not None and not self._watch.knows(relation, default):
-            self._look_after(xid)
-
-    def _notice(self, notices: list[Notice], xid: int) -> None:
-        """Take note of what event triggers say of a transaction that comes next.
-
-        Raises:
-            HistoryLost: It took a table out of the publication, or stopped logging it.
-        """
-        concerning = [notice for notice in map(ddl_notices.read, notices) if self._watch.concerns(notice)]
-        if not concerning:
-            return
-        self._await(xid)
-        for hearsay in concerning:
-            notice = self._watch.borne_out(hearsay, xid) if self._unseen is None else hearsay
-            told = self._told()
-            if isinstance(notice, Published):
-                self._watch.published(notice, told)
-            elif notice is not None:
-                why = "its table was dropped" if isinstance(notice, Altered) else "its table was rewritten"
-                for entity in self._watch.changed_by(notice, told):
-                    self._renew(entity, why)
-        self._look()
 
     def _alive(self) -> None:
         """Something beside the stream takes long, and goes on."""
@@ -261,7 +194,7 @@ class Duties:
             schema = schema_store.parse_request(request.payload)
             registry = Registry([*load_registry(p.config.schemas.path).schemas, schema])
             schema.check(p.config.log.visibility)
-            check_published(p.catalog, p.config.source, registry, state=p.state, setup=schema_store.SETUP)
+            p.source.check_published(registry, p.state, setup=schema_store.SETUP)
             schema_store.keep(schema, p.config)
         except CommitLogError as exc:
             log.warning("request refused: %s", exc)
@@ -291,17 +224,10 @@ class Duties:
 
     def _snapshotter(self) -> Snapshotter | None:
         """What takes the snapshots that the log still lacks; None when it lacks none, or no schema is the default."""
-        default, config = self.registry.default, self._p.config
+        default = self.registry.default
         if default is None:
             return None
-        snapshots = Snapshotter(
-            config.source,
-            schema=default,
-            visibility=config.log.visibility,
-            progress=self._p.state.snapshots,
-            recent=self._recent,
-            limits=config.limits,
-        )
+        snapshots = self._p.source.snapshotter(default, progress=self._p.state.snapshots, recent=self._recent)
         self._p.vitals.snapshots_left = len(snapshots.missing)
         if not snapshots.done:
             return snapshots

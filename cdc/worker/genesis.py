@@ -2,37 +2,32 @@
 
 import orjson
 
-from ...schemas.position import format_lsn
 from ...schemas.record import FORMAT
-from ..config import Config
 from ..log.chain import ChainWriter, new_log_id
 from ..log.home import LogWriter
 from ..log.state import LogState
-from ..tail.catalog import Identity, Slot
+from .source import Source
 
 
-def begin(writer: LogWriter, config: Config, state: LogState, *, identity: Identity, slot: Slot) -> None:
-    """Begin a new log where the slot stands: everything since `setup` will be in it.
+def begin(writer: LogWriter, source: Source, state: LogState) -> None:
+    """Begin a new log where its source says: everything since `setup` will be in it.
 
     Args:
         writer: Of a log without records; the first one is durable on return.
-        config: Of the worker.
+        source: What it is of.
         state: The log's, which takes over what the record says.
-        identity: The source.
-        slot: The slot on it.
     """
-    start = format_lsn(slot.confirmed)
+    start, identity = source.genesis()
+    log = source.config.log
     state.log, state.position = new_log_id(), start
     state.genesis = {
-        "name": config.log.location.name,
-        "visibility": config.log.visibility,
-        "engine": "postgresql",
-        "system": identity.system,
-        "timeline": identity.timeline,
-        "database": identity.database,
+        "name": log.location.name,
+        "visibility": log.visibility,
+        "engine": source.engine,
+        **identity,
         "start": start,
         "format": FORMAT,
     }
-    chain = ChainWriter(state.log, epoch=state.epoch, engine="postgresql", position=start)
+    chain = ChainWriter(state.log, epoch=state.epoch, engine=source.engine, position=start)
     writer.append(chain.record("genesis", [orjson.dumps(state.genesis)]), chain.head)
     writer.flush()

@@ -9,14 +9,13 @@ from ...schemas.record import Head
 from ...transforms.app_schema import AppSchema
 from ...transforms.project import Projection
 from ...transforms.registry import Registry
+from ...transforms.table_name import TableName
 from ..log.chain import ChainWriter, Extras
 from ..log.state import LogState
-from ..tail.catalog import Catalog
 from ..tail.enums import Enums, UnknownLabel, enum_labels
-from ..tail.items import ShapeItem, shape_item
-from ..tail.old_rows import holds_key, identity_columns, keyless_item, partition_item
-from ..tail.shapes import project
+from ..tail.items import ShapeItem
 from ..tail.transaction import Relation, Transaction
+from .source import Source
 
 log = logging.getLogger("commitlog")
 
@@ -37,18 +36,16 @@ class Plans:
     Args:
         chain: The writer's end of the chain.
         append: Takes each line with the head after it.
-        catalog: The source's catalogs.
+        source: What it is of.
         state: The log's state: which schemas and shapes it holds already.
         visibility: Of the log: `own` or `shared`.
     """
 
-    def __init__(
-        self, chain: ChainWriter, append: Append, *, catalog: Catalog, state: LogState, visibility: str
-    ) -> None:
+    def __init__(self, chain: ChainWriter, append: Append, *, source: Source, state: LogState, visibility: str) -> None:
         self.registry = Registry()
         self.met: Callable[[Relation, int], None] = lambda relation, xid: None
         """Told of each table that the stream describes, and by which transaction, before the first commit with it."""
-        self._chain, self._append, self._catalog, self._state = chain, append, catalog, state
+        self._chain, self._append, self._source, self._state = chain, append, source, state
         self._visibility = visibility
         self._enums = Enums(state.labels)
         self._told = {enum: tuple(labels) for enum, labels in state.labels.items()}
@@ -77,13 +74,13 @@ class Plans:
             if plan is not None:
                 self.announce(plan.projection, schema)
         if new:
-            self._forget({relation.oid for relation in new}, but=relations)
+            self._forget({relation.table for relation in new}, but=relations)
         return any(plans[relation] is not None for relation in relations)
 
-    def _forget(self, oids: Set[int], but: Collection[Relation]) -> None:
+    def _forget(self, tables: Set[TableName], but: Collection[Relation]) -> None:
         """Tables that the stream has described anew do not come as they were any more. It does so whenever a table is analysed."""
         for plans in self._plans.values():
-            for relation in [known for known in plans if known.oid in oids and known not in but]:
+            for relation in [known for known in plans if known.table in tables and known not in but]:
                 del plans[relation]
 
     def missed(self, unknown: UnknownLabel) -> None:
@@ -122,7 +119,7 @@ class Plans:
         if entity is None or not fields:
             return None
         try:
-            projection = project(relation, entity, published=fields, catalog=self._catalog, enums=self._enums)
+            projection = self._source.project(relation, entity, published=fields, enums=self._enums)
             self._enums.record(projection.shape)
         except SchemaError as exc:
             if not self._awaits(entity.name):
@@ -131,11 +128,7 @@ class Plans:
             return None
         progress = self._state.snapshots.get(entity.name)
         projection.whole_rekeys = progress is None or not progress.last
-        item, identities = shape_item(projection), identity_columns(self._catalog, relation.table)
-        if identities is not None:
-            item = partition_item(item, relation, identities)
-        if identities is not None or not holds_key(relation, entity.key):
-            item = keyless_item(item, relation, lambda: self._awaits(entity.name))
+        item = self._source.item(projection, relation, entity.key, lambda: self._awaits(entity.name))
         return Plan(projection, projection.shape_id, item)
 
     def _awaits(self, entity: str) -> bool:

@@ -5,9 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from ...schemas.errors import CommitLogError, LeaseTaken, Unreachable
+from ...schemas.errors import CommitLogError, LeaseTaken, SlotTaken, Unreachable
 from ..config import Limits
-from ..tail.postgres import SlotTaken
 from ..telemetry.vitals import Vitals
 
 log = logging.getLogger("commitlog")

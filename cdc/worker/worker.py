@@ -10,8 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...schemas.errors import LeaseTaken, Unreachable
-from ...schemas.position import format_lsn, parse_lsn
+from ...schemas.errors import LeaseTaken, SlotTaken, Unreachable
 from ...schemas.record import Head
 from ...transforms.registry import Registry
 from ..app_schemas.files import load_registry, reload_registry
@@ -21,16 +20,13 @@ from ..log.appender import Appender
 from ..log.chain import ChainWriter, Extras
 from ..log.home import LogLease, open_lease, open_writer
 from ..log.state import Standby
-from ..source.check import RepeatCheck, check_identity, check_published, check_slot
-from ..source.failover import Failover
-from ..tail.catalog import Catalog
-from ..tail.postgres import SlotTaken, Stream
 from ..tail.transaction import Transaction
 from ..telemetry.vitals import Vitals
 from .commits import Committer, UnknownBuild
 from .duties import Duties, Parts
 from .genesis import begin
-from .waits import RELEASE_MS, Waits
+from .source import Source, Stream, open_source
+from .waits import Waits
 
 if TYPE_CHECKING:
     from ..telemetry.tracing import Tracing
@@ -72,8 +68,8 @@ class Worker:
         self.state_path = config.state_path
         self.registry = load_registry(config.schemas.path)
         self.vitals = Vitals(config.limits.silence_s, unknown_builds=lambda: self.registry.unknown)
-        self.backend_pid = 0
-        """The server's process behind the last replication connection: should it outlive the connection, it may be ended."""
+        self.source: Source | None = None
+        """That of the present attempt, or of the last one."""
         self.tracing: Tracing | None = None
         """Where the commits of traced requests are told of, if anywhere."""
         self.lease: LogLease | None = None
@@ -141,18 +137,17 @@ class Session:
         )
         self._limits = replace(limits, part_bytes=min(limits.part_bytes, self._writer.rows_bytes_max))
         self._config = replace(worker.config, limits=self._limits)
-        self._catalog = Catalog(worker.config.source.conninfo(), patience_s=self._limits.silence_s)
+        self._source = worker.source = open_source(self._config, worker.source)
         self._stream: Stream | None = None
         self._duties: Duties | None = None
         self._appender = Appender(self._writer, 0, bytes_max=APPEND_AHEAD * self._limits.flush_bytes)
         self._flushed_at = self._covered_at = time.monotonic()
-        self._failover = Failover()
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part in (self._duties, self._stream, self._catalog, self._appender):
+        for part in (self._duties, self._stream, self._source, self._appender):
             if part is not None:
                 part.close()
         if self._tracing is not None:
@@ -194,57 +189,29 @@ class Session:
         Raises:
             CommitLogError: They do not fit.
         """
-        config, catalog = self._config, self._catalog
+        config, source = self._config, self._source
         state = self._state = self._worker.standby.end()
-        identity = catalog.identity()
-        check_identity(identity, state)
-        slot = catalog.slot(config.source.slot)
-        self._failover = Failover.between(identity, slot, config.source, state)
-        check_slot(slot, config.source, state)
-        check_published(catalog, config.source, self._worker.registry, state=state)
-        stream = self._stream = self._open_stream()
-        if (stream.system, stream.timeline) != (identity.system, identity.timeline):
-            raise Unreachable("another server answers than a moment ago: the source is failing over")
-        # Asked again now that the slot is ours: until then another reader may have moved it.
-        slot = check_slot(catalog.slot(config.source.slot), config.source, state)
+        stream = self._stream = source.open(state, self._worker.registry, leased=self._worker.lease is not None)
         if not state.genesis:
-            begin(self._writer, config, state, identity=identity, slot=slot)
+            begin(self._writer, source, state)
+        source.follow(state.genesis)
         self._chain = ChainWriter(
-            state.log, epoch=state.epoch, engine="postgresql", head=self._writer.head, position=state.position
+            state.log, epoch=state.epoch, engine=source.engine, head=self._writer.head, position=state.position
         )
-        self._position = self._appender.durable = parse_lsn(state.position)
+        self._position = self._appender.durable = source.position(state.position)
         self._saved_seq = state.head.seq
         self._void_unfinished()
         self._committer = Committer(
-            self._chain, self._append, config=config, catalog=catalog, state=state, counts=self._vitals.counts
+            self._chain, self._append, config=config, source=source, state=state, counts=self._vitals.counts
         )
-        self._repeat = RepeatCheck(state, slot.confirmed, self._committer.publishes)
+        self._repeat = source.repeat_check(state, self._committer.publishes)
         parts = Parts(
-            config, self._append, self._flush_now, self._chain, state, self._committer, catalog, stream, self._vitals
+            config, self._append, self._flush_now, self._chain, state, self._committer, source, stream, self._vitals
         )
         self._duties = Duties(parts, self._worker.registry)
-        self._vitals.looked(slot)
+        source.look(self._vitals)
         self._vitals.appender = self._appender
         return stream, self._duties
-
-    def _open_stream(self) -> Stream:
-        """Take the slot, also from our own last connection where the server does not know yet that it is dead.
-
-        Raises:
-            SlotTaken: Another reader has it.
-        """
-        source, worker = self._config.source, self._worker
-        slot = self._catalog.slot(source.slot)
-        if slot is not None and slot.active_pid and slot.active_pid == worker.backend_pid:
-            log.info("ending our last connection, which the server still holds")
-            self._catalog.end_backend(slot.active_pid)
-        # Where another worker may take over, the server is to let go of this one as soon as the log does.
-        settings = f"-c wal_sender_timeout={RELEASE_MS}" if worker.lease is not None else ""
-        stream = Stream(
-            source.conninfo(), slot=source.slot, publication=source.publication, limits=self._limits, settings=settings
-        )
-        worker.backend_pid = stream.backend_pid
-        return stream
 
     def _void_unfinished(self) -> None:
         """Say of parts that a crash left without their last that they do not count; the commit comes again whole."""
@@ -262,7 +229,7 @@ class Session:
         """Commit at once what is plain, up to the first transaction that is not; how many."""
         if (
             transactions[start].end <= self._position
-            or transactions[-1].end > self._failover.at
+            or transactions[-1].end > self._source.turn_at
             or self._tracing is not None
         ):
             return 0
@@ -285,8 +252,8 @@ class Session:
                 self._repeat.repeated(transaction)
                 return
             self._repeat.passed()
-            if transaction.end > self._failover.at:
-                self._pass_failover(transaction.end)
+            if transaction.end > self._source.turn_at:
+                self._pass_turn(transaction.end)
             rows = self._vitals.counts.rows
             while not self._committed(transaction):
                 self._wait_for_schema(stream, duties)
@@ -298,12 +265,12 @@ class Session:
         finally:
             transaction.close()
 
-    def _pass_failover(self, end: int) -> None:
-        """Say where the source went over to another server, now that what ends at `end` comes from there."""
-        while end > self._failover.at:
-            self._append(self._failover.record(self._state, self._chain), self._chain.head)
-        self._position = parse_lsn(self._chain.position)
-        self._committer.follow_source()
+    def _pass_turn(self, end: int) -> None:
+        """Say where the source became another one, now that what ends at `end` comes from there."""
+        while end > self._source.turn_at:
+            self._append(self._source.turn(self._state, self._chain), self._chain.head)
+        self._position = self._source.position(self._chain.position)
+        self._source.follow(self._state.genesis)
 
     def _committed(self, transaction: Transaction) -> bool:
         try:
@@ -350,7 +317,7 @@ class Session:
             self._start_flush()
 
     def _start_flush(self) -> None:
-        self._appender.start(parse_lsn(self._chain.position))
+        self._appender.start(self._source.position(self._chain.position))
         self._flushed_at = time.monotonic()
         self._vitals.beat()
         if self._stream is not None:
@@ -359,15 +326,15 @@ class Session:
             self._save_state()
 
     def _flush_now(self) -> None:
-        self._appender.flush(parse_lsn(self._chain.position))
+        self._appender.flush(self._source.position(self._chain.position))
         self._flushed_at = time.monotonic()
 
     def _acknowledge(self, stream: Stream) -> None:
         """Acknowledge what is durable; where the source has gone on without anything to record, record that first."""
-        ahead = self._readable_end(stream) - parse_lsn(self._chain.position)
+        ahead = self._readable_end(stream) - self._source.position(self._chain.position)
         if ahead > 0 and (
             stream.reply_due
-            or self._readable_end(stream) > self._failover.at
+            or self._readable_end(stream) > self._source.turn_at
             or ahead >= self._limits.coverage_bytes
             or time.monotonic() - self._covered_at >= self._limits.coverage_s
         ):
@@ -383,11 +350,11 @@ class Session:
         """Append a coverage record up to where everything was read, unless a commit already says so."""
         self._covered_at = time.monotonic()
         end = self._readable_end(stream)
-        if end > parse_lsn(self._chain.position):
+        if end > self._source.position(self._chain.position):
             self._repeat.passed()
-            if end > self._failover.at:
-                self._pass_failover(end)
-            self._append(self._chain.record("coverage", position=format_lsn(end)), self._chain.head)
+            if end > self._source.turn_at:
+                self._pass_turn(end)
+            self._append(self._chain.record("coverage", position=self._source.text(end)), self._chain.head)
             self._position = end
 
     def _save_state(self) -> None:

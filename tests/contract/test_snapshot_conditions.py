@@ -12,7 +12,7 @@ import pytest
 from commitlog.cdc.config import Limits, SourceConfig, load
 from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.local import PostgresServer
-from commitlog.cdc.worker.snapshot import Snapshotter
+from commitlog.cdc.worker.postgres_snapshot import PostgresSnapshotter
 from commitlog.cdc.worker.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
@@ -45,7 +45,7 @@ def test_a_table_that_is_being_altered_is_left_for_later_and_holds_nothing_up(so
     finish(source, run)
 
 
-class Overtaken(Snapshotter):
+class Overtaken(PostgresSnapshotter):
     """A snapshotter behind whose back somebody tries to rewrite the table, after the snapshot was taken and before it is used."""
 
     url = ""
@@ -86,7 +86,7 @@ def test_a_table_is_not_rewritten_between_a_snapshot_and_its_use(source: Source)
         taking.close()
 
 
-class Replaced(Snapshotter):
+class Replaced(PostgresSnapshotter):
     """A snapshotter behind whose back a table is made anew, just after its first chunk was read."""
 
     url = ""
@@ -118,7 +118,7 @@ def test_a_chunk_of_a_table_that_was_made_anew_since_is_read_again(
         f"BEGIN; DROP TABLE orders; {make}; ALTER TABLE orders REPLICA IDENTITY FULL;"
         f" ALTER PUBLICATION {source.name} ADD TABLE orders; INSERT INTO orders VALUES (7, 70); COMMIT",
     )
-    monkeypatch.setattr("commitlog.cdc.worker.duties.Snapshotter", Replaced)
+    monkeypatch.setattr("commitlog.cdc.worker.postgres.PostgresSnapshotter", Replaced)
     monkeypatch.chdir(source.folder)
     stop = threading.Event()
     thread = threading.Thread(target=Worker(load(), stop=stop).run)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc.worker.snapshot import Visibility, _record_end
+from commitlog.cdc.worker.postgres_snapshot import Visibility, _record_end
 
 ROUND = 1 << 32
 PAGE = 8192
