@@ -114,7 +114,7 @@ class Committer:
         if found is None or provenance.trouble or provenance.assurance > 1:
             return 0
         (schema, schema_by), chain, counts = found, self._chain, self.counts
-        before, self._after = chain.head.seq, chain.position
+        before = chain.head.seq
         rule = Rule(
             self._source.id_prefix, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
             provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
@@ -123,8 +123,7 @@ class Committer:
         if run.lines:
             self._append(run.lines, chain.head)
             self._last = transactions[run.last]
-            if run.last > start:
-                self._after = self._source.text(transactions[run.last - 1].end)
+            self._after = _after_of(run.lines[run.lines.rfind(b"\n", 0, -1) + 1 :])
         commits = chain.head.seq - before
         counts.commits += commits
         counts.rows += run.rows
@@ -301,6 +300,12 @@ class _Commit(NamedTuple):
             if len(transaction.tags) > 1:
                 meta += f',"tags":{len(transaction.tags)}'
         return (meta + "}").encode()
+
+
+def _after_of(line: bytes) -> str:
+    """The position of the record before, from a record's line."""
+    start = line.index(b'"after":"') + len(b'"after":"')
+    return line[start : line.index(b'"', start)].decode()
 
 
 def _truncate(data: bytes, plans: list[Plan | None]) -> bytes | None:

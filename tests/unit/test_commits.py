@@ -45,7 +45,13 @@ def test_a_transaction_becomes_one_record_with_its_schema_and_shapes_before_it()
     assert "part" not in header
     assert b"secret" not in made.body_bytes
     assert (log.counts.commits, log.counts.rows, log.counts.untagged) == (1, 3, 0)
-    assert log.committer.last == {"position": "0/ABC", "xid": 9, "time": "2026-11-14T19:33:20.000000Z"}
+    assert log.committer.last == {
+        "id": header["id"],
+        "position": "0/ABC",
+        "after": header["source"]["after"],
+        "xid": 9,
+        "time": "2026-11-14T19:33:20.000000Z",
+    }
 
 
 def test_schemas_and_shapes_are_recorded_once_and_a_table_described_anew_has_another() -> None:

@@ -85,7 +85,13 @@ def test_a_log_is_folded() -> None:
     assert state.head == lines.records()[-1].head
     assert (state.log, state.epoch, state.position) == (LOG, 1, "0/3")
     assert state.genesis == GENESIS
-    assert state.commit == {"position": "0/3", "xid": 9, "time": "1970-01-01T00:00:00.000009Z"}
+    assert state.commit == {
+        "id": "pg:1:1:0000000000000009",
+        "position": "0/3",
+        "after": "0/2",
+        "xid": 9,
+        "time": "1970-01-01T00:00:00.000009Z",
+    }
     assert state.schemas == {SCHEMA: 1}
     assert state.shapes == {SHAPE}
     assert state.snapshots == {"Order": Progress("2a", [7], False)}
