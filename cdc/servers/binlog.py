@@ -1,0 +1,169 @@
+"""A MySQL or MariaDB on which databases are made and dropped, whoever started it.
+
+It makes no promise about who else uses the server: databases and users are told apart by name.
+"""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
+
+from ...schemas.errors import Refused, Unreachable
+from .process import Service
+
+_CONNECT_TIMEOUT_S = 10
+
+MYSQL_FEATURES: Mapping[str, str] = {
+    "log_bin": "ON",
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    "binlog_row_metadata": "FULL",
+    "gtid_mode": "ON",
+    "enforce_gtid_consistency": "ON",
+}
+"""Settings of a MySQL whose log can be read, as SHOW VARIABLES prints them."""
+
+MARIADB_FEATURES: Mapping[str, str] = {
+    "log_bin": "ON",
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    "binlog_row_metadata": "FULL",
+    "gtid_strict_mode": "ON",
+}
+"""The same of a MariaDB."""
+
+
+class BinlogServer(Service):
+    """A running MySQL or MariaDB that writes whole rows and their columns' names into its binlog.
+
+    Attributes:
+        url: `mysql://…` or `mariadb://…`, of a user who may do everything, without a database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def product(self) -> str:
+        """`mysql` or `mariadb`."""
+        return urlsplit(self.url).scheme
+
+    @property
+    def version(self) -> str:
+        """As the server says it, such as "10.11.18-MariaDB-log"."""
+        return str(self.query("SELECT VERSION()"))
+
+    def database_url(self, name: str) -> str:
+        """The URL of a database of this server, whether it exists or not."""
+        return urlsplit(self.url)._replace(path="/" + quote(name, safe="")).geturl()
+
+    def user_url(self, user: str, password: str, database: str = "") -> str:
+        """The URL of a user of this server."""
+        parts = urlsplit(self.database_url(database))
+        place = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}").geturl()
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database; its URL.
+
+        Raises:
+            pymysql.err.ProgrammingError: There is one of that name.
+        """
+        self.query(f"CREATE DATABASE {quoted(name)} CHARACTER SET utf8mb4")
+        return self.database_url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, after the connections that use it; one that is not there is no error."""
+        with connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
+            for (number,) in cursor.fetchall():
+                try:
+                    cursor.execute("KILL CONNECTION %s", [number])
+                except pymysql.err.OperationalError as error:
+                    if error.args[0] != _NO_SUCH_THREAD:
+                        raise
+            cursor.execute(f"DROP DATABASE IF EXISTS {quoted(name)}")
+
+    def query(self, text: str, *values: object) -> Any:
+        """The first value of the first row that a statement gives, None where it gives none."""
+        with connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(text, values)
+            row = cursor.fetchone()
+        return row[0] if row else None
+
+    def variables(self, names: Mapping[str, object]) -> dict[str, str]:
+        """The server's own values of those settings; one it does not know is left out."""
+        with connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({', '.join(['%s'] * len(names))})", list(names)
+            )
+            return {str(name): str(value) for name, value in cursor.fetchall()}
+
+
+_NO_SUCH_THREAD = 1094  # ER_NO_SUCH_THREAD: it ended by itself
+
+
+class GivenBinlogServer(BinlogServer):
+    """A server that somebody else runs, named by a URL.
+
+    Args:
+        url: `mysql://…` or `mariadb://…` of a user who may do everything.
+        features: The settings it must have.
+        variable: Where the URL comes from.
+
+    Raises:
+        Unreachable: Nothing answers there, or not to this user.
+        Refused: The server does not write the log that is needed.
+    """
+
+    def __init__(self, url: str, features: Mapping[str, str], variable: str) -> None:
+        super().__init__(url)
+        place = urlsplit(url).hostname
+        try:
+            found = self.variables(features)
+        except pymysql.err.OperationalError as error:
+            raise Unreachable(f"no server answers at {place}: {error}", hint=f"correct or unset {variable}") from error
+        wrong = {name: value for name, value in features.items() if found.get(name) != value}
+        if wrong:
+            said = ", ".join(f"{name}={found.get(name, 'unknown')}" for name in wrong)
+            raise Refused(
+                f"the server at {place} runs with {said}",
+                hint="start it with "
+                + " ".join(f"--{name.replace('_', '-')}={value}" for name, value in wrong.items()),
+            )
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def connect(url: str, **options: Any) -> "Connection[Cursor]":
+    """A connection that commits each statement by itself.
+
+    Args:
+        url: `mysql://USER:PASSWORD@HOST:PORT/DATABASE`, `mariadb://…`; `?ssl-mode=REQUIRED` for TLS without a check of who it is.
+        options: More for pymysql.
+    """
+    parts = urlsplit(url)
+    mode = parse_qs(parts.query).get("ssl-mode", ["PREFERRED"])[0].upper()
+    if mode == "REQUIRED":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        options = {"ssl": context, **options}
+    settings: dict[str, Any] = {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or "root"),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path[1:]) or None,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        **options,
+    }
+    return pymysql.connect(**settings)

@@ -1,0 +1,267 @@
+"""A MySQL or MariaDB of our own on this machine: made in a folder, started, stopped or killed, and removed without a trace.
+
+It listens on the loopback only, behind a password of its own. It ends when the process that started it ends, even
+by SIGKILL (its folder then stays until the next one is made), unless it is told to outlive it.
+"""
+
+import secrets
+import shutil
+import signal
+import subprocess
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, NoReturn, Self
+
+from .account import Account
+from .binlog import BinlogServer
+from .cache import cached
+from .failure import ServerFailed
+from .ports import HOST, PORT_TRIES, free_port
+from .process import LocalService, folder_for
+from .scratch import Scratch
+
+StopMode = Literal["fast", "kill"]
+
+# Nothing a process does is lost when it is killed: what is written is in the page cache. Only the machine must not fail.
+QUICK: Mapping[str, str] = {"innodb-flush-log-at-trx-commit": "2", "innodb-flush-method": "nosync"}
+
+_START_TIMEOUT_S = 60.0  # crash recovery included
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.01
+_READY = "ready for connections"
+_COMMON: Mapping[str, str] = {
+    "bind-address": HOST,
+    # In the data folder, which only the server's account can enter; a whole path could be too long for a socket.
+    "socket": "mysql.sock",
+    "skip-name-resolve": "ON",
+    "log-bin": "binlog",
+    "binlog-format": "ROW",
+    "binlog-row-metadata": "FULL",
+    "binlog-row-image": "FULL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mysqld:
+    """The program of a server.
+
+    Attributes:
+        name: Of the version: what is made by another one is not used.
+        command: The program with what must stand before its options, and where it finds its own files.
+        tools: The folder of `mysqlbinlog` and the like.
+        before: What a program there is run by.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    tools: Path
+    before: tuple[str, ...] = ()
+
+    def tool(self, name: str) -> list[str]:
+        """What runs a program beside the server, such as `mysqlbinlog`."""
+        return [*self.before, str(self.tools / name)]
+
+
+class LocalMysqld(LocalService, BinlogServer):
+    """A local server; leaving its `with` block stops it and removes what it made.
+
+    Attributes:
+        url: `mysql://…` or `mariadb://…` of root; the same after a restart.
+        folder: The data folder.
+        files: The only folder whose files the server reads and writes for SQL.
+        program: What runs.
+    """
+
+    scheme: ClassVar[str]
+    title: ClassVar[str]
+    hint: ClassVar[str]
+    """The way on where no server can be had."""
+    defaults: ClassVar[Mapping[str, str]]
+
+    def __init__(
+        self, home: Path, scratch: Scratch | None, *, outlive: bool, program: Mysqld, account: Account, password: str
+    ) -> None:
+        LocalService.__init__(self, home, scratch, outlive=outlive)
+        BinlogServer.__init__(self, "")
+        self.folder, self.files = home / "data", home / "files"
+        self.program = program
+        self._account = account
+        self._password = password
+        self._port = 0
+        self._settings: dict[str, str] = {}
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        copy_of: Self | None = None,
+        outlive: bool = False,
+    ) -> Self:
+        """Make a new data folder and start a server on it.
+
+        Args:
+            folder: Where everything goes, a folder that is empty or not there; it is kept. None takes a temporary one,
+                removed in the end. Root needs one that the user nobody can reach.
+            settings: Options of the server beside or instead of ours (a binlog of whole rows with their columns' names, GTIDs,
+                loopback only), written as on its command line without the dashes. It is durable unless they say otherwise.
+            copy_of: A stopped server of ours, to go on from a copy of its data as a restored backup would.
+            outlive: Let it go on after this process ends, until somebody sends SIGTERM to `pid`.
+
+        Raises:
+            ServerFailed: The message names the step; nothing is left running, and no temporary folder.
+        """
+        account = Account.current()
+        program = cls.find(account)
+        # Root's own TMPDIR is often closed to everyone else (libpam-tmpdir), and the server is then somebody else.
+        parent = "/tmp" if account.uid is not None else None  # noqa: S108
+        with folder_for(f"commitlog-{cls.scheme}-", folder, outlive=outlive, parent=parent) as (home, scratch):
+            home.mkdir(parents=True, exist_ok=True)
+            if scratch is None and any(home.iterdir()):
+                cls._failed("folder", f"{home} is not empty")
+            home.chmod(0o711)
+            closed = [parent for parent in home.parents if not account.may_enter(parent)]
+            if closed:
+                cls._failed("folder", f"root hands the server to the user nobody, who cannot enter {closed[-1]}")
+            password = copy_of._password if copy_of else secrets.token_hex(8)
+            server = cls(home, scratch, outlive=outlive, program=program, account=account, password=password)
+            origin = copy_of.folder if copy_of else cached(f"{program.name}-data", account, server._fill)
+            shutil.copytree(origin, server.folder)
+            account.take(server.folder)
+            server.files.mkdir(mode=0o700)
+            account.take(server.files)
+            with server._or_killed():
+                server._start_on_free_port({**_COMMON, **cls.defaults, **(settings or {})}, new=copy_of is None)
+            return server
+
+    @classmethod
+    @abstractmethod
+    def find(cls, account: Account) -> Mysqld:
+        """The program that runs, fetched where it is not there.
+
+        Raises:
+            ServerFailed: It cannot be had.
+        """
+
+    @classmethod
+    def _failed(cls, step: str, reason: str) -> NoReturn:
+        raise ServerFailed(step, reason, server=cls.title, hint=cls.hint)
+
+    @abstractmethod
+    def _initialise(self, folder: Path) -> None:
+        """Make a new data folder: root without a password, on the socket only or on loopback, and no other user."""
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """End the server and wait until it is gone; the data stays.
+
+        Args:
+            mode: `fast` ends its connections and closes what is open, `kill` is SIGKILL, as the kernel short of memory would do it.
+
+        Raises:
+            ServerFailed: It is not running, or does not end in time; `close` ends it in any case.
+        """
+        process = self._running("stop")
+        process.send_signal(signal.SIGTERM if mode == "fast" else signal.SIGKILL)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._fail("stop", f"{mode} took longer than {_STOP_TIMEOUT_S:.0f} s")
+        self._process = None
+
+    def restart(self, mode: StopMode = "fast", *, settings: Mapping[str, str] | None = None) -> None:
+        """Stop the server if it runs, and start it again on the same data, port and URL.
+
+        Args:
+            mode: As of `stop`.
+            settings: Options to change; they hold from now on.
+
+        Raises:
+            ServerFailed: As `stop`, or it does not come up.
+        """
+        if self.running:
+            self.stop(mode)
+        self._settings |= settings or {}
+        self._run_server()
+
+    def pause(self) -> None:
+        """Stop its process where it stands (SIGSTOP): connections stay, and nobody answers."""
+        self._running("pause").send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._running("resume").send_signal(signal.SIGCONT)
+
+    def _fail(self, step: str, reason: str) -> NoReturn:
+        self._failed(step, reason)
+
+    def _fill(self, folder: Path) -> None:
+        """Make what every new data folder is a copy of."""
+        self._account.take(folder)
+        folder.chmod(0o700)
+        self._initialise(folder)
+        # Each copy is a server of its own.
+        (folder / "auto.cnf").unlink(missing_ok=True)
+
+    def _finish(self, step: str, options: Sequence[str], text: str = "") -> None:
+        """Run the server's program to its end, with something to read."""
+        try:
+            subprocess.run(
+                [*self.program.command, *options],
+                cwd=self._home,
+                input=text.encode(),
+                capture_output=True,
+                check=True,
+                timeout=_START_TIMEOUT_S,
+                **self._account.process_options(),
+            )
+        except subprocess.CalledProcessError as error:
+            self._fail(step, "\n".join(error.stderr.decode(errors="replace").strip().splitlines()[-20:]))
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._fail(step, str(error))
+
+    def _start_on_free_port(self, settings: Mapping[str, str], *, new: bool) -> None:
+        """Start, with another port each time somebody else was quicker to take ours."""
+        for attempt in range(PORT_TRIES):
+            self._port = free_port()
+            self.url = f"{self.scheme}://root:{self._password}@{HOST}:{self._port}/"
+            own = {"datadir": str(self.folder), "secure-file-priv": str(self.files), "port": str(self._port)}
+            self._settings = {**own, **settings}
+            try:
+                self._run_server(first=new)
+            except BaseException as error:
+                if "Address already in use" in str(error) and attempt + 1 < PORT_TRIES:
+                    continue
+                raise
+            return
+
+    def _run_server(self, *, first: bool = False) -> None:
+        """Start it; the first time root gets a password."""
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        file = self._home / "first.sql"
+        if first:
+            file.touch(mode=0o600)
+            file.write_text(_FIRST.format(password=self._password))
+            self._account.take(file)
+            options.append(f"--init-file={file}")
+        try:
+            self._run(
+                [*self.program.command, *options],
+                lambda _: _READY in self._log.read_text(errors="replace"),
+                ends_by=signal.SIGKILL,
+                timeout_s=_START_TIMEOUT_S,
+                poll_s=_POLL_S,
+                **self._account.process_options(),
+            )
+        finally:
+            file.unlink(missing_ok=True)
+
+
+# One statement a line, as --init-file takes them; none of them goes into the log.
+_FIRST = """SET sql_log_bin = 0;
+ALTER USER root@localhost IDENTIFIED BY '{password}';
+CREATE USER root@'%' IDENTIFIED BY '{password}';
+GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;
+"""
