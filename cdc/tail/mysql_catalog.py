@@ -1,0 +1,353 @@
+"""What a MySQL or MariaDB says of itself: who it is, its binary logs and its tables. Reads only.
+
+The binary log describes a table as it was when the transaction ran, the catalogs as it is now. Where the two differ the log holds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .gtids import Gtids, parse_gtids
+from .mysql_address import Address, parse
+from .mysql_connection import ERRORS, GONE, PATIENCE_S, Connection, code, connect, failure
+from .mysql_types import canonical, engine_type, labels
+from .table import CatalogColumn, Table
+
+SYSTEM = ("mysql", "information_schema", "performance_schema", "sys", "commitlog", "_commitlog")
+"""Databases that are the server's or our own."""
+
+_NO_BINARY_LOG = 1381
+_STATUS_RENAMED_IN = (8, 2, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which server it is.
+
+    Args:
+        engine: mysql or mariadb.
+        server: MySQL's server_uuid, which no other server has. MariaDB has nothing of the kind: its server_uid tells machine and port,
+            and a container made anew gets another; so it is the server_id, and the GTIDs tell the rest.
+        server_id: Its number among those that replicate with each other.
+        version: Its version.
+        database: The database that the connection is in, empty for none.
+        read_only: It takes no writes.
+        replica: It follows another server.
+    """
+
+    engine: str
+    server: str
+    server_id: int
+    version: tuple[int, int, int]
+    database: str
+    read_only: bool
+    replica: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryLog:
+    """A file of the binary log: its name, its size in bytes, and whether it is encrypted on disk."""
+
+    name: str
+    size: int
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """Where the binary log ends just now: file and offset, what had been executed, and the databases it is limited to or leaves out."""
+
+    name: str
+    offset: int
+    gtids: Gtids
+    only: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlColumn(CatalogColumn):
+    """A column as it is now.
+
+    Args:
+        charset: Its character set, empty where it has none.
+        invisible: `SELECT *` leaves it out.
+    """
+
+    charset: str = ""
+    invisible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlTable(Table):
+    """A table as it is now; `namespace` is its database.
+
+    Args:
+        engine: Its storage engine, such as InnoDB.
+        transactional: Whether that knows transactions.
+        versioned: The server keeps its old rows (MariaDB's system versioning).
+    """
+
+    engine: str = "InnoDB"
+    transactional: bool = True
+    versioned: bool = False
+
+    @property
+    def virtual(self) -> bool:
+        """No: the server logs whole old rows beside such a column, too."""
+        return False
+
+    @property
+    def sql(self) -> str:
+        """The table's name in SQL text."""
+        return sql_name(self.namespace, self.name)
+
+    @property
+    def only(self) -> str:
+        """The same: no table inherits from another."""
+        return self.sql
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key whose server changes rows of `table` itself when a row of `parent` changes. Rules are as SQL writes them."""
+
+    name: str
+    table: tuple[str, str]
+    parent: tuple[str, str]
+    on_update: str
+    on_delete: str
+
+
+def sql_name(*parts: str) -> str:
+    """An identifier in SQL text, every part in backticks: a table may be called `order`."""
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+
+
+class Catalog:
+    """One ordinary connection to the source, for reading catalogs.
+
+    Args:
+        url: `mysql://…` or `mariadb://…`.
+        patience_s: How long to wait for an answer.
+
+    Raises:
+        Unreachable: The server does not answer, refuses the login or goes away. Every method may raise it.
+        Refused: It does not prove who it is, or a privilege is missing. Every method may raise it.
+    """
+
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+        self.url, self._patience_s = url, patience_s
+        self.address: Address = parse(url)
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, opened when first needed or when the last one was lost; in autocommit."""
+        if self._connection is None or not self._connection.open:
+            self._connection = connect(self.url, patience_s=self._patience_s)
+        return self._connection
+
+    @property
+    def engine(self) -> str:
+        """mysql or mariadb."""
+        return self.address.engine
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The server's version."""
+        return self.connection.version
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None and self._connection.open:
+            self._connection.close()
+        self._connection = None
+
+    def identity(self) -> Identity:
+        """Who the server is."""
+        uuid = "@@server_uuid" if self.engine == "mysql" else "CAST(@@server_id AS CHAR)"
+        ((server, number, database, read_only),) = self.rows(
+            f"SELECT {uuid}, @@server_id, COALESCE(DATABASE(), ''), @@read_only"
+        )
+        return Identity(
+            engine=self.engine,
+            server=str(server),
+            server_id=int(number),
+            version=self.version,
+            database=str(database),
+            # MariaDB has words for it since 12.
+            read_only=str(read_only) not in ("0", "OFF"),
+            replica=self._follows(),
+        )
+
+    def _follows(self) -> bool:
+        """Whether the server is a replica of another; no where this role may not know."""
+        word = "REPLICA" if self.version >= (8, 0, 22) else "SLAVE"
+        status = f"SHOW ALL {word}S STATUS" if self.engine == "mariadb" else f"SHOW {word} STATUS"
+        try:
+            return bool(self.connection.rows(status))
+        except ERRORS as exc:
+            if code(exc) == 1227:
+                return False
+            raise self._failed(exc) from exc
+
+    def gtid_executed(self) -> Gtids:
+        """What is in the server's history: MySQL's gtid_executed, MariaDB's gtid_binlog_state."""
+        name = "gtid_executed" if self.engine == "mysql" else "gtid_binlog_state"
+        return parse_gtids(self.engine, self._value(f"SELECT @@GLOBAL.{name}"))
+
+    def gtid_purged(self) -> Gtids:
+        """What of it is in no binary log any more; of MariaDB, which does not say, what the oldest one begins after."""
+        if self.engine == "mysql":
+            return parse_gtids("mysql", self._value("SELECT @@GLOBAL.gtid_purged"))
+        logs = self.binary_logs()
+        return self.gtids_at(logs[0].name, 4) if logs else parse_gtids("mariadb", "")
+
+    def gtids_at(self, name: str, offset: int) -> Gtids:
+        """Of a MariaDB: the last GTIDs before a place in its binary log; empty also where no event begins there.
+
+        The server reads the file from its beginning.
+        """
+        found = self.rows("SELECT COALESCE(BINLOG_GTID_POS(%s, %s), '')", (name, offset))
+        return parse_gtids("mariadb", str(found[0][0]))
+
+    def begins_event(self, name: str, offset: int) -> bool:
+        """Whether an event begins, or the binary log ends, at a place in a file of it."""
+        try:
+            self.connection.rows(f"SHOW BINLOG EVENTS IN %s FROM {int(offset)} LIMIT 1", (name,))
+        except ERRORS as exc:
+            if code(exc) in (1220, 1236):
+                return False
+            raise self._failed(exc) from exc
+        return True
+
+    def binary_logs(self) -> list[BinaryLog]:
+        """The files of the binary log, oldest first; none where it is off."""
+        try:
+            rows = self.connection.rows("SHOW BINARY LOGS")
+        except ERRORS as exc:
+            if code(exc) == _NO_BINARY_LOG:
+                return []
+            raise self._failed(exc) from exc
+        return [BinaryLog(str(row[0]), int(row[1]), len(row) > 2 and row[2] == "Yes") for row in rows]
+
+    def log_end(self) -> LogEnd | None:
+        """Where the binary log ends just now, None where it is off. What it says was executed is at most what stands before."""
+        if self.engine == "mariadb":
+            rows = self.rows("SHOW MASTER STATUS")
+        else:
+            rows = self.rows(f"SHOW {'BINARY LOG' if self.version >= _STATUS_RENAMED_IN else 'MASTER'} STATUS")
+        if not rows:
+            return None
+        name, offset = str(rows[0][0]), int(rows[0][1])
+        mariadb = self.engine == "mariadb"
+        gtids = self.gtids_at(name, offset) if mariadb else parse_gtids("mysql", str(rows[0][4] or ""))
+        return LogEnd(name, offset, gtids, _names(rows[0][2]), _names(rows[0][3]))
+
+    def tables(self) -> list[Table]:
+        """All tables of the database in the URL, or of all but the system's where it names none, by name."""
+        where, names = "TABLE_SCHEMA = %s", [self.address.database]
+        if not self.address.database:
+            where, names = f"TABLE_SCHEMA NOT IN ({', '.join(['%s'] * len(SYSTEM))})", list(SYSTEM)
+        return list(self._tables(where, tuple(names)))
+
+    def table(self, namespace: str, name: str) -> MysqlTable | None:
+        """One table, or None where it is not (or no longer)."""
+        found = self._tables("TABLE_SCHEMA = %s AND TABLE_NAME = %s", (namespace, name))
+        # MariaDB compares names in its catalogs without case.
+        return next((table for table in found if (table.namespace, table.name) == (namespace, name)), None)
+
+    def _tables(self, where: str, names: tuple[str, ...]) -> Iterable[MysqlTable]:
+        """Read by three queries for all that `where` means, as each costs the server about the same for one table or for hundreds."""
+        described = self.rows(
+            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.ENGINE, e.TRANSACTIONS, t.TABLE_TYPE, t.CREATE_OPTIONS"  # noqa: S608
+            " FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE"
+            f" WHERE t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {where} ORDER BY 1, 2",
+            names,
+        )
+        keys: dict[tuple[str, str], list[str]] = {}
+        for database, table, column in self.rows(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS"  # noqa: S608
+            f" WHERE INDEX_NAME = 'PRIMARY' AND {where} ORDER BY SEQ_IN_INDEX",
+            names,
+        ):
+            keys.setdefault((database, table), []).append(column)
+        columns: dict[tuple[str, str], list[MysqlColumn]] = {}
+        for database, table, *row in self.rows(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, EXTRA, CHARACTER_SET_NAME,"  # noqa: S608
+            f" COLLATION_NAME FROM information_schema.COLUMNS WHERE {where} ORDER BY ORDINAL_POSITION",
+            names,
+        ):
+            columns.setdefault((database, table), []).append(_column(row))
+        for database, table, engine, transactions, kind, options in described:
+            yield MysqlTable(
+                namespace=str(database),
+                name=str(table),
+                identity="f",
+                key=tuple(keys.get((database, table), ())),
+                columns=tuple(columns.get((database, table), ())),
+                partitioned="partitioned" in str(options or ""),
+                engine=str(engine or ""),
+                transactional=transactions == "YES",
+                versioned=kind == "SYSTEM VERSIONED",
+            )
+
+    def cascades(self) -> list[ForeignKey]:
+        """The foreign keys by which the server changes rows of one table when another's change."""
+        rows = self.rows(
+            "SELECT r.CONSTRAINT_NAME, r.CONSTRAINT_SCHEMA, r.TABLE_NAME, r.UNIQUE_CONSTRAINT_SCHEMA, r.REFERENCED_TABLE_NAME,"
+            " r.UPDATE_RULE, r.DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS r"
+            " WHERE r.UPDATE_RULE NOT IN ('NO ACTION', 'RESTRICT') OR r.DELETE_RULE NOT IN ('NO ACTION', 'RESTRICT')"
+            " ORDER BY 2, 3, 1"
+        )
+        return [ForeignKey(row[0], (row[1], row[2]), (row[3], row[4]), row[5], row[6]) for row in rows]
+
+    def setting(self, name: str) -> str:
+        """A server setting as text, empty where the server does not know it."""
+        rows = self.rows("SHOW GLOBAL VARIABLES WHERE Variable_name = %s", (name,))
+        return str(rows[0][1]) if rows else ""
+
+    def grants(self) -> list[str]:
+        """What this connection's user may do, as GRANT statements."""
+        return [str(row[0]) for row in self.rows("SHOW GRANTS")]
+
+    def rows(self, query: str, parameters: tuple[object, ...] = ()) -> "list[tuple[Any, ...]]":
+        """What a query of the catalogs gives."""
+        try:
+            return self.connection.rows(query, parameters)
+        except ERRORS as exc:
+            raise self._failed(exc) from exc
+
+    def _value(self, query: str) -> str:
+        ((value,),) = self.rows(query)
+        return str(value or "")
+
+    def _failed(self, exc: Exception) -> Exception:
+        if code(exc) in GONE:
+            self.close()
+        return failure(exc, doing="the source's catalogs cannot be read", user=self.address.user)
+
+
+def _column(row: "list[Any]") -> MysqlColumn:
+    name, column_type, nullable, extra, charset, collation = (str(value or "") for value in row)
+    shown, words = engine_type(column_type), extra.upper()
+    return MysqlColumn(
+        name=name,
+        type_oid=0,
+        modifier=-1,
+        engine_type=shown,
+        canonical=canonical(shown),
+        nullable=nullable == "YES",
+        # MySQL says DEFAULT_GENERATED of a default that is an expression.
+        generated="VIRTUAL GENERATED" in words or "STORED GENERATED" in words,
+        identity="AUTO_INCREMENT" in words,
+        labels=labels(column_type),
+        collation=collation,
+        virtual="VIRTUAL GENERATED" in words,
+        charset=charset,
+        invisible="INVISIBLE" in words,
+    )
+
+
+def _names(text: object) -> tuple[str, ...]:
+    return tuple(name.strip() for name in str(text or "").split(",") if name.strip())
