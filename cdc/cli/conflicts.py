@@ -80,9 +80,9 @@ def _found(url: str, *, closed: bool, entity: str = "", id_: str = "") -> list[d
     # Loaded here only: a `--help` needs no driver.
     from ..fork import status
     from ..fork.conflicts import listed
-    from ..fork.postgres import Target
+    from ..fork.targets import open_target
 
-    with Target(url) as target:
+    with open_target(url) as target:
         status.require(target)
         return listed(target, closed=closed, entity=entity, id_=id_)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...schemas.errors import UsageError
 from ..database_url import shown
 from ..log.home import LogReader, open_reader, parse_location
 from ..log.location import Location
@@ -78,13 +77,12 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
     from ..fork import growth
     from ..fork.follow import Follower
     from ..fork.plan import is_fork_of, make_plan
-    from ..fork.postgres import Target
+    from ..fork.targets import open_target
 
     configure_logging("text")
     output, reader = Output(), _reader(log)
-    _check_url(url)
     entities = _entities(only)
-    with Target(url) as target:
+    with open_target(url) as target:
         if is_fork_of(target, reader, entities):
             output.line(f"going on with the fork in {_shown(url)}")
         else:
@@ -111,11 +109,10 @@ def plan(log: str, url: str, only: str) -> None:
     """Show what a fork of LOG would make, and write nothing."""
     from ..fork import status
     from ..fork.plan import is_fork_of, make_plan
-    from ..fork.postgres import Target
+    from ..fork.targets import open_target
 
     output, reader = Output(), _reader(log)
-    _check_url(url)
-    with Target(url) as target:
+    with open_target(url) as target:
         if is_fork_of(target, reader, _entities(only)):
             found = status.read(target)
             output.line(f"the fork is there, at record {found.applied.head.seq}: nothing to make")
@@ -138,11 +135,10 @@ def show_status(url: str, source: str, as_json: bool) -> int:
     [{entity, table, rows (null where nothing could be compared), equal, missing, extra, other {count, keys}, left_out [{field, by}]}].
     """
     from ..fork import equality, status
-    from ..fork.postgres import Target
+    from ..fork.targets import open_target
 
-    _check_url(url)
     output = Output(as_json=as_json)
-    with Target(url) as target:
+    with open_target(url) as target:
         found = status.read(target)
     compared = equality.compare(source, url) if source else ()
     equal = all(table.equal for table in compared)
@@ -163,11 +159,10 @@ def show_status(url: str, source: str, as_json: bool) -> int:
 def drop(url: str, yes: bool) -> None:
     """Remove what the fork made, and only that: its tables with all rows, its types, its position and its conflicts."""
     from ..fork import growth, status
-    from ..fork.postgres import Target
+    from ..fork.targets import open_target
 
-    _check_url(url)
     output = Output()
-    with Target(url) as target:
+    with open_target(url) as target:
         found = status.read(target)
         output.line(f"the fork of log {found.applied.upstream.name} in {_shown(url)}", "bold")
         for table in found.tables:
@@ -255,13 +250,6 @@ def _reader(log: str) -> LogReader:
     return open_reader(
         replace(location, folder=location.folder.absolute()) if isinstance(location, Location) else location
     )
-
-
-def _check_url(url: str) -> None:
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise UsageError(
-            f"{_shown(url)} is not a database a fork can live in", hint="--into postgresql://HOST/DATABASE"
-        )
 
 
 def _shown(url: str) -> str:

@@ -23,19 +23,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import psycopg
-
 from ..log.home import LogReader
 from . import state
-from .batch import Batches, Op, Step, malformed
-from .conflicts import Conflicts, Origin, key_text
-from .postgres import REJECTED, Target, translated
+from .batch import Batches, Op, malformed
+from .conflicts import Conflicts, key_text
+from .model import EntityModel
 from .rows import Rows, agree
 from .state import EntityState
-from .statements import Table
+from .store import Rejected, Store
 from .told import Told
 from .turns import Turns
-from .units import Change, Unit
+from .units import Change, Origin, Unit
 
 BATCH_OPS = 2000
 """Changes in one statement at most: enough to make a round trip cheap, few enough to search for the one that does not fit."""
@@ -47,7 +45,7 @@ class Applier:
     Args:
         target: The fork.
         reader: The log, for parts and for what it told before.
-        tables: Entity to table, of the entities that the fork has. The owner may add to it, and then calls `forget`.
+        models: The entities that the fork has. The owner may add to them, and then calls `forget`.
         entities: Entity to what is known of its snapshots.
         conflicts: Where disagreements go.
 
@@ -58,17 +56,17 @@ class Applier:
 
     def __init__(
         self,
-        target: Target,
+        target: Store,
         reader: LogReader,
         *,
-        tables: Mapping[str, Table],
+        models: Mapping[str, EntityModel],
         entities: Mapping[str, EntityState],
         conflicts: Conflicts,
     ) -> None:
-        self._target, self._reader, self._tables, self._entities = target, reader, tables, entities
+        self._target, self._reader, self._models, self._entities = target, reader, models, entities
         self._conflicts = conflicts
-        self._batches = Batches(target.connection, tables)
-        self._rows = Rows(target, tables, conflicts=conflicts, entities=entities, told=self._told_before)
+        self._batches = Batches(models)
+        self._rows = Rows(target, models, conflicts=conflicts, entities=entities, told=self._told_before)
         self._told: dict[str, Told] = {}
         self._turns = Turns(self._rows)
         self.changes = 0
@@ -124,13 +122,13 @@ class Applier:
         entity = change.get("entity")
         if not isinstance(entity, str):
             raise malformed(origin, "it names no entity")
-        return entity in self._tables
+        return entity in self._models
 
     def _truncate(self, change: Change, origin: Origin) -> None:
         entities: Any = change.get("entities")
         if type(entities) is not list:
             raise malformed(origin, "it names no entities")
-        for entity in [entity for entity in self._tables if entity in entities]:
+        for entity in [entity for entity in self._models if entity in entities]:
             told = self._told_before(entity, origin)
             self._run_all(
                 ({"op": "delete", "entity": entity, "key": key, "before": fields}, origin)
@@ -140,7 +138,7 @@ class Applier:
     def _snapshot(self, unit: Unit) -> None:
         meta = unit.meta
         entity = self._entities.get(str(meta.get("entity")))
-        if entity is None or entity.entity not in self._tables:
+        if entity is None or entity.entity not in self._models:
             return
         if unit.begins_anew:
             entity.complete, entity.again = False, True
@@ -182,10 +180,8 @@ class Applier:
 
     def _told_of(self, entity: str) -> Told:
         if entity not in self._told:
-            key = self._tables[entity].model.key
-            self._told[entity] = Told(
-                self._reader, entity, key, lambda fields: self._tables[entity].model.as_now(fields)
-            )
+            key = self._models[entity].key
+            self._told[entity] = Told(self._reader, entity, key, lambda fields: self._models[entity].as_now(fields))
         return self._told[entity]
 
     def _run_all(self, ops: Iterable[Op]) -> None:
@@ -216,9 +212,10 @@ class Applier:
     def _by_statements(self, ops: list[Op]) -> bool:
         """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""
         steps = self._batches.steps(ops)
+        self._target.execute("SAVEPOINT batch")
         try:
-            other = self._execute(steps)
-        except REJECTED:
+            other = self._target.run(steps)
+        except Rejected:
             other = None
         if other is None:
             self._target.execute("ROLLBACK TO SAVEPOINT batch")
@@ -231,22 +228,6 @@ class Applier:
         for op in other:
             self._rows.apply(op, last=True)
         return True
-
-    def _execute(self, steps: list[Step]) -> list[Op] | None:
-        """Run the statements after a savepoint: the rows of a snapshot that differ, or None for anything unexpected."""
-        connection = self._target.connection
-        checks: list[tuple[Step, psycopg.Cursor[Any]]] = []
-        counts: list[tuple[Step, psycopg.Cursor[Any]]] = []
-        with translated(), connection.pipeline():
-            connection.execute("SAVEPOINT batch")
-            for step in steps:
-                parameter = step.parameter
-                if step.check is not None:
-                    checks.append((step, self._target.prepared(step.check, parameter)))
-                counts.append((step, self._target.prepared(step.query, parameter)))
-        if any(cursor.rowcount != len(step.ops) for step, cursor in counts if step.check is None):
-            return None
-        return [step.ops[row[0] - 1] for step, cursor in checks for row in cursor.fetchall()]
 
 
 def _difference(told: Told, change: Change, origin: Origin) -> Change | None:

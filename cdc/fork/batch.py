@@ -6,17 +6,14 @@ target's own constraints make of another order is found by the statements, which
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
-import psycopg
 
 from ...schemas.errors import RecordError
-from . import statements
-from .conflicts import Origin
-from .statements import Fields, Table
-from .units import Change
+from .model import EntityModel
+from .units import Change, Origin
 
+Fields = tuple[str, ...]
 Op = tuple[Change, Origin]
 
 Signature = tuple[str, str, Fields, Fields]
@@ -25,41 +22,36 @@ Signature = tuple[str, str, Fields, Fields]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One statement for some changes.
+    """Changes of different rows that go in one statement.
 
     Args:
-        query: It must change as many rows as there are changes, `check` aside.
-        check: For rows of a snapshot, asked before: the places of those that differ from what is there.
+        signature: What they have in common; its op is `insert`, `row`, `update` or `delete`.
         ops: The changes.
-        fields: The fields that both sides agree on afterwards; None for the whole row.
     """
 
-    query: bytes
-    check: bytes | None
+    signature: Signature
     ops: list[Op]
-    fields: Fields | None
 
     @property
-    def parameter(self) -> str:
-        """The changes as JSON."""
-        return orjson.dumps([change for change, _ in self.ops]).decode()
+    def fields(self) -> Fields | None:
+        """The fields that both sides agree on afterwards; None for the whole row."""
+        return self.signature[3] if self.signature[1] == "update" else None
 
 
 class Batches:
     """Makes the steps for changes.
 
     Args:
-        connection: The target, for its rules of quoting.
-        tables: Entity to table.
+        models: The entities that the fork has.
     """
 
-    def __init__(self, connection: "psycopg.Connection[tuple[Any, ...]]", tables: Mapping[str, Table]) -> None:
-        self._connection, self._tables = connection, tables
-        self._made: dict[Signature, tuple[bytes, bytes | None]] = {}
+    def __init__(self, models: Mapping[str, EntityModel]) -> None:
+        self._models = models
+        self._known: set[Signature] = set()
 
     def forget(self) -> None:
-        """Make all statements again: a table has changed."""
-        self._made.clear()
+        """Look at everything again: a table has changed."""
+        self._known.clear()
 
     def steps(self, ops: Sequence[Op]) -> list[Step]:
         """The statements for some changes.
@@ -78,34 +70,20 @@ class Batches:
                     keys.append((entity, orjson.dumps(change["newkey"])))
             except (KeyError, TypeError) as exc:
                 raise malformed(origin, repr(exc)) from exc
-            if signature not in self._made:
-                self._made[signature] = self._make(signature, origin)
+            if signature not in self._known:
+                self._check(signature, origin)
+                self._known.add(signature)
             turn = max(turns.get(key, 0) for key in keys)
             turns.update((key, turn + 1) for key in keys)
             groups.setdefault((turn, signature), []).append(op)
         ordered = sorted(groups.items(), key=lambda item: item[0][0])
-        return [self._step(signature, found) for (_, signature), found in ordered]
+        return [Step(signature, found) for (_, signature), found in ordered]
 
-    def _step(self, signature: Signature, ops: list[Op]) -> Step:
-        query, check = self._made[signature]
-        return Step(query, check, ops, signature[3] if signature[1] == "update" else None)
-
-    def _make(self, signature: Signature, origin: Origin) -> tuple[bytes, bytes | None]:
+    def _check(self, signature: Signature, origin: Origin) -> None:
         entity, kind, before, after = signature
-        table = self._tables[entity]
-        if not table.model.by_field.keys() >= {*before, *after} or (kind in ("insert", "row", "update") and not after):
+        known = self._models[entity].by_field.keys()
+        if not known >= {*before, *after} or (kind in ("insert", "row", "update") and not after):
             raise malformed(origin, f"its fields are not those of {entity}")
-        check: bytes | None = None
-        if kind == "insert":
-            query = statements.insert(table, after)
-        elif kind == "row":
-            query = statements.insert_absent(table, after)
-            check = statements.differing(table, after).as_bytes(self._connection)
-        elif kind == "update":
-            query = statements.update(table, before, after)
-        else:
-            query = statements.delete(table, before)
-        return query.as_bytes(self._connection), check
 
 
 def _signature(change: Change) -> Signature:

@@ -4,7 +4,6 @@ The source's own type where the target has it built in; the plain type of the ca
 domain; an enum of the same name for an enum; `text`, and a note that says so, for every other type.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final, LiteralString, cast
 
 import psycopg
@@ -13,7 +12,10 @@ from psycopg import sql
 from ...schemas.shape import Column
 from ...transforms.table_name import TableName, quoted, table_name
 from ..tail.pgtypes import CANONICAL
-from .model import NAME_BYTES_MAX
+from .table_plan import TypeChoice
+
+NAME_BYTES_MAX: Final = 63
+"""PostgreSQL cuts longer names, silently: two of them could become one."""
 
 PLAIN: Final[dict[str, str]] = {
     "bool": "boolean",
@@ -45,26 +47,9 @@ _MEANS_ANOTHER_THING = ("aclitem", "pg_node_tree", "pg_ndistinct", "pg_dependenc
 """Built-in types, beside those named reg…, whose values name objects of one server or cannot be read back."""
 
 
-@dataclass(frozen=True, slots=True)
-class TypeChoice:
-    """The type a column gets.
-
-    Args:
-        shown: As the server writes it; for an enum its name as shapes write it.
-        labels: Of an enum that the fork needs.
-        enum: The enum's schema and name.
-        note: What the owner of the fork should know, or empty.
-    """
-
-    shown: str
-    labels: tuple[str, ...] = ()
-    enum: TableName | None = None
-    note: str = ""
-
-    @property
-    def sql(self) -> sql.Composable:
-        """The type in a statement."""
-        return sql.Identifier(*self.enum) if self.enum else type_sql(self.shown)
+def choice_sql(choice: TypeChoice) -> sql.Composable:
+    """A chosen type in a statement."""
+    return sql.Identifier(*choice.enum) if choice.enum else type_sql(choice.shown)
 
 
 def type_sql(shown: str) -> sql.SQL:

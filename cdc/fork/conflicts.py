@@ -5,31 +5,18 @@ expects it to be.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from ...schemas.record import is_object
-from .postgres import Target
-from .units import Change, Place, Unit
+from .store import Store
+from .units import Change, Origin
 
 ROW = ""
 """The field of a conflict that is about a whole row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a change comes from.
-
-    Args:
-        unit: The commit or the snapshot.
-        place: The change's place in the log.
-    """
-
-    unit: Unit
-    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ class Conflicts:
         log: The id of its log.
     """
 
-    def __init__(self, target: Target, log: str) -> None:
+    def __init__(self, target: Store, log: str) -> None:
         self._target, self._log = target, log
         self.recount()
 
@@ -92,7 +79,7 @@ class Conflicts:
             return
         place = key_text([self._log, epoch, seq, item, change["entity"], key, what.field])
         self._target.execute(
-            "INSERT INTO _commitlog.conflicts (id, kind, entity, key, field, base, ours, theirs, theirs_by, commit, epoch,"
+            'INSERT INTO _commitlog.conflicts (id, kind, entity, "key", field, base, ours, theirs, theirs_by, commit, epoch,'
             " seq, error) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 hashlib.sha256(place.encode()).hexdigest()[:12],
@@ -120,23 +107,27 @@ class Conflicts:
         """
         if not self.open:
             return
-        rows = [
-            {"entity": entity, "key": key, "fields": None if fields is None else list(fields)}
-            for entity, key, fields in agreed
-        ]
-        self.open -= self._target.execute(
-            "UPDATE _commitlog.conflicts c SET status = 'settled', closed_at = now()"
-            " FROM json_to_recordset(%s::json) AS x(entity text, key text, fields text[])"
-            " WHERE c.status = 'open' AND c.entity = x.entity AND c.key = x.key"
-            " AND (x.fields IS NULL OR c.field = ANY (x.fields))",
-            (orjson.dumps(rows).decode(),),
-        )
+        found: dict[str, dict[str, list[Collection[str] | None]]] = {}
+        for entity, key, fields in agreed:
+            found.setdefault(entity, {}).setdefault(key, []).append(fields)
+        for entity, keys in found.items():
+            closed = [
+                id_
+                for id_, key, field in self._open_of(entity, tuple(keys))
+                if any(fields is None or field in fields for fields in keys[key])
+            ]
+            if closed:
+                self.open -= self._target.execute(
+                    "UPDATE _commitlog.conflicts SET status = 'settled', closed_at = CURRENT_TIMESTAMP(6)"  # noqa: S608
+                    f" WHERE id IN ({_places(closed)})",
+                    closed,
+                )
 
     def move(self, entity: str, key: object, newkey: object) -> None:
         """Upstream has given a row another key, and so has the fork."""
         self.settle([(entity, key_text(newkey), None)])
         self._target.execute(
-            "UPDATE _commitlog.conflicts SET key = %s WHERE status = 'open' AND entity = %s AND key = %s",
+            'UPDATE _commitlog.conflicts SET "key" = %s WHERE status = \'open\' AND entity = %s AND "key" = %s',
             (key_text(newkey), entity, key_text(key)),
         )
 
@@ -149,13 +140,23 @@ class Conflicts:
 
     def _known(self, entity: str, key: str, field: str) -> tuple[str, Any] | None:
         rows = self._target.rows(
-            "SELECT id, theirs FROM _commitlog.conflicts WHERE status = 'open' AND entity = %s AND key = %s AND field = %s",
+            f"SELECT id, {self._target.document('theirs')} FROM _commitlog.conflicts"  # noqa: S608 - constant names
+            " WHERE status = 'open' AND entity = %s AND \"key\" = %s AND field = %s",
             (entity, key, field),
         )
-        return (rows[0][0], rows[0][1]) if rows else None
+        return (rows[0][0], _value(rows[0][1])) if rows else None
+
+    def _open_of(self, entity: str, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+        """(id, key, field) of what is open on rows of these keys."""
+        rows = self._target.rows(
+            'SELECT id, "key", field FROM _commitlog.conflicts'  # noqa: S608 - places only
+            f" WHERE status = 'open' AND entity = %s AND \"key\" IN ({_places(keys)})",
+            (entity, *keys),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
 
 
-def count(target: Target) -> int:
+def count(target: Store) -> int:
     """How many conflicts are open."""
     return int(target.rows("SELECT count(*) FROM _commitlog.conflicts WHERE status = 'open'")[0][0])
 
@@ -165,16 +166,26 @@ def key_text(key: object) -> str:
     return orjson.dumps(key).decode()
 
 
+def _places(values: Sequence[object]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
 def _json(value: object) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
+def _value(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
 _COLUMNS = (
-    "id status kind entity key field base ours theirs ours_by theirs_by commit epoch seq error at::text closed_at::text"
+    "id status kind entity key field base ours theirs ours_by theirs_by commit epoch seq error at closed_at"
 ).split()
+_DOCUMENTS = ("base", "ours", "theirs", "ours_by", "theirs_by")
+_MOMENTS = ("at", "closed_at")
 
 
-def listed(target: Target, *, closed: bool = False, entity: str = "", id_: str = "") -> list[dict[str, Any]]:
+def listed(target: Store, *, closed: bool = False, entity: str = "", id_: str = "") -> list[dict[str, Any]]:
     """Conflicts, oldest first.
 
     Args:
@@ -184,12 +195,21 @@ def listed(target: Target, *, closed: bool = False, entity: str = "", id_: str =
         id_: Only those whose id begins so.
     """
     rows = target.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM _commitlog.conflicts"  # noqa: S608 - constant names
-        " WHERE (%s OR status = 'open') AND (%s = '' OR entity = %s) AND starts_with(id, %s) ORDER BY seq, at, id",
-        (closed, entity, entity, id_),
+        f"SELECT {', '.join(_read(target, column) for column in _COLUMNS)} FROM _commitlog.conflicts"  # noqa: S608
+        " WHERE (%s OR status = 'open') AND (%s = '' OR entity = %s) AND left(id, char_length(%s)) = %s"
+        " ORDER BY seq, at, id",
+        (closed, entity, entity, id_, id_),
     )
-    names = [column.partition("::")[0] for column in _COLUMNS]
-    found = [dict(zip(names, row, strict=True)) for row in rows]
-    for document in found:
-        document["key"] = orjson.loads(document["key"])
+    found: list[dict[str, Any]] = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    for conflict in found:
+        for name in ("key", *_DOCUMENTS):
+            conflict[name] = _value(conflict[name])
+        for name in ("epoch", "seq"):
+            conflict[name] = int(conflict[name])
     return found
+
+
+def _read(target: Store, column: str) -> str:
+    if column in _DOCUMENTS:
+        return target.document(column)
+    return target.moment(column) if column in _MOMENTS else f'"{column}"'

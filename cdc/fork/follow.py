@@ -13,20 +13,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from ...drivers.tag import PREFIX, VALUE_BYTES_MAX, encode
+from ...drivers.tag import VALUE_BYTES_MAX, encode
 from ...schemas.errors import HistoryLost, Locked, Refused, Unreachable, VerificationFailed
 from ...schemas.record import Head, Record
 from ..failpoint import failpoint
 from ..log.home import LogGroup, LogReader, open_group
-from ..tail.connection import one_line
-from . import state, tables
+from . import state
 from .apply import Applier
 from .conflicts import Conflicts
 from .growth import Growth, plan_growth
-from .model import fold
+from .model import EntityModel, fold
 from .plan import shapes_of
-from .postgres import AGAIN, REJECTED, Target, translated
-from .statements import Table
+from .store import Again, Rejected, Store
+from .targets import open_target
 from .units import Unit, Units
 
 log = logging.getLogger("commitlog")
@@ -50,8 +49,6 @@ PAUSE_S, PAUSE_S_MAX = 0.5, 30.0
 
 _ALONE = frozenset({"shape", "snapshot", "gap"})
 _MARKED = frozenset({"commit", "snapshot"})
-_IMMEDIATE = "SET CONSTRAINTS ALL IMMEDIATE"
-_MARK = "SELECT count(pg_logical_emit_message(true, %s, tag)) FROM unnest(%s::text[]) AS tag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,7 @@ class Session:
 
     def __init__(self, follower: Follower) -> None:
         self._follower, self._reader = follower, follower.reader
-        self._target = Target(follower.url)
+        self._target = open_target(follower.url)
         self._shown: LogGroup | None = None
         try:
             self._target.lock()
@@ -132,11 +129,11 @@ class Session:
             self._check_log()
             self._conflicts = Conflicts(self._target, self._applied.upstream.log)
             self._entities = state.entities(self._target)
-            self._tables: dict[str, Table] = {}
+            self._models: dict[str, EntityModel] = {}
             self._applier = Applier(
                 self._target,
                 self._reader,
-                tables=self._tables,
+                models=self._models,
                 entities=self._entities,
                 conflicts=self._conflicts,
             )
@@ -208,9 +205,9 @@ class Session:
             )
 
     def _load_tables(self) -> None:
-        self._models = fold(state.shapes(self._target), self._applied.upstream.only)
-        self._tables.clear()
-        self._tables.update(tables.load(self._target, self._models))
+        self._models.clear()
+        self._models.update(fold(state.shapes(self._target), self._applied.upstream.only))
+        self._target.load(self._models)
         self._entities.update(state.entities(self._target))
         self._applier.forget()
 
@@ -248,19 +245,19 @@ class Session:
             try:
                 self._transaction(group, immediate=immediate)
                 return
-            except AGAIN as exc:
+            except Again as exc:
                 if self._follower.stop.is_set():
                     raise Stopped from exc
-                log.info("a local transaction is in the way (%s): trying again", one_line(exc))
+                log.info("a local transaction is in the way (%s): trying again", exc)
                 self._follower.stop.wait(AGAIN_PAUSE_S)
-            except REJECTED as exc:
+            except Rejected as exc:
                 if len(group) > 1:
                     for unit in group:
                         self._apply([unit])
                     return
                 if immediate:
                     raise Refused(
-                        f"the fork's database does not commit record {group[0].last.seq}: {one_line(exc)}",
+                        f"the fork's database does not commit record {group[0].last.seq}: {exc}",
                         hint="look at what its deferred triggers do",
                     ) from exc
                 # A deferred constraint refuses at the end and does not say what: now each change answers for itself.
@@ -273,15 +270,18 @@ class Session:
         growth = self._growth(group[0])
         self._began = time.monotonic()
         try:
-            with translated(), self._target.connection.transaction():
+            if growth and not self._target.ddl_in_transaction:
+                growth.make(self._target)
+                failpoint("after_target_tables")
+            with self._target.transaction():
                 if immediate:
-                    self._target.execute(_IMMEDIATE)
+                    self._target.check_at_once()
                 state.advance(self._target, self._applied, epoch=epoch, head=last.head)
-                self._target.rows(
-                    _MARK, (PREFIX, [_mark(unit) for unit in group if unit.kind in _MARKED] or [_mark(group[-1])])
-                )
-                if growth:
+                self._target.mark([_mark(unit) for unit in group if unit.kind in _MARKED] or [_mark(group[-1])])
+                if growth and self._target.ddl_in_transaction:
                     growth.make(self._target)
+                if growth:
+                    growth.remember(self._target)
                 self._applier.apply(group)
                 self._remember(group)
                 failpoint("before_target_commit")
@@ -308,7 +308,7 @@ class Session:
     def _forget(self) -> None:
         """A transaction was rolled back, and with it what was learned in it."""
         self._applier.close()
-        if not self._target.connection.broken:
+        if not self._target.broken:
             self._conflicts.recount()
             self._entities.update(state.entities(self._target))
 
@@ -332,7 +332,7 @@ class Session:
             raise Stopped
 
 
-def group_name(target: Target) -> str:
+def group_name(target: Store) -> str:
     """What a fork is called where its position is shown to others: by its database and the server's identifier."""
     system, database = target.database()
     place = hashlib.sha256(system.encode()).hexdigest()[:8]

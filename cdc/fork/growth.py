@@ -1,16 +1,17 @@
-"""A fork's beginning, its growth with further shapes, and its end: each one transaction of the target."""
+"""A fork's beginning, its growth with further shapes, and its end: each one transaction of the target, where that takes tables into one."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Shape
-from ..tail.connection import one_line
-from . import state, tables
+from . import state
 from .model import EntityModel, check_tables
 from .plan import Plan
-from .postgres import AGAIN, REJECTED, Target, translated
 from .state import EntityState
+from .store import Again, Rejected, Store
+from .table_plan import Evolution, TablePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +19,23 @@ class Growth:
     """What further shapes change in a fork: new tables, and known ones that grow."""
 
     shapes: tuple[Shape, ...]
-    plans: tuple[tables.TablePlan, ...]
-    evolutions: tuple[tables.Evolution, ...] = ()
+    plans: tuple[TablePlan, ...]
+    evolutions: tuple[Evolution, ...] = ()
 
-    def make(self, target: Target) -> None:
-        """Change the target, inside a transaction."""
-        tables.make(target, self.plans)
+    def make(self, target: Store) -> None:
+        """Make and change tables; inside a transaction where the engine takes them there."""
+        target.make_tables(self.plans)
         for evolution in self.evolutions:
-            tables.evolve(target, evolution)
+            target.evolve(evolution)
+
+    def remember(self, target: Store) -> None:
+        """Remember it, inside a transaction."""
         state.add_shapes(target, self.shapes)
         for plan in self.plans:
             state.save_entity(target, EntityState(plan.model.entity))
 
 
-def plan_growth(target: Target, models: Mapping[str, EntityModel], shapes: Sequence[Shape]) -> Growth:
+def plan_growth(target: Store, models: Mapping[str, EntityModel], shapes: Sequence[Shape]) -> Growth:
     """See what further shapes need. Not inside a transaction.
 
     Args:
@@ -49,30 +53,38 @@ def plan_growth(target: Target, models: Mapping[str, EntityModel], shapes: Seque
     check_tables(after)
     return Growth(
         tuple(shapes),
-        tuple(tables.plan_table(target, model) for entity, model in after.items() if entity not in models),
+        tuple(target.plan_table(model) for entity, model in after.items() if entity not in models),
         tuple(
-            tables.plan_evolution(target, models[entity], model)
+            target.plan_evolution(models[entity], model)
             for entity, model in after.items()
             if entity in models and model is not models[entity]
         ),
     )
 
 
-def create(target: Target, plan: Plan) -> None:
+def create(target: Store, plan: Plan) -> None:
     """Make a fork as planned; nothing is applied yet.
 
     Raises:
         Refused: The target does not allow it.
     """
+    growth = Growth(plan.shapes, plan.tables)
     try:
-        with translated(), target.connection.transaction():
+        if not target.ddl_in_transaction:
+            # Begun and not ended, this is begun anew by the same command: a fork is there when its position is.
+            target.make_memory()
+            growth.make(target)
+        with target.transaction():
+            if target.ddl_in_transaction:
+                target.make_memory()
+                growth.make(target)
             state.create(target, plan.upstream)
-            Growth(plan.shapes, plan.tables).make(target)
-    except (*REJECTED, *AGAIN) as exc:
-        raise Refused(f"the fork cannot be made: {one_line(exc)}") from exc
+            growth.remember(target)
+    except (Rejected, Again) as exc:
+        raise Refused(f"the fork cannot be made: {exc}") from exc
 
 
-def drop(target: Target) -> list[str]:
+def drop(target: Store) -> list[str]:
     """Remove what a fork made, with all its rows; what is left and why, as texts.
 
     Raises:
@@ -81,11 +93,9 @@ def drop(target: Target) -> list[str]:
     """
     target.lock()
     try:
-        with translated(), target.connection.transaction():
-            left = tables.drop(target)
-            for table in state.TABLES:
-                target.execute(f"DROP TABLE {state.SCHEMA}.{table}")
-            target.execute(f"DROP SCHEMA {state.SCHEMA}")
-    except (*REJECTED, *AGAIN) as exc:
-        raise Refused(f"the fork cannot be dropped: {one_line(exc)}") from exc
+        with target.transaction() if target.ddl_in_transaction else nullcontext():
+            left = target.drop_tables()
+            target.drop_memory()
+    except (Rejected, Again) as exc:
+        raise Refused(f"the fork cannot be dropped: {exc}") from exc
     return left

@@ -9,9 +9,6 @@ from ...schemas.shape import Column, Shape
 from ...transforms.table_name import TableName, quoted, table_name
 from ..tail.enums import renamed_labels
 
-NAME_BYTES_MAX = 63
-"""PostgreSQL cuts longer names, silently: two of them could become one."""
-
 
 @dataclass(frozen=True, slots=True)
 class EntityModel:
@@ -40,20 +37,15 @@ class EntityModel:
         """The model of an entity's first shape.
 
         Raises:
-            Refused: A name cannot be one in PostgreSQL, or the key is not among the columns.
+            Refused: The table's name is none, or the key is not among the columns.
         """
         try:
             table = table_name(shape.table)
         except ValueError as exc:
-            raise Refused(f"{shape.entity}: {exc}", hint=_without(shape.entity)) from exc
+            raise Refused(f"{shape.entity}: {exc}", hint=without(shape.entity)) from exc
         fields = [column.field for column in shape.columns]
-        for name in (*table, *fields):
-            if not 0 < len(name.encode("utf-8", "surrogatepass")) <= NAME_BYTES_MAX or "\0" in name:
-                raise Refused(
-                    f"{shape.entity}: {name[:64]!r} cannot be a name in PostgreSQL", hint=_without(shape.entity)
-                )
         if not shape.key or not set(shape.key) <= set(fields) or len(set(fields)) != len(fields):
-            raise Refused(f"{shape.entity}: its shape is without a usable key", hint=_without(shape.entity))
+            raise Refused(f"{shape.entity}: its shape is without a usable key", hint=without(shape.entity))
         optional = frozenset(column.field for column in shape.columns if column.nullable) - set(shape.key)
         return cls(shape.entity, table, shape.key, shape.columns, optional=optional)
 
@@ -67,14 +59,14 @@ class EntityModel:
         if new.key != self.key:
             raise Refused(
                 f"{self.entity} gets another key: {', '.join(new.key)} after {', '.join(self.key)}",
-                hint=_without(self.entity),
+                hint=without(self.entity),
             )
         known, named = self.by_field, new.by_field
         for name in known.keys() & named.keys():
             if (known[name].type == "bytes") != (named[name].type == "bytes"):
                 raise Refused(
                     f"{self.entity}.{name} changes from {known[name].type} to {named[name].type}",
-                    hint=_without(self.entity),
+                    hint=without(self.entity),
                 )
         columns = [named.get(column.field, column) for column in self.columns]
         columns += [column for column in new.columns if column.field not in known]
@@ -145,5 +137,6 @@ def check_tables(models: Mapping[str, EntityModel]) -> None:
             )
 
 
-def _without(entity: str) -> str:
+def without(entity: str) -> str:
+    """The hint of a refusal that is about one entity."""
     return f"commitlog fork … --only with the entities other than {entity}"

@@ -12,9 +12,9 @@ from ..log import canonical
 from ..log.home import LogReader
 from . import state
 from .model import fold
-from .postgres import Target
 from .state import Upstream
-from .tables import TablePlan, plan_table
+from .store import Store
+from .table_plan import TablePlan
 from .units import Unit, items_of
 
 
@@ -55,9 +55,9 @@ def _table_lines(plan: TablePlan) -> Iterator[str]:
     verb = "take the empty table" if plan.adopted else "make table"
     yield f"{verb} {quoted(model.table)} for {model.entity}, key {', '.join(map(quote, model.key))}"
     for column in model.columns:
-        choice, band = plan.types[column.field], plan.band(column)
+        choice, band = plan.types[column.field], plan.bands.get(column.field)
         notes = [choice.note] if choice.note else []
-        if choice.enum and not plan.adopted:
+        if choice.labels and not plan.adopted:
             notes.append(f"an enum of {len(choice.labels)} labels")
         if column.generated:
             notes.append("computed upstream, a plain value here")
@@ -70,7 +70,7 @@ def _table_lines(plan: TablePlan) -> Iterator[str]:
         yield f"    {quote(column.field)} {choice.shown}" + (f": {'; '.join(notes)}" if notes else "")
 
 
-def make_plan(reader: LogReader, target: Target, *, only: Collection[str] = ()) -> Plan:
+def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -> Plan:
     """Read the log and the target's catalogs.
 
     Args:
@@ -100,7 +100,7 @@ def make_plan(reader: LogReader, target: Target, *, only: Collection[str] = ()) 
         Upstream(genesis["log"], str(genesis["name"]), str(reader.location), wanted),
         head,
         tuple(shape for shape in shapes if shape.entity in models),
-        tuple(plan_table(target, model) for model in models.values()),
+        tuple(target.plan_table(model) for model in models.values()),
         tuple(sorted(known - models.keys())),
     )
 
@@ -120,7 +120,7 @@ def read_genesis(reader: LogReader) -> dict[str, Any]:
     return {"name": reader.location.name, **items[2], "log": record.header["log"]}
 
 
-def check_target(target: Target, genesis: dict[str, Any]) -> None:
+def check_target(target: Store, genesis: dict[str, Any]) -> None:
     """Refuse a target that is the source.
 
     Raises:
@@ -152,7 +152,7 @@ def _shape_records(reader: LogReader, head: Head) -> Iterator[Unit]:
             yield Unit(record, record.seq, Head(record.seq - 1, record.header["prev"]), None, items_of(record))
 
 
-def is_fork_of(target: Target, reader: LogReader, only: Collection[str]) -> bool:
+def is_fork_of(target: Store, reader: LogReader, only: Collection[str]) -> bool:
     """Whether the target holds a fork already, of this log.
 
     Raises:

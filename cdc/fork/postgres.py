@@ -1,51 +1,50 @@
-"""The connection to a fork's PostgreSQL, and what its errors mean for the fork."""
+"""PostgreSQL as the database a fork lives in."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, LiteralString
 
+import orjson
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 
-from ...schemas.errors import CommitLogError, Locked, Refused, Unreachable
-from ..tail.address import refusal, secured
-from ..tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
+from ...drivers.tag import PREFIX
+from ...schemas.errors import Refused
+from ...transforms.table_name import TableName, quoted
+from ..tail.pgtypes import converter
+from . import statements, tables
+from .batch import Op, Signature, Step
+from .merge import Value
+from .model import EntityModel
+from .postgres_connection import STATEMENT_TIMEOUT_MS as STATEMENT_TIMEOUT_MS
+from .postgres_connection import Connected, translated
+from .statements import Table
+from .store import Texts
+from .table_plan import Evolution, TablePlan
 
-CONNECT_TIMEOUT_S: Final = 10
-STATEMENT_TIMEOUT_MS: Final = 600_000
-"""A statement applies a bounded batch; one that takes ten minutes is stuck."""
-
-LOCK_TIMEOUT_MS: Final = 15_000
-"""The fork waits so long for a local transaction that holds a row, then tries its own again from the start."""
-
-_PLANNING = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-"""Every statement of the fork finds rows by key. A plan made while a table was small must not scan it when it is large."""
-
-_SETTINGS = f"{SESSION_SETTINGS} {NO_LIMITS} {_PLANNING} -c row_security=off -c statement_timeout={STATEMENT_TIMEOUT_MS} -c jit=off"
-
-# The advisory lock of the one process that applies to a database: "commitlo" as a number.
-_LOCK: Final = 0x636F6D6D69746C6F
-
-REJECTED: Final = (
-    errors.IntegrityError,
-    errors.DataError,
-    errors.RaiseException,
-    errors.WithCheckOptionViolation,
-    errors.GeneratedAlways,
-    errors.FeatureNotSupported,
-    errors.ProgramLimitExceeded,
+_MEMORY: Final = (
+    "CREATE SCHEMA _commitlog",
+    "CREATE TABLE _commitlog.applied (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL,"
+    " log text NOT NULL, name text NOT NULL, url text NOT NULL, only_entities text[] NOT NULL, epoch integer NOT NULL,"
+    " seq bigint NOT NULL, hash text NOT NULL, token bigint NOT NULL, at timestamptz NOT NULL)",
+    "CREATE TABLE _commitlog.shapes (n bigint GENERATED ALWAYS AS IDENTITY, hash text PRIMARY KEY, data text NOT NULL)",
+    "CREATE TABLE _commitlog.entities (entity text PRIMARY KEY, snapshot text,"
+    " snapshot_seq bigint NOT NULL, again boolean NOT NULL, complete boolean NOT NULL)",
+    "CREATE TABLE _commitlog.made (n bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, namespace text NOT NULL,"
+    " name text NOT NULL, object oid PRIMARY KEY)",
+    "CREATE TABLE _commitlog.conflicts (id text PRIMARY KEY, status text NOT NULL DEFAULT 'open', kind text NOT NULL,"
+    " entity text NOT NULL, key text NOT NULL, field text NOT NULL, base json, ours json, theirs json, ours_by json,"
+    " theirs_by json, commit text NOT NULL, epoch integer NOT NULL, seq bigint NOT NULL, error text NOT NULL DEFAULT '',"
+    " at timestamptz NOT NULL DEFAULT now(), closed_at timestamptz)",
+    "CREATE UNIQUE INDEX conflicts_open ON _commitlog.conflicts (entity, key, field) WHERE status = 'open'",
+    "CREATE INDEX conflicts_commit ON _commitlog.conflicts (commit)",
 )
-"""What the target raises when it will not have a row: a constraint, a type, a trigger. It becomes a conflict."""
 
-AGAIN: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
-"""What a whole transaction is tried again after."""
-
-Row = tuple[Any, ...]
-Connection = psycopg.Connection[Row]
+_TABLES: Final = ("applied", "shapes", "entities", "made", "conflicts")
+_MARK: Final[LiteralString] = "SELECT count(pg_logical_emit_message(true, %s, tag)) FROM unnest(%s::text[]) AS tag"
 
 
-class Target:
-    """A fork's database.
+class Target(Connected):
+    """A fork's PostgreSQL: the store of its contract.
 
     Args:
         url: A libpq URL.
@@ -55,27 +54,13 @@ class Target:
         Refused: It is not one a fork can live in, or does not prove who it is.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            self.connection: Connection = psycopg.Connection.connect(
-                secured(url, "--into"),
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                application_name="commitlog fork",
-                client_encoding="UTF8",
-                options=f"{_SETTINGS} -c lock_timeout={LOCK_TIMEOUT_MS}",
-                keepalives_idle=30,
-                prepare_threshold=2,
-            )
-            take_time(self.connection)
-        except psycopg.OperationalError as exc:
-            raise refusal(exc, what="the fork's database", where="--into") from exc
-        # Statements differ by the fields they change; the more stay prepared, the less is planned again.
-        self.connection.prepared_max = 500
+    engine = "PostgreSQL"
+    ddl_in_transaction = True
 
-    def close(self) -> None:
-        """End the connection."""
-        self.connection.close()
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._tables: dict[str, Table] = {}
+        self._made: dict[Signature, tuple[bytes, bytes | None]] = {}
 
     def __enter__(self) -> "Target":
         return self
@@ -83,118 +68,156 @@ class Target:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def rows(self, query: "str | sql.Composable", parameters: tuple[object, ...] = ()) -> list[Row]:
-        """Run one statement and give its rows.
+    def remembers(self) -> bool:
+        """Whether the tables of what a fork remembers are there.
 
         Raises:
-            CommitLogError: As `translated`.
+            Refused: A schema of that name is there, and no fork in it.
         """
-        with translated(self.connection.info.user):
-            return self.connection.execute(query, parameters or None).fetchall()  # type: ignore[arg-type] # constant text
-
-    def execute(self, query: "str | sql.Composable", parameters: tuple[object, ...] = ()) -> int:
-        """Run one statement and give the number of rows it changed.
-
-        Raises:
-            CommitLogError: As `translated`.
-        """
-        with translated(self.connection.info.user):
-            return self.connection.execute(query, parameters or None).rowcount  # type: ignore[arg-type] # constant text
-
-    def prepared(self, query: "bytes | sql.Composed", parameter: str) -> "psycopg.RawCursor[Row]":
-        """Run a statement of `statements`; in a pipeline the cursor is filled when that ends.
-
-        Raises:
-            CommitLogError: As `translated`.
-        """
-        with translated():
-            # A raw cursor leaves a % in a name alone.
-            return psycopg.RawCursor(self.connection).execute(query, (parameter,), prepare=True)
-
-    def lock(self) -> None:
-        """Keep every other fork process off this database until the connection ends.
-
-        Raises:
-            Locked: There is one.
-        """
-        if not self.rows("SELECT pg_try_advisory_lock(%s)", (_LOCK,))[0][0]:
-            raise Locked("another process works on this fork", hint="stop it, or let it do the work")
-
-    def database(self) -> tuple[str, str]:
-        """(system identifier, empty where this user may not see it; name of the database).
-
-        Raises:
-            Refused: The database does not hold UTF-8, or is read-only.
-        """
-        encoding, read_only, name, may_see = self.rows(
-            "SELECT current_setting('server_encoding'), current_setting('transaction_read_only'), current_database()::text,"
-            " has_function_privilege('pg_control_system()', 'execute')"
+        schema, applied = self.rows(
+            "SELECT to_regnamespace('_commitlog') IS NOT NULL, to_regclass('_commitlog.applied') IS NOT NULL"
         )[0]
-        if encoding != "UTF8":
+        if schema and not applied:
             raise Refused(
-                f"database {name} holds {encoding}, and records are UTF-8",
-                hint=f"createdb --encoding=UTF8 --template=template0 {name}_fork",
+                "the database has a schema _commitlog that no fork made", hint="give the fork a database of its own"
             )
-        if read_only == "on":
-            raise Refused(f"database {name} is read-only", hint="give the fork a primary server")
-        system = self.rows("SELECT system_identifier::text FROM pg_control_system()")[0][0] if may_see else ""
-        return system, name
+        return bool(applied)
 
-    def column_types(self, schema: str, table: str, *, modified: bool = True) -> dict[str, str]:
-        """Column to the server's name of its type; empty where there is no such table.
+    def make_memory(self) -> None:
+        """Make the schema `_commitlog` and its tables."""
+        for statement in _MEMORY:
+            self.execute(statement)
 
-        Args:
-            schema: The table's schema.
-            table: The table.
-            modified: With the column's modifier, such as a length.
-        """
-        modifier = "a.atttypmod" if modified else "-1"
-        return dict(
-            self.rows(
-                f"SELECT a.attname::text, format_type(a.atttypid, {modifier}) FROM pg_attribute a"  # noqa: S608 - constant
-                " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-                " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0"
-                " AND NOT a.attisdropped",
-                (schema, table),
-            )
-        )
+    def drop_memory(self) -> None:
+        """Drop them."""
+        for table in _TABLES:
+            self.execute(f"DROP TABLE _commitlog.{table}")
+        self.execute("DROP SCHEMA _commitlog")
 
+    def moment(self, column: str) -> str:
+        """A time as text."""
+        return f"{column}::text"
 
-@contextmanager
-def translated(user: str = "") -> Generator[None, None, None]:
-    """Turn psycopg's errors into ours, those of REJECTED and AGAIN aside.
+    def document(self, column: str) -> str:
+        """A JSON value as text."""
+        return f"{column}::text"
 
-    Args:
-        user: The fork's role, for what it lacks.
+    def shown(self, table: TableName) -> str:
+        """A table has the name that it has at the source."""
+        return quoted(table)
 
-    Raises:
-        Unreachable: The server does not answer, or cut the connection.
-        Refused: A privilege, a table or a setting is not what the fork needs.
-    """
-    try:
-        yield
-    except (*REJECTED, *AGAIN):
-        raise
-    except psycopg.Error as exc:
-        raise _error(exc, user) from exc
+    def plan_table(self, model: EntityModel) -> TablePlan:
+        """See what a table needs."""
+        return tables.plan_table(self, model)
 
+    def plan_evolution(self, old: EntityModel, new: EntityModel) -> Evolution:
+        """See what a further shape needs."""
+        return tables.plan_evolution(self, old, new)
 
-def _error(exc: psycopg.Error, user: str) -> CommitLogError:
-    text = one_line(exc)
-    if isinstance(exc, errors.InsufficientPrivilege):
-        return Refused(
-            f"the fork's user may not do what it must: {text}",
-            hint=grant(exc, user, writes=True) if user else "grant it, then run the same command again",
-        )
-    if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName):
-        return Refused(
-            f"the fork's database is not as the fork left it: {text}",
-            hint="put it back, or commitlog fork drop and fork anew",
-        )
-    if isinstance(exc, errors.ReadOnlySqlTransaction):
-        return Refused("the fork's database is read-only", hint="give the fork a primary server")
-    if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-        return Unreachable(
-            f"the fork's database cannot be reached: {text}", hint="check --into, and that the server runs"
-        )
-    return Refused(f"the fork's database refused a statement: {text}")
+    def make_tables(self, plans: Sequence[TablePlan]) -> None:
+        """Make what tables need."""
+        tables.make(self, plans)
+
+    def evolve(self, evolution: Evolution) -> None:
+        """Change a table for a further shape."""
+        tables.evolve(self, evolution)
+
+    def drop_tables(self) -> list[str]:
+        """Drop what the fork made."""
+        return tables.drop(self)
+
+    def load(self, models: Mapping[str, EntityModel]) -> None:
+        """Take over the tables as they are now."""
+        self._tables = tables.load(self, models)
+        self._made.clear()
+
+    def mark(self, tags: Sequence[str]) -> None:
+        """Write tags as messages of the replication log."""
+        self.rows(_MARK, (PREFIX, list(tags)))
+
+    def check_at_once(self) -> None:
+        """Check deferred constraints at each statement."""
+        self.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def run(self, steps: Sequence[Step]) -> list[Op] | None:
+        """Apply changes: all statements in one round trip."""
+        checks: list[tuple[Step, psycopg.Cursor[Any]]] = []
+        counts: list[tuple[Step, psycopg.Cursor[Any]]] = []
+        with translated(), self.connection.pipeline():
+            for step in steps:
+                query, check = self._statements(step.signature)
+                parameter = orjson.dumps([change for change, _ in step.ops]).decode()
+                if check is not None:
+                    checks.append((step, self.prepared(check, parameter)))
+                cursor = self.prepared(query, parameter)
+                if check is None:
+                    counts.append((step, cursor))
+        if any(cursor.rowcount != len(step.ops) for step, cursor in counts):
+            return None
+        return [step.ops[row[0] - 1] for step, cursor in checks for row in cursor.fetchall()]
+
+    def read(self, entity: str, key: Mapping[str, Any]) -> Texts | None:
+        """The row of a key, locked against writers."""
+        table = self._tables[entity]
+        rows = self._ask(statements.read(table), {"key": key}).fetchall()
+        return dict(zip((c.field for c in table.model.columns), rows[0], strict=True)) if rows else None
+
+    def cast(self, entity: str, values: Mapping[str, Any]) -> Texts:
+        """Values of a record as the server writes them after a cast to its types."""
+        fields = tuple(values)
+        rows = self._ask(statements.cast_values(self._tables[entity], fields), {"after": values}).fetchall()
+        return dict(zip(fields, rows[0], strict=True))
+
+    def insert(self, entity: str, after: Mapping[str, Any]) -> None:
+        """Write a new row."""
+        self._ask(statements.insert(self._tables[entity], tuple(after)), {"after": after})
+
+    def update(self, entity: str, key: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Set fields of the row of a key."""
+        self._ask(statements.update(self._tables[entity], (), tuple(after)), {"key": key, "after": after})
+
+    def delete(self, entity: str, key: Mapping[str, Any]) -> None:
+        """Delete the row of a key."""
+        self._ask(statements.delete(self._tables[entity], ()), {"key": key})
+
+    def value(self, entity: str, field: str, text: Value) -> object:
+        """What a record would hold for a value of the fork."""
+        column = self._tables[entity].model.by_field[field]
+        if text is None:
+            return None
+        if column.type == "bool":
+            return text == "true"
+        try:
+            return converter(column.type)(text.encode())
+        except ValueError:
+            # The owner of the fork has given the column another type.
+            return text
+
+    def referred_to(self, entity: str) -> bool:
+        """Whether other tables refer to rows of this one."""
+        query = sql.SQL("SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = {}::regclass)")
+        name = self._tables[entity].name.as_string(self.connection)
+        return bool(self.rows(query.format(sql.Literal(name)))[0][0])
+
+    def _ask(self, query: sql.Composed, change: Mapping[str, Any]) -> "psycopg.RawCursor[tuple[Any, ...]]":
+        return self.prepared(query, orjson.dumps([change]).decode())
+
+    def _statements(self, signature: Signature) -> tuple[bytes, bytes | None]:
+        """(what must change as many rows as there are changes; for rows of a snapshot what finds those that differ)."""
+        if signature not in self._made:
+            self._made[signature] = self._make(signature)
+        return self._made[signature]
+
+    def _make(self, signature: Signature) -> tuple[bytes, bytes | None]:
+        entity, kind, before, after = signature
+        table, connection = self._tables[entity], self.connection
+        match kind:
+            case "insert":
+                return statements.insert(table, after).as_bytes(connection), None
+            case "row":
+                check = statements.differing(table, after).as_bytes(connection)
+                return statements.insert_absent(table, after).as_bytes(connection), check
+            case "update":
+                return statements.update(table, before, after).as_bytes(connection), None
+            case _:
+                return statements.delete(table, before).as_bytes(connection), None

@@ -6,22 +6,14 @@ This is the slow way. It is taken for the changes that the statements of a batch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-from psycopg import errors, sql
-
-from ..tail.connection import one_line
-from ..tail.pgtypes import converter
-from . import statements
 from .batch import Op, malformed
-from .conflicts import ROW, Conflicts, Disagreement, Origin, key_text
+from .conflicts import ROW, Conflicts, Disagreement, key_text
 from .merge import UNKNOWN, Unknown, Value, decide, unchanged
-from .postgres import REJECTED, Target, translated
+from .model import EntityModel
 from .state import EntityState
-from .statements import Table
+from .store import Rejected, Store, Texts
 from .told import Told
-from .units import Change
-
-Texts = dict[str, Value]
+from .units import Change, Origin
 
 
 class Rows:
@@ -29,7 +21,7 @@ class Rows:
 
     Args:
         target: The fork.
-        tables: Entity to table.
+        models: The entities that the fork has.
         conflicts: Where disagreements go.
         entities: Entity to what is known of its snapshots.
         told: Gives what the log told of an entity before a change.
@@ -37,14 +29,14 @@ class Rows:
 
     def __init__(
         self,
-        target: Target,
-        tables: Mapping[str, Table],
+        target: Store,
+        models: Mapping[str, EntityModel],
         *,
         conflicts: Conflicts,
         entities: Mapping[str, EntityState],
         told: Callable[[str, Origin], Told],
     ) -> None:
-        self._target, self._tables, self._entities, self._conflicts = target, tables, entities, conflicts
+        self._target, self._models, self._entities, self._conflicts = target, models, entities, conflicts
         self._told = told
 
     def apply(self, op: Op, *, last: bool) -> bool:
@@ -58,30 +50,29 @@ class Rows:
             False where there is one, and it is not the last: nothing was done.
         """
         change, origin = op
-        table = self._tables[change["entity"]]
+        table = self._models[change["entity"]]
         again = self._entities[table.entity].again
         ours: Texts | None = None
         self._target.execute("SAVEPOINT one")
         try:
-            with translated():
-                ours = self._read(table, change)
-                if again and not (change["op"] == "insert" and ours is None):
-                    change = self._since_told(change, origin)
-                if change["op"] == "insert" and ours is not None:
-                    if not last:
-                        self._target.execute("RELEASE SAVEPOINT one")
-                        return False
-                    # A row that upstream has told of is not there any more, and nobody told.
-                    change = self._since_told(change, origin)
-                if change["op"] == "rekey" and last and again:
-                    self._clear_stale(table, change["newkey"], origin)
-                found = self._apply(table, change, origin, ours)
-        except REJECTED as exc:
+            ours = self._read(table, change)
+            if again and not (change["op"] == "insert" and ours is None):
+                change = self._since_told(change, origin)
+            if change["op"] == "insert" and ours is not None:
+                if not last:
+                    self._target.execute("RELEASE SAVEPOINT one")
+                    return False
+                # A row that upstream has told of is not there any more, and nobody told.
+                change = self._since_told(change, origin)
+            if change["op"] == "rekey" and last and again:
+                self._clear_stale(table, change["newkey"], origin)
+            found = self._apply(table, change, origin, ours)
+        except Rejected as exc:
             self._target.execute("ROLLBACK TO SAVEPOINT one")
-            if not last and change["op"] == "rekey" and isinstance(exc, errors.UniqueViolation):
+            if not last and change["op"] == "rekey" and exc.kind == "unique":
                 self._target.execute("RELEASE SAVEPOINT one")
                 return False
-            found = [_rejection(table, change, ours, exc)]
+            found = [self._rejection(table, change, ours, exc)]
         self._target.execute("RELEASE SAVEPOINT one")
         moved = change["op"] == "rekey" and all(what.field != ROW for what in found)
         where = {**change, "key": change["newkey"]} if moved else change
@@ -101,36 +92,30 @@ class Rows:
             return False
         self._target.execute("SAVEPOINT one")
         try:
-            with translated():
-                done = self._exchange([(self._tables[change["entity"]], change) for change, _ in ops])
-        except REJECTED:
+            done = self._exchange([(self._models[change["entity"]], change) for change, _ in ops])
+        except Rejected:
             done = False
         if not done:
             self._target.execute("ROLLBACK TO SAVEPOINT one")
         self._target.execute("RELEASE SAVEPOINT one")
         return done
 
-    def _exchange(self, moves: Sequence[tuple[Table, Change]]) -> bool:
+    def _exchange(self, moves: Sequence[tuple[EntityModel, Change]]) -> bool:
         rows: list[Change] = []
         for table, change in moves:
             ours, bases = self._read(table, change), self._cast(table, change.get("before", {}))
-            if ours is None or self._referred_to(table):
+            if ours is None or self._target.referred_to(table.entity):
                 return False
             if not all(unchanged(_base(table, field, ours, bases), ours[field]) for field in bases):
                 return False
-            rows.append({**change, "after": {f: _value(table, f, text) for f, text in ours.items()} | change["after"]})
+            rows.append({**change, "after": self._values(table, ours) | change["after"]})
         for table, change in moves:
-            self._write(statements.delete(table, ()), change)
+            self._target.delete(table.entity, change["key"])
         for (table, _), change in zip(moves, rows, strict=True):
-            self._write(statements.insert(table, tuple(change["after"])), change)
+            self._target.insert(table.entity, change["after"])
         return True
 
-    def _referred_to(self, table: Table) -> bool:
-        query = sql.SQL("SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = {}::regclass)")
-        name = table.name.as_string(self._target.connection)
-        return bool(self._target.rows(query.format(sql.Literal(name)))[0][0])
-
-    def _clear_stale(self, table: Table, key: Mapping[str, Any], origin: Origin) -> None:
+    def _clear_stale(self, table: EntityModel, key: Mapping[str, Any], origin: Origin) -> None:
         """Take away a row that upstream told of before its rows became others, where it is in another's way and nobody changed it
         here."""
         told = self._told(table.entity, origin).first(dict(key))
@@ -138,7 +123,7 @@ class Rows:
         if told is not None and ours is not None:
             bases = self._cast(table, told)
             if all(unchanged(_base(table, field, ours, bases), ours[field]) for field in bases):
-                self._write(statements.delete(table, ()), {"key": key})
+                self._target.delete(table.entity, key)
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
         """A change that may come after others that nobody saw, as one from what upstream told last."""
@@ -149,7 +134,7 @@ class Rows:
             return {**change, "op": "update", "image": "full", "before": before}
         return {**change, "before": {field: before.get(field, was) for field, was in change.get("before", {}).items()}}
 
-    def _apply(self, table: Table, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
+    def _apply(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         match change["op"]:
             case "insert" | "row":
                 return self._insert(table, change, ours)
@@ -160,20 +145,20 @@ class Rows:
             case op:
                 raise malformed(origin, repr(op))
 
-    def _insert(self, table: Table, change: Change, ours: Texts | None) -> list[Disagreement]:
+    def _insert(self, table: EntityModel, change: Change, ours: Texts | None) -> list[Disagreement]:
         after = change["after"]
         if ours is None:
-            self._write(statements.insert(table, tuple(after)), change)
+            self._target.insert(table.entity, after)
             self._settle(change, None)
             return []
         theirs = self._cast(table, after)
-        never_told = {f for f in after if ours[f] is None and f in table.model.partial}
+        never_told = {f for f in after if ours[f] is None and f in table.partial}
         self._take(table, change, [f for f in never_told if theirs[f] is not None])
         other = [f for f in after if ours[f] != theirs[f] and f not in never_told]
         self._settle(change, {*after, ROW} - set(other))
-        return [_on_field("insert/insert", table, change, f, ours) for f in other]
+        return [self._on_field("insert/insert", table, change, f, ours) for f in other]
 
-    def _update(self, table: Table, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
+    def _update(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         after, before = change["after"], change.get("before", {})
         if ours is None:
             return self._update_of_nothing(table, change, origin)
@@ -182,9 +167,9 @@ class Rows:
         self._take(table, change, [f for f in after if decisions[f] == "take"])
         other = [f for f in after if decisions[f] == "conflict"]
         self._settle(change, set(after) - set(other))
-        return [_on_field("update/update", table, change, f, ours) for f in other]
+        return [self._on_field("update/update", table, change, f, ours) for f in other]
 
-    def _update_of_nothing(self, table: Table, change: Change, origin: Origin) -> list[Disagreement]:
+    def _update_of_nothing(self, table: EntityModel, change: Change, origin: Origin) -> list[Disagreement]:
         """A row that is not here was deleted here, unless nobody has told of it yet: a snapshot will."""
         if change["op"] == "rekey" and self._read(table, {"key": change["newkey"]}) is not None:
             arrived = {**change, "op": "update", "key": change["newkey"]}
@@ -197,38 +182,41 @@ class Rows:
             return []
         return [Disagreement("update/delete", ROW, change.get("before"), None, change["after"])]
 
-    def _delete(self, table: Table, change: Change, ours: Texts | None) -> list[Disagreement]:
+    def _delete(self, table: EntityModel, change: Change, ours: Texts | None) -> list[Disagreement]:
         before = change["before"]
         if ours is not None:
             bases = self._cast(table, before)
             if not all(unchanged(_base(table, f, ours, bases), ours[f]) for f in before):
-                shown = {f: _value(table, f, ours[f]) for f in before}
+                shown = self._values(table, {f: ours[f] for f in before})
                 return [Disagreement("delete/update", ROW, before, shown, None)]
-            self._write(statements.delete(table, ()), change)
+            self._target.delete(table.entity, change["key"])
         self._settle(change, None)
         return []
 
-    def _read(self, table: Table, change: Change) -> Texts | None:
-        rows = self._target.prepared(statements.read(table), _parameter({"key": change["key"]})).fetchall()
-        return dict(zip((c.field for c in table.model.columns), rows[0], strict=True)) if rows else None
+    def _read(self, table: EntityModel, change: Change) -> Texts | None:
+        return self._target.read(table.entity, change["key"])
 
-    def _cast(self, table: Table, values: Mapping[str, Any]) -> Texts:
-        """Values of a record as the target writes them after a cast to its types."""
-        if not values:
-            return {}
-        fields = tuple(values)
-        rows = self._target.prepared(statements.cast_values(table, fields), _parameter({"after": values})).fetchall()
-        return dict(zip(fields, rows[0], strict=True))
+    def _cast(self, table: EntityModel, values: Mapping[str, Any]) -> Texts:
+        return self._target.cast(table.entity, values) if values else {}
 
-    def _take(self, table: Table, change: Change, fields: list[str]) -> None:
+    def _values(self, table: EntityModel, texts: Texts) -> dict[str, object]:
+        return {field: self._target.value(table.entity, field, text) for field, text in texts.items()}
+
+    def _take(self, table: EntityModel, change: Change, fields: list[str]) -> None:
         if fields:
-            self._write(statements.update(table, (), tuple(fields)), change)
-
-    def _write(self, query: sql.Composed, change: Change) -> None:
-        self._target.prepared(query, _parameter(change))
+            self._target.update(table.entity, change["key"], {f: change["after"][f] for f in fields})
 
     def _settle(self, change: Change, fields: Iterable[str] | None) -> None:
         agree(self._conflicts, [change], None if fields is None else tuple(fields))
+
+    def _on_field(self, kind: str, table: EntityModel, change: Change, field: str, ours: Texts) -> Disagreement:
+        base, here = change.get("before", {}).get(field), self._target.value(table.entity, field, ours[field])
+        return Disagreement(kind, field, base, here, change["after"][field])
+
+    def _rejection(self, table: EntityModel, change: Change, ours: Texts | None, exc: Rejected) -> Disagreement:
+        fields: dict[str, Any] = change.get("after") or change.get("before") or {}
+        shown = None if ours is None else self._values(table, {f: ours[f] for f in fields if f in ours})
+        return Disagreement(exc.kind, ROW, change.get("before"), shown, change.get("after"), str(exc))
 
 
 def agree(conflicts: Conflicts, changes: Iterable[Change], fields: tuple[str, ...] | None) -> None:
@@ -242,55 +230,8 @@ def agree(conflicts: Conflicts, changes: Iterable[Change], fields: tuple[str, ..
             conflicts.move(change["entity"], change["key"], change["newkey"])
 
 
-def _base(table: Table, field: str, ours: Texts, bases: Texts) -> Value | Unknown:
+def _base(table: EntityModel, field: str, ours: Texts, bases: Texts) -> Value | Unknown:
     """What a field was; unknown where nobody told, or told the fork."""
-    if field not in bases or (ours[field] is None and field in table.model.partial):
+    if field not in bases or (ours[field] is None and field in table.partial):
         return UNKNOWN
     return bases[field]
-
-
-def _on_field(kind: str, table: Table, change: Change, field: str, ours: Texts) -> Disagreement:
-    base = change.get("before", {}).get(field)
-    return Disagreement(kind, field, base, _value(table, field, ours[field]), change["after"][field])
-
-
-def _rejection(table: Table, change: Change, ours: Texts | None, exc: Exception) -> Disagreement:
-    fields: dict[str, Any] = change.get("after") or change.get("before") or {}
-    shown = None if ours is None else {f: _value(table, f, ours[f]) for f in fields if f in ours}
-    return Disagreement(_refusal(exc), ROW, change.get("before"), shown, change.get("after"), one_line(exc))
-
-
-def _refusal(exc: Exception) -> str:
-    match exc:
-        case errors.UniqueViolation():
-            return "unique"
-        case errors.ForeignKeyViolation() | errors.RestrictViolation():
-            return "foreign key"
-        case errors.CheckViolation():
-            return "check"
-        case errors.NotNullViolation():
-            return "not null"
-        case errors.ExclusionViolation():
-            return "exclusion"
-        case errors.DataError():
-            return "value"
-        case _:
-            return "refused"
-
-
-def _value(table: Table, field: str, text: Value) -> object:
-    """What a record would hold for a value of the fork."""
-    column = table.model.by_field[field]
-    if text is None:
-        return None
-    if column.type == "bool":
-        return text == "true"
-    try:
-        return converter(column.type)(text.encode())
-    except ValueError:
-        # The owner of the fork has given the column another type.
-        return text
-
-
-def _parameter(change: Mapping[str, Any]) -> str:
-    return orjson.dumps([change]).decode()

@@ -1,4 +1,4 @@
-"""What a fork remembers, in the schema `_commitlog` of its own database: written in the transaction that it tells of.
+"""What a fork remembers, in tables `_commitlog.…` of its own database: written in the transaction that it tells of.
 
 There is no other memory: a process that dies at any moment leaves either both, the rows and the position behind them, or
 neither.
@@ -6,35 +6,16 @@ neither.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from ...schemas.errors import Locked, Refused
 from ...schemas.record import Head
 from ...schemas.shape import Shape
-from .postgres import Target
+from .store import Store
 
-SCHEMA: Final = "_commitlog"
 FORMAT: Final = 1
-
-_DDL: Final = (
-    "CREATE SCHEMA _commitlog",
-    "CREATE TABLE _commitlog.applied (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL,"
-    " log text NOT NULL, name text NOT NULL, url text NOT NULL, only_entities text[] NOT NULL, epoch integer NOT NULL,"
-    " seq bigint NOT NULL, hash text NOT NULL, token bigint NOT NULL, at timestamptz NOT NULL)",
-    "CREATE TABLE _commitlog.shapes (n bigint GENERATED ALWAYS AS IDENTITY, hash text PRIMARY KEY, data text NOT NULL)",
-    "CREATE TABLE _commitlog.entities (entity text PRIMARY KEY, snapshot text,"
-    " snapshot_seq bigint NOT NULL, again boolean NOT NULL, complete boolean NOT NULL)",
-    "CREATE TABLE _commitlog.made (n bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, namespace text NOT NULL,"
-    " name text NOT NULL, object oid PRIMARY KEY)",
-    "CREATE TABLE _commitlog.conflicts (id text PRIMARY KEY, status text NOT NULL DEFAULT 'open', kind text NOT NULL,"
-    " entity text NOT NULL, key text NOT NULL, field text NOT NULL, base json, ours json, theirs json, ours_by json,"
-    " theirs_by json, commit text NOT NULL, epoch integer NOT NULL, seq bigint NOT NULL, error text NOT NULL DEFAULT '',"
-    " at timestamptz NOT NULL DEFAULT now(), closed_at timestamptz)",
-    "CREATE UNIQUE INDEX conflicts_open ON _commitlog.conflicts (entity, key, field) WHERE status = 'open'",
-    "CREATE INDEX conflicts_commit ON _commitlog.conflicts (commit)",
-)
-
-TABLES: Final = ("applied", "shapes", "entities", "made", "conflicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,91 +73,90 @@ class EntityState:
     complete: bool = False
 
 
-def exists(target: Target) -> bool:
+def exists(target: Store) -> bool:
     """Whether a fork lives in the database.
 
     Raises:
-        Refused: A schema of that name is there, and no fork in it; or the fork is of a newer format.
+        Refused: Something that no fork made is in its place; or the fork is of a newer format.
     """
-    schema, applied = target.rows(
-        "SELECT to_regnamespace('_commitlog') IS NOT NULL, to_regclass('_commitlog.applied') IS NOT NULL"
-    )[0]
-    if schema and not applied:
-        raise Refused(
-            "the database has a schema _commitlog that no fork made", hint="give the fork a database of its own"
-        )
-    if not schema:
+    if not target.remembers():
         return False
     rows = target.rows("SELECT format FROM _commitlog.applied")
-    if rows and rows[0][0] != FORMAT:
+    if rows and int(rows[0][0]) != FORMAT:
         raise Refused(f"the fork has format {rows[0][0]}, this is {FORMAT}", hint="install a newer commitlog-cdc")
     return bool(rows)
 
 
-def create(target: Target, upstream: Upstream) -> None:
-    """Make the schema and its tables, with the position before the first record."""
-    for statement in _DDL:
-        target.execute(statement)
+def create(target: Store, upstream: Upstream) -> None:
+    """Remember a new fork, at the position before the first record."""
     target.execute(
-        "INSERT INTO _commitlog.applied VALUES (true, %s, %s, %s, %s, %s, 1, -1, %s, 0, now())",
+        "INSERT INTO _commitlog.applied VALUES (true, %s, %s, %s, %s, %s, 1, -1, %s, 0, CURRENT_TIMESTAMP(6))",
         (FORMAT, upstream.log, upstream.name, upstream.url, sorted(upstream.only), "0" * 64),
     )
 
 
-def load(target: Target) -> Applied:
+def load(target: Store) -> Applied:
     """Read the position."""
     row = target.rows(
-        "SELECT log, name, url, only_entities, epoch, seq, hash, token, at::text FROM _commitlog.applied"
+        f"SELECT log, name, url, only_entities, epoch, seq, hash, token, {target.moment('at')} FROM _commitlog.applied"  # noqa: S608
     )[0]
-    upstream = Upstream(row[0], row[1], row[2], frozenset(row[3]))
-    return Applied(upstream, row[4], Head(row[5], row[6]), row[7], row[8])
+    upstream = Upstream(row[0], row[1], row[2], frozenset(_names(row[3])))
+    return Applied(upstream, int(row[4]), Head(int(row[5]), row[6]), int(row[7]), row[8])
 
 
-def take_over(target: Target, url: str) -> Applied:
+def _names(value: Any) -> list[str]:
+    """A list, which an engine without lists keeps as JSON."""
+    names: list[str] = orjson.loads(value) if isinstance(value, str) else value
+    return names
+
+
+def take_over(target: Store, url: str) -> Applied:
     """Become the one process that may move the position: every earlier one is refused from now on."""
     target.execute("UPDATE _commitlog.applied SET token = token + 1, url = %s", (url,))
     return load(target)
 
 
-def advance(target: Target, applied: Applied, *, epoch: int, head: Head) -> None:
+def advance(target: Store, applied: Applied, *, epoch: int, head: Head) -> None:
     """Move the position inside the transaction in hand.
 
     Raises:
         Locked: Another process has taken over, or moved it.
     """
     moved = target.execute(
-        "UPDATE _commitlog.applied SET epoch = %s, seq = %s, hash = %s, at = now() WHERE token = %s AND seq = %s",
+        "UPDATE _commitlog.applied SET epoch = %s, seq = %s, hash = %s, at = CURRENT_TIMESTAMP(6)"
+        " WHERE token = %s AND seq = %s",
         (epoch, head.seq, head.hash, applied.token, applied.head.seq),
     )
     if moved != 1:
         raise Locked("another process has taken this fork over", hint="stop it, or let it do the work")
 
 
-def shapes(target: Target) -> list[Shape]:
+def shapes(target: Store) -> list[Shape]:
     """The shapes that the fork's tables are made of, in their order."""
     return [Shape.parse(row[0].encode()) for row in target.rows("SELECT data FROM _commitlog.shapes ORDER BY n")]
 
 
-def add_shapes(target: Target, new: Iterable[Shape]) -> None:
+def add_shapes(target: Store, new: Iterable[Shape]) -> None:
     """Remember further shapes, also those that are told again, as the last."""
     for shape in new:
-        target.execute(
-            "INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s) ON CONFLICT (hash) DO UPDATE SET n = DEFAULT",
-            (shape.id, shape.data.decode()),
-        )
+        target.execute("DELETE FROM _commitlog.shapes WHERE hash = %s", (shape.id,))
+        target.execute("INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s)", (shape.id, shape.data.decode()))
 
 
-def entities(target: Target) -> dict[str, EntityState]:
+def entities(target: Store) -> dict[str, EntityState]:
     """The entities that the fork has, by name."""
     rows = target.rows("SELECT entity, snapshot, snapshot_seq, again, complete FROM _commitlog.entities")
-    return {row[0]: EntityState(*row) for row in rows}
+    return {row[0]: EntityState(row[0], row[1], int(row[2]), bool(int(row[3])), bool(int(row[4]))) for row in rows}
 
 
-def save_entity(target: Target, entity: EntityState) -> None:
+def save_entity(target: Store, entity: EntityState) -> None:
     """Write what is known of an entity."""
-    target.execute(
-        "INSERT INTO _commitlog.entities VALUES (%s, %s, %s, %s, %s) ON CONFLICT (entity) DO UPDATE SET"
-        " snapshot = excluded.snapshot, snapshot_seq = excluded.snapshot_seq, again = excluded.again,"
-        " complete = excluded.complete",
-        (entity.entity, entity.snapshot, entity.snapshot_seq, entity.again, entity.complete),
+    known = target.execute(
+        "UPDATE _commitlog.entities SET snapshot = %s, snapshot_seq = %s, again = %s, complete = %s WHERE entity = %s",
+        (entity.snapshot, entity.snapshot_seq, entity.again, entity.complete, entity.entity),
     )
+    if not known:
+        target.execute(
+            "INSERT INTO _commitlog.entities VALUES (%s, %s, %s, %s, %s)",
+            (entity.entity, entity.snapshot, entity.snapshot_seq, entity.again, entity.complete),
+        )

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from .batch import Fields
 from .column_types import type_sql
 from .model import EntityModel
-
-Fields = tuple[str, ...]
 
 _CAST_TO_ANOTHER = ("bpchar", "character", "inet")
 """Types whose cast to text is not what the server writes: without its padding, or with a mask that is not there."""
@@ -34,11 +33,6 @@ class Table:
     model: EntityModel
     types: Mapping[str, str]
     bare_types: Mapping[str, str]
-
-    @property
-    def entity(self) -> str:
-        """The entity's name."""
-        return self.model.entity
 
     @property
     def name(self) -> sql.Identifier:

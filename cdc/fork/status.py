@@ -10,7 +10,7 @@ from ...transforms.table_name import quoted
 from ..log.home import open_reader, parse_location
 from . import conflicts, state
 from .model import fold
-from .postgres import Target
+from .store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Status:
         }
 
 
-def read(target: Target) -> Status:
+def read(target: Store) -> Status:
     """See where a fork stands.
 
     Raises:
@@ -74,7 +74,7 @@ def read(target: Target) -> Status:
     return Status(applied, head_seq, lag_s, conflicts.count(target), tables)
 
 
-def require(target: Target) -> None:
+def require(target: Store) -> None:
     """Refuse a database without a fork.
 
     Raises:

@@ -80,6 +80,19 @@ class Unit:
             yield _changes(record, items_of(record))
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a change comes from.
+
+    Args:
+        unit: The commit or the snapshot.
+        place: The change's place in the log.
+    """
+
+    unit: Unit
+    place: Place
+
+
 class Units:
     """Makes units of records given in their order.
 

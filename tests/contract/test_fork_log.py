@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commitlog.cdc.fork import follow, postgres
+from commitlog.cdc.fork import follow, postgres_connection
 from commitlog.cdc.fork.follow import Follower
 from commitlog.cdc.fork.growth import drop
 from commitlog.cdc.fork.postgres import Target
@@ -243,7 +243,7 @@ def test_a_process_that_was_taken_over_writes_nothing_more(log: MadeLog, fork: F
 def test_a_local_transaction_in_the_way_is_waited_for_and_the_whole_transaction_tried_again(
     log: MadeLog, fork: Fork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr(postgres_connection, "LOCK_TIMEOUT_MS", 100)
     log.commit(log.insert("Order", order(1)))
     fork.sync()
     log.commit(

@@ -1,0 +1,205 @@
+"""What a fork asks of the database it lives in, whatever engine that is.
+
+A store is one connection. It makes the fork's tables and applies changes to them; what is decided about a change, and when, is
+decided above it. Values go in as records hold them, and come out as the text that the database writes for them.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+from ...transforms.table_name import TableName
+from .batch import Op, Step
+from .merge import Value
+from .model import EntityModel
+from .table_plan import Evolution, TablePlan
+
+Row = tuple[Any, ...]
+Texts = dict[str, Value]
+"""Field to a value as the target writes it as text; None is SQL's NULL."""
+
+Refusal = Literal["unique", "foreign key", "check", "not null", "exclusion", "value", "refused"]
+
+
+class Rejected(Exception):
+    """The target will not have a row: a constraint, a type, a trigger. It becomes a conflict.
+
+    Args:
+        kind: What refused it.
+        text: What the target said, in one line.
+    """
+
+    def __init__(self, kind: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.kind: Refusal = kind
+
+
+class Again(Exception):
+    """A whole transaction is to be tried again: another one was in its way."""
+
+
+class Store(Protocol):
+    """A fork's database.
+
+    Every method but `close` may raise Rejected, Again, and of CommitLogError:
+
+    - Unreachable: The server does not answer, or cut the connection. What was not committed is gone; of a commit nobody knows.
+    - Refused: A privilege, a table or a setting is not what the fork needs.
+
+    Attributes:
+        engine: What the engine is called.
+        ddl_in_transaction: Whether tables are made and changed inside a transaction. Where not, every step of it is done at once,
+            and the same step done again changes nothing.
+    """
+
+    engine: str
+    ddl_in_transaction: bool
+
+    def close(self) -> None:
+        """End the connection, and with it the lock and the transaction in hand."""
+
+    def __enter__(self) -> "Store": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is lost."""
+        ...
+
+    def database(self) -> tuple[str, str]:
+        """(the server's identifier as the genesis of a log of it says it, empty where it is not to be known; the database's name).
+
+        Raises:
+            Refused: No fork can live in the database.
+        """
+        ...
+
+    def lock(self) -> None:
+        """Keep every other fork process off this database until the connection ends.
+
+        Raises:
+            Locked: There is one.
+        """
+
+    # What the fork remembers. Its tables are `_commitlog.NAME` in queries; `key` is a column's name in double quotes.
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Run a query with %s for parameters. Numbers and booleans may come as text."""
+        ...
+
+    def execute(self, query: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement with %s for parameters, and give the number of rows it found to change."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """A transaction: committed at its end, rolled back by an exception."""
+        ...
+
+    def remembers(self) -> bool:
+        """Whether the tables of what a fork remembers are there.
+
+        Raises:
+            Refused: Something else is there in their place.
+        """
+        ...
+
+    def make_memory(self) -> None:
+        """Make these tables, empty."""
+
+    def drop_memory(self) -> None:
+        """Drop these tables."""
+
+    def moment(self, column: str) -> str:
+        """A time of these tables as text, in a query."""
+        ...
+
+    def document(self, column: str) -> str:
+        """A JSON value of these tables as text, in a query."""
+        ...
+
+    # The fork's own tables.
+
+    def shown(self, table: TableName) -> str:
+        """What a table of the source is called here."""
+        ...
+
+    def plan_table(self, model: EntityModel) -> TablePlan:
+        """See what a table needs. Not inside a transaction.
+
+        Raises:
+            Refused: A table of that name is there, and the fork cannot take it; or the engine cannot have such a table.
+        """
+        ...
+
+    def plan_evolution(self, old: EntityModel, new: EntityModel) -> Evolution:
+        """See what a further shape needs. Not inside a transaction.
+
+        Raises:
+            Refused: A column got another type; the owner decides what becomes of the values that are there. Or the table got
+                another name, and there is a table of that name.
+        """
+        ...
+
+    def make_tables(self, plans: Sequence[TablePlan]) -> None:
+        """Make what tables need, after `make_memory`."""
+
+    def evolve(self, evolution: Evolution) -> None:
+        """Change a table for a further shape."""
+
+    def drop_tables(self) -> list[str]:
+        """Drop what the fork made; what is left and why, as texts.
+
+        Raises:
+            Refused: Something of the owner's depends on it.
+        """
+        ...
+
+    def load(self, models: Mapping[str, EntityModel]) -> None:
+        """Take over the tables of these entities as they are now: changes are applied to them.
+
+        Raises:
+            Refused: A table or a column is not there any more.
+        """
+
+    # Changes, inside the transaction in hand, to the tables that were loaded.
+
+    def mark(self, tags: Sequence[str]) -> None:
+        """Write tags into the transaction, by which a tail of the fork's own database knows where it came from."""
+
+    def check_at_once(self) -> None:
+        """Check constraints in the transaction in hand at each statement, not at its end."""
+
+    def run(self, steps: Sequence[Step]) -> list[Op] | None:
+        """Apply changes, each only to a row that is as upstream says it was.
+
+        Returns:
+            Of the rows of a snapshot those that are there and differ: they were left alone. None where anything was not as upstream
+            says: some of the changes may have been applied, and the caller rolls back to before.
+        """
+        ...
+
+    def read(self, entity: str, key: Mapping[str, Any]) -> Texts | None:
+        """The row of a key, locked against writers; None where there is none."""
+        ...
+
+    def cast(self, entity: str, values: Mapping[str, Any]) -> Texts:
+        """Values of a record as `read` would give them, had they been written."""
+        ...
+
+    def insert(self, entity: str, after: Mapping[str, Any]) -> None:
+        """Write a new row."""
+
+    def update(self, entity: str, key: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Set fields of the row of a key."""
+
+    def delete(self, entity: str, key: Mapping[str, Any]) -> None:
+        """Delete the row of a key."""
+
+    def value(self, entity: str, field: str, text: Value) -> object:
+        """What a record would hold for a value of the fork."""
+        ...
+
+    def referred_to(self, entity: str) -> bool:
+        """Whether other tables refer to rows of this one."""
+        ...
