@@ -194,13 +194,21 @@ def _table(table: Table, catalog: Catalog) -> Iterator[Finding]:
 
 
 def _event_triggers(config: Config, catalog: Catalog) -> Iterator[Finding]:
-    if ddl_notices.present(catalog, config.source):
+    standing = ddl_notices.standing(catalog, config.source)
+    if standing == "ready":
         yield Finding("ok", "event triggers tell the stream of tables and publications that are altered")
+    elif standing == "outdated":
+        yield Finding(
+            "warning",
+            "the event triggers are not as this version makes them: another one made them, or somebody altered them, and they may tell less",
+            "commitlog setup, as a superuser",
+        )
     else:
         yield Finding(
             "warning",
-            "no event triggers: publications and tables are looked at every few seconds, and a column rewritten within its own type"
-            " (ALTER … TYPE … USING …), or a table that was UNLOGGED for a while, is not seen",
+            "no event triggers: publications and tables are looked at every few seconds, and three things that end in between are not seen:"
+            " a column rewritten within its own type (ALTER … TYPE … USING …), a table that was UNLOGGED, a publication that left out a kind"
+            " of change",
             "commitlog setup, as a superuser",
         )
 

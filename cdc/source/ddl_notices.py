@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 from ..config import SourceConfig
 from ..tail.catalog import Catalog, sql_name
@@ -65,6 +65,10 @@ EXCEPTION WHEN OTHERS THEN
   RAISE WARNING 'commitlog is not told of this %: %', tg_tag, sqlerrm;
 END $body$
 """
+_QUOTE: Final = "$body$"
+_SETTINGS: Final = ["search_path=pg_catalog"]
+"""What the function is made with, as pg_proc has it."""
+
 _BY_SCHEMA = """UNION SELECT 'schema ' || s.oid FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid
             WHERE p.pubname = {name}"""
 
@@ -78,7 +82,7 @@ WHERE {older}
 _STANDING_BY_SCHEMA = """UNION ALL SELECT 'schema ' || s.oid, s.xmin FROM pg_publication_namespace s
         JOIN pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = %(name)s"""
 
-_TAGS = "'ALTER PUBLICATION', 'CREATE PUBLICATION', 'DROP PUBLICATION', 'ALTER TABLE', 'ALTER TYPE'"
+_TAGS: Final = ("ALTER PUBLICATION", "CREATE PUBLICATION", "DROP PUBLICATION", "ALTER TABLE", "ALTER TYPE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +161,31 @@ def borne_out(
     return replace(notice, ways=ways)
 
 
-def triggers(source: SourceConfig) -> dict[str, str]:
-    """The names of the event triggers for a publication, each with what it fires on."""
+def triggers(source: SourceConfig) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The names of the event triggers for a publication, each with its event and the tags that it fires on; none for all."""
     name = f"commitlog_{source.publication}".encode()[:NAME_BYTES].decode(errors="ignore")
     return {
-        f"{name}_ddl": f"ddl_command_end WHEN TAG IN ({_TAGS})",
-        f"{name}_drp": "sql_drop",
-        f"{name}_rwr": "table_rewrite",
+        f"{name}_ddl": ("ddl_command_end", _TAGS),
+        f"{name}_drp": ("sql_drop", ()),
+        f"{name}_rwr": ("table_rewrite", ()),
     }
 
 
-def present(catalog: Catalog, source: SourceConfig) -> bool:
-    """Whether the event triggers are there, and fire whatever session_replication_role a session has."""
-    names = list(triggers(source))
-    rows = catalog.rows("SELECT evtname FROM pg_event_trigger WHERE evtname = ANY (%s) AND evtenabled = 'A'", (names,))
-    return len(rows) == len(names)
+def standing(catalog: Catalog, source: SourceConfig) -> Literal["missing", "outdated", "ready"]:
+    """Whether the event triggers are there, and fire whatever session_replication_role a session has; and whether they are as `make`
+    makes them, or as another version did."""
+    wanted = triggers(source)
+    rows = catalog.rows(
+        "SELECT evtname::text, evtevent::text, coalesce(evttags::text[], '{}'), prosrc, prosecdef, proconfig"
+        " FROM pg_event_trigger JOIN pg_proc p ON p.oid = evtfoid WHERE evtname = ANY (%s) AND evtenabled = 'A'",
+        (list(wanted),),
+    )
+    if len(rows) < len(wanted):
+        return "missing"
+    body = _function(catalog, source).split(_QUOTE)[1]
+    made = {name: (event, sorted(tags), body, True, _SETTINGS) for name, (event, tags) in wanted.items()}
+    found = {name: (event, sorted(tags), *function) for name, event, tags, *function in rows}
+    return "ready" if found == made else "outdated"
 
 
 def may_make(catalog: Catalog) -> bool:
@@ -180,18 +194,26 @@ def may_make(catalog: Catalog) -> bool:
 
 
 def make(catalog: Catalog, source: SourceConfig) -> Iterator[str]:
-    """The statements that make the event triggers."""
-    function = sql_name(SCHEMA, source.publication)
+    """The statements that make the event triggers, or make them anew."""
+    yield f"CREATE SCHEMA IF NOT EXISTS {sql_name(SCHEMA)}"
+    yield _function(catalog, source)
+    for name, (event, tags) in triggers(source).items():
+        listed = ", ".join(f"'{tag}'" for tag in tags)
+        when = f" WHEN TAG IN ({listed})" if tags else ""
+        yield f"DROP EVENT TRIGGER IF EXISTS {sql_name(name)}"
+        yield f"CREATE EVENT TRIGGER {sql_name(name)} ON {event}{when} EXECUTE FUNCTION {sql_name(SCHEMA, source.publication)}()"
+        yield f"ALTER EVENT TRIGGER {sql_name(name)} ENABLE ALWAYS"
+
+
+def _function(catalog: Catalog, source: SourceConfig) -> str:
     literal = "'" + source.publication.replace("'", "''") + "'"
     schemas = _BY_SCHEMA if catalog.connection.info.server_version >= SCHEMAS_PUBLISHED_FROM else ""
-    yield f"CREATE SCHEMA IF NOT EXISTS {sql_name(SCHEMA)}"
-    yield _FUNCTION.format(
-        function=function, name=literal, prefix=NOTICE_PREFIX.decode(), schemas=schemas.format(name=literal)
+    return _FUNCTION.format(
+        function=sql_name(SCHEMA, source.publication),
+        name=literal,
+        prefix=NOTICE_PREFIX.decode(),
+        schemas=schemas.format(name=literal),
     ).strip()
-    for name, event in triggers(source).items():
-        yield f"DROP EVENT TRIGGER IF EXISTS {sql_name(name)}"
-        yield f"CREATE EVENT TRIGGER {sql_name(name)} ON {event} EXECUTE FUNCTION {function}()"
-        yield f"ALTER EVENT TRIGGER {sql_name(name)} ENABLE ALWAYS"
 
 
 def drop(catalog: Catalog, source: SourceConfig) -> Iterator[str]:

@@ -161,11 +161,12 @@ def _publication(catalog: Catalog, source: SourceConfig, tables: list[Table]) ->
 
 def _event_triggers(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:
     """Where this role may make them; what is unguarded without them is doctor's to say."""
-    if not ddl_notices.present(catalog, source) and ddl_notices.may_make(catalog):
-        statements = ddl_notices.make(catalog, source)
-        yield Step(
-            "event triggers: the stream tells of tables and publications that are altered", ";\n".join(statements)
-        )
+    standing = ddl_notices.standing(catalog, source)
+    if standing != "ready" and ddl_notices.may_make(catalog):
+        text = "the stream tells of tables and publications that are altered"
+        if standing == "outdated":
+            text = "brought up to date"
+        yield Step(f"event triggers: {text}", ";\n".join(ddl_notices.make(catalog, source)))
 
 
 def _slot(catalog: Catalog, source: SourceConfig) -> Iterator[Step]:

@@ -1,6 +1,7 @@
 """A publication that somebody edits: what is missing then is named, at its place in the stream or as soon as somebody looks."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -120,6 +121,66 @@ def test_setup_makes_event_triggers_doctor_says_so_and_teardown_drops_them(shop:
     shop.commitlog("teardown", "--yes")
     assert shop.value(count) == 0
     assert shop.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'commitlog'") == 0
+
+
+def as_an_older_version_made_them(source: Source) -> str:
+    return (
+        f'CREATE OR REPLACE FUNCTION commitlog."{source.name}"() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER'
+        " SET search_path = pg_catalog AS $body$ BEGIN END $body$"
+    )
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        as_an_older_version_made_them,
+        pytest.param(
+            lambda source: f'ALTER FUNCTION commitlog."{source.name}"() SECURITY INVOKER', marks=pytest.mark.full
+        ),
+        pytest.param(
+            lambda source: f'ALTER FUNCTION commitlog."{source.name}"() RESET search_path', marks=pytest.mark.full
+        ),
+        lambda source: (
+            f'DROP EVENT TRIGGER "commitlog_{source.name}_ddl"; CREATE EVENT TRIGGER "commitlog_{source.name}_ddl" ON'
+            f" ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION commitlog.\"{source.name}\"();"
+            f' ALTER EVENT TRIGGER "commitlog_{source.name}_ddl" ENABLE ALWAYS'
+        ),
+    ],
+    ids=["function", "its rights", "its settings", "tags"],
+)
+def test_event_triggers_that_are_not_as_this_version_makes_them_are_named_and_brought_up_to_date(
+    shop: Source, alter: Callable[[Source], str]
+) -> None:
+    made = functions(shop)
+    shop.execute(alter(shop))
+
+    doctor = shop.commitlog("doctor", code=1).stdout
+
+    assert "warning  the event triggers are not as this version makes them" in doctor
+    assert "try: commitlog setup, as a superuser" in doctor
+    assert "DROP EVENT TRIGGER" in shop.commitlog("setup", "--sql").stdout
+    assert "done: event triggers: brought up to date\n" in shop.commitlog("setup").stdout
+    assert "ok       event triggers tell the stream" in shop.commitlog("doctor", code=1).stdout
+    assert "nothing to do" in shop.commitlog("setup").stdout
+    assert functions(shop) == made
+    run = started(shop)
+    out_and_back(shop)
+    assert run.refused(3, "public.orders", "changes of it may be missing") == GAP
+
+
+def functions(source: Source) -> object:
+    return source.value(
+        "SELECT json_agg(ARRAY[evtname, evtevent, evttags::text, pg_get_functiondef(evtfoid)] ORDER BY 1)::text FROM pg_event_trigger"
+    )
+
+
+def test_without_event_triggers_doctor_names_each_thing_that_nobody_sees(shop: Source) -> None:
+    unguarded(shop)
+    findings = map(json.loads, shop.commitlog("doctor", "--json", code=1).stdout.splitlines())
+    (finding,) = [finding for finding in findings if "no event triggers" in finding["what"]]
+    assert finding["level"] == "warning"
+    for hole in ("rewritten within its own type", "UNLOGGED", "publication that left out a kind of change"):
+        assert hole in finding["what"]
 
 
 def test_an_event_trigger_that_cannot_write_warns_and_lets_the_statement_pass(shop: Source, unique: str) -> None:
