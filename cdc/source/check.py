@@ -14,8 +14,9 @@ from ..log.chain import Clock
 from ..log.state import LogState
 from ..tail.catalog import Catalog, Identity, Slot
 from ..tail.transaction import Transaction
+from .step import ACCEPT_GAP as ACCEPT_GAP
+from .step import mapped as mapped
 
-ACCEPT_GAP = "commitlog resume --accept-gap"
 FIND_PRIMARY = (
     "point [source] url at the primary; a url that lists all servers and says target_session_attrs=read-write finds it"
 )
@@ -28,11 +29,6 @@ _INVALIDATED = {
     "rows_removed": "the server removed catalog rows that decoding still needs",
 }
 """What pg_replication_slots.invalidation_reason means for a log; before PostgreSQL 17 only the first can be."""
-
-
-def mapped(registry: Registry) -> set[tuple[str, str]]:
-    """The tables that the app schemas map, each as (schema, name)."""
-    return {table for schema in registry.schemas for table in schema.by_table}
 
 
 def check_primary(identity: Identity) -> None:

@@ -5,26 +5,13 @@ unless somebody took that away. What `setup` changes needs more (owning the tabl
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ..tail.catalog import Catalog, sql_name
+from .step import Missing as Missing
 
 _FUNCTIONS = ("pg_control_system", "pg_control_checkpoint", "pg_walfile_name", "pg_logical_emit_message")
 _MANAGED = ("rds_replication",)
 """Roles of managed services whose members may replicate, without the attribute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A privilege that a role lacks.
-
-    Args:
-        what: What it may not do, as the end of a sentence.
-        grant: The SQL that lets it.
-    """
-
-    what: str
-    grant: str
 
 
 def missing(catalog: Catalog, role: str, tables: Iterable[tuple[str, str]]) -> Iterator[Missing]:

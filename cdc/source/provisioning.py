@@ -4,7 +4,6 @@ a published table without a replica identity makes the app's own UPDATE fail.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -21,9 +20,8 @@ from ..tail.unique_key import check_key
 from . import ddl_notices
 from .check import check_primary, mapped
 from .grants import missing
-
-PRINT = "commitlog setup --sql"
-"""Prints what setup would do, for somebody else to do it."""
+from .step import PRINT
+from .step import Step as Step
 
 LOCK_TIMEOUT_MS, LOCK_PAUSE_S, LOCK_TURNS = 1000, 0.5, 4
 
@@ -42,23 +40,6 @@ UNION ALL SELECT 'process ' || pid || ' since ' || date_trunc('second', xact_sta
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
 LIMIT 5
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do.
-
-    Args:
-        text: What it is for, one sentence.
-        statement: The SQL that does it.
-        replication: It is a command of the replication protocol, and not for an ordinary connection.
-        waits: The server does it only when every transaction has ended that has written before.
-    """
-
-    text: str
-    statement: str
-    replication: bool = False
-    waits: bool = False
 
 
 def mapped_tables(catalog: Catalog, registry: Registry) -> list[Table]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ...schemas.errors import Refused
 from .gtids import Gtids, parse_gtids
 from .mysql_address import Address, parse
 from .mysql_connection import ERRORS, GONE, PATIENCE_S, Connection, code, connect, failure
@@ -62,6 +63,11 @@ class LogEnd:
     gtids: Gtids
     only: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """File and offset as records have them."""
+        return f"{self.name}:{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +237,18 @@ class Catalog:
             raise self._failed(exc) from exc
         return [BinaryLog(str(row[0]), int(row[1]), len(row) > 2 and row[2] == "Yes") for row in rows]
 
-    def log_end(self) -> LogEnd | None:
-        """Where the binary log ends just now, None where it is off. What it says was executed is at most what stands before."""
+    def binlog_status(self) -> LogEnd:
+        """Where the binary log ends just now. What it says was executed is at most what stands before.
+
+        Raises:
+            Refused: There is no binary log.
+        """
         if self.engine == "mariadb":
             rows = self.rows("SHOW MASTER STATUS")
         else:
             rows = self.rows(f"SHOW {'BINARY LOG' if self.version >= _STATUS_RENAMED_IN else 'MASTER'} STATUS")
         if not rows:
-            return None
+            raise Refused("the source writes no binary log", hint="start the server with --log-bin")
         name, offset = str(rows[0][0]), int(rows[0][1])
         mariadb = self.engine == "mariadb"
         gtids = self.gtids_at(name, offset) if mariadb else parse_gtids("mysql", str(rows[0][4] or ""))
@@ -291,6 +301,16 @@ class Catalog:
                 transactional=transactions == "YES",
                 versioned=kind == "SYSTEM VERSIONED",
             )
+
+    def unique_keys(self, table: tuple[str, str]) -> list[list[str]]:
+        """The columns by which the server tells the rows of a table apart, the primary key first; not of those that may be null."""
+        rows = self.rows(
+            "SELECT GROUP_CONCAT(COLUMN_NAME ORDER BY SEQ_IN_INDEX SEPARATOR '\0') FROM information_schema.STATISTICS"
+            " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 GROUP BY INDEX_NAME"
+            " HAVING SUM(COALESCE(NULLABLE, '') = 'YES' OR COLUMN_NAME IS NULL) = 0 ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME",
+            table,
+        )
+        return [str(row[0]).split("\0") for row in rows]
 
     def cascades(self) -> list[ForeignKey]:
         """The foreign keys by which the server changes rows of one table when another's change."""

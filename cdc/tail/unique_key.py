@@ -1,9 +1,13 @@
 """Whether an entity's key tells the rows of its table apart, as the server itself keeps it: rows of one key would be taken for one."""
 
+from typing import TYPE_CHECKING
+
 from ...schemas.errors import SchemaError
 from ...transforms.app_schema import Entity
 from ...transforms.table_name import TableName, quoted
-from .catalog import Catalog
+
+if TYPE_CHECKING:
+    from .catalog import Catalog
 
 _UNIQUE = """
 SELECT array_agg(a.attname::text ORDER BY k.place) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
@@ -16,18 +20,26 @@ ORDER BY i.indisprimary DESC, i.indexrelid
 """The columns of each unique index that holds for every row; of a column that may be null it does not."""
 
 
-def unique_keys(catalog: Catalog, table: TableName) -> list[list[str]]:
+def unique_keys(catalog: "Catalog", table: TableName) -> list[list[str]]:
     """The columns by which the server tells the rows of a table apart, the primary key first."""
     return [row[0] for row in catalog.rows(_UNIQUE, table)]
 
 
-def check_key(catalog: Catalog, entity: Entity) -> None:
+def check_key(catalog: "Catalog", entity: Entity) -> None:
     """Does an entity's key tell the rows of its table, which exists, apart?
 
     Raises:
         SchemaError: Nothing on the server sees to that.
     """
-    keys = unique_keys(catalog, entity.table)
+    require_unique(unique_keys(catalog, entity.table), entity)
+
+
+def require_unique(keys: list[list[str]], entity: Entity) -> None:
+    """Does an entity's key hold one of those by which the server tells the rows of its table apart?
+
+    Raises:
+        SchemaError: It does not.
+    """
     if any(set(key) <= set(entity.key) for key in keys):
         return
     table, named = quoted(entity.table), ", ".join(entity.key)

@@ -1,0 +1,1 @@
+"""What is known, checked and made of a MySQL or MariaDB beside its stream."""

@@ -1,0 +1,222 @@
+"""Does a MySQL or MariaDB still hold what the log needs to go on? Asked before every start of the stream.
+
+Each way of losing history has its own message; none is passed over. A place in a binary log holds on its own server only, so the
+server must be the same; that its history is the same, too, is asked of its GTIDs, and then of the stream, which repeats the log's last
+commit.
+"""
+
+from collections.abc import Iterator
+
+from ....schemas.errors import HistoryLost, Refused
+from ....schemas.position import parse_binlog
+from ....transforms.registry import Registry
+from ...log.state import LogState
+from ...tail.gtids import Gtids, parse_gtids
+from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd
+from ..step import ACCEPT_GAP, Missing, mapped
+
+CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"
+
+VERSION_MIN = {"mysql": (8, 0, 23), "mariadb": (10, 6, 0)}
+"""The first versions with what is read of them: names, keys and labels in the binary log; MySQL 8.4 and MariaDB 10.11 are tested."""
+
+NEEDED = {
+    "log_bin": ("ON", "there is no log to read"),
+    "binlog_format": ("ROW", "sessions log statements, not rows"),
+    "binlog_row_image": ("FULL", "rows are logged without some of their columns"),
+    "binlog_row_metadata": ("FULL", "rows are logged without the names of their columns"),
+}
+"""Setting to the value that it must have, and what it means that it has another."""
+
+_ONLY = {
+    "mysql": {
+        "gtid_mode": ("ON", "transactions have no GTIDs"),
+        "enforce_gtid_consistency": ("ON", "some transactions get no GTIDs"),
+    },
+    "mariadb": {},
+}
+
+
+def wrong_settings(catalog: Catalog) -> Iterator[Missing]:
+    """The settings that are not as they must be: what each means, and the SQL or option that mends it."""
+    for name, (wanted, meaning) in {**NEEDED, **_ONLY[catalog.engine]}.items():
+        value = catalog.setting(name)
+        if value.upper() not in (wanted, "1" if wanted == "ON" else wanted):
+            way = f"start the server with --{name.replace('_', '-')}" if name == "log_bin" else remedy(catalog, name)
+            yield Missing(f"{name} is {value or 'not known'}: {meaning}", way)
+
+
+def remedy(catalog: Catalog, name: str) -> str:
+    """The SQL that sets a setting as it must be."""
+    wanted = {**NEEDED, **_ONLY[catalog.engine]}[name][0]
+    if name == "gtid_mode":
+        return "SET PERSIST gtid_mode = OFF_PERMISSIVE, then ON_PERMISSIVE, then ON"
+    return f"SET {'PERSIST' if catalog.engine == 'mysql' else 'GLOBAL'} {name} = {wanted}"
+
+
+def check_settings(catalog: Catalog) -> None:
+    """Does the server log whole rows with all that describes them?
+
+    Raises:
+        Refused: It does not, or is too old to.
+    """
+    least = VERSION_MIN[catalog.engine]
+    if catalog.version < least:
+        shown, first = (".".join(map(str, version)) for version in (catalog.version, least))
+        raise Refused(
+            f"the source is version {shown}; {first} is the first that can be read", hint="upgrade the server"
+        )
+    for wrong in wrong_settings(catalog):
+        raise Refused(f"on the source {wrong.what}", hint=f"commitlog setup, or: {wrong.grant}")
+
+
+def check_identity(identity: Identity, state: LogState) -> None:
+    """Is this the flavour of server that the log was made from? Whether it is the same one `check_log` asks, which sees its GTIDs.
+
+    Raises:
+        HistoryLost: It is not.
+    """
+    genesis = state.genesis
+    if genesis and "gtids" not in genesis:
+        raise HistoryLost(
+            f"the source is a {identity.engine}, and the log was made from another kind of database", hint=CORRECT
+        )
+
+
+def check_log(catalog: Catalog, identity: Identity, state: LogState) -> None:
+    """Does the server still have all that the log has, and everything after the log's position?
+
+    Raises:
+        HistoryLost: It does not; the message says in which of the ways.
+    """
+    if not state.genesis:
+        return
+    executed, known = catalog.gtid_executed(), known_gtids(identity.engine, state)
+    missing = known.subtract(executed)
+    if identity.server != state.genesis["server"]:
+        _another(identity, state, missing=missing, shares=bool(known.subtract(missing)))
+    logs = catalog.binary_logs()
+    if missing:
+        _behind(catalog, logs, executed=executed, missing=missing)
+    _check_place(catalog, logs, state)
+
+
+def known_gtids(engine: str, state: LogState) -> Gtids:
+    """What the log knows to be in the source's history: what was there at its beginning, and its last commit."""
+    known = parse_gtids(engine, state.genesis["gtids"])
+    identifier = state.commit.get("id", "")
+    if identifier:
+        known.add(identifier.partition(":")[2])
+    return known
+
+
+def _another(identity: Identity, state: LogState, *, missing: Gtids, shares: bool) -> None:
+    name = f"server {identity.server}" if identity.engine == "mysql" else f"server_id {identity.server}"
+    begun = f"the log was made from {state.genesis['server']}"
+    if not missing and shares:
+        raise HistoryLost(
+            f"the source is another server ({name}; {begun}): it has all that the log has, but its binary log is its own, and where"
+            f" {state.position} would be in it nobody can say",
+            hint=CORRECT,
+        )
+    if identity.replica and missing:
+        raise HistoryLost(
+            f"the source is a replica ({name}; {begun}), and lacks what the log has: {_short(missing)}",
+            hint=f"point [source] url at the server that the log was made from, or: {ACCEPT_GAP}",
+        )
+    if shares:
+        raise HistoryLost(
+            f"the source was restored from a copy on another server ({name}; {begun}): it lacks what the log has: {_short(missing)}",
+            hint=CORRECT,
+        )
+    raise HistoryLost(f"the source is another server: {name}; {begun}", hint=CORRECT)
+
+
+def _behind(catalog: Catalog, logs: list[BinaryLog], *, executed: Gtids, missing: Gtids) -> None:
+    begun_anew = bool(logs) and _number(logs[0].name) == 1 and not (catalog.engine == "mysql" and catalog.gtid_purged())
+    if not executed or begun_anew:
+        ways = "RESET BINARY LOGS AND GTIDS, or an old copy of the server"
+        if catalog.engine == "mariadb":
+            ways = "RESET MASTER, an old copy of the server, or another one of the same server_id"
+        raise HistoryLost(
+            f"the source's binary log was begun anew ({ways}): it lacks what the log has: {_short(missing)}",
+            hint=ACCEPT_GAP,
+        )
+    raise HistoryLost(
+        f"the source was restored from a copy or a dump: it lacks what the log has: {_short(missing)}", hint=ACCEPT_GAP
+    )
+
+
+def _check_place(catalog: Catalog, logs: list[BinaryLog], state: LogState) -> None:
+    """Is the log's position still in the binary log?"""
+    name, offset = parse_binlog(state.position)
+    sizes = {file.name: file.size for file in logs}
+    if not logs:
+        raise HistoryLost(
+            f"the source writes no binary log any more; the log stands at {state.position}", hint=ACCEPT_GAP
+        )
+    base = name.rpartition(".")[0]
+    if all(file.name.rpartition(".")[0] != base for file in logs):
+        raise HistoryLost(
+            f"the source's binary log is called {logs[-1].name.rpartition('.')[0]}, and was called {base} at {state.position}",
+            hint=f"set log_bin back and restart the server, or: {ACCEPT_GAP}",
+        )
+    if name not in sizes and _number(name) < _number(logs[0].name):
+        raise HistoryLost(
+            f"the source has purged its binary log up to {logs[0].name}; the log stands at {state.position}, and what came after is"
+            " not kept any more",
+            hint=f"{ACCEPT_GAP}; and let the server keep more (binlog_expire_logs_seconds)",
+        )
+    if offset > sizes.get(name, 0):
+        raise HistoryLost(
+            f"the source's binary log ends at {logs[-1].name}:{logs[-1].size}, before the log's position {state.position}: its end was"
+            " lost, or it was restored",
+            hint=ACCEPT_GAP,
+        )
+    if not catalog.begins_event(name, offset):
+        raise HistoryLost(
+            f"the source's history is another one: nothing begins at {state.position} of its binary log; it was restored from a copy",
+            hint=ACCEPT_GAP,
+        )
+
+
+def check_published(catalog: Catalog, registry: Registry, state: LogState, *, setup: str = "commitlog setup") -> None:
+    """Does the binary log have all rows of every table that a schema maps, and that exists?
+
+    Args:
+        catalog: The source's catalogs.
+        registry: The app schemas.
+        state: The log's.
+        setup: The command that makes the source ready.
+
+    Raises:
+        HistoryLost: It leaves out one of which the log has rows.
+        Refused: It leaves out one that is new to the log.
+    """
+    status = catalog.binlog_status()
+    for name in sorted(mapped(registry)):
+        if not leaves_out(status, name[0]):
+            continue
+        table = catalog.table(*name)
+        if table is None:
+            continue
+        message = f"table {table.quoted} is mapped by an app schema, and the binary log leaves out database {name[0]}"
+        hint = "take binlog_do_db and binlog_ignore_db out of the server's options and restart it"
+        names = {schema.by_table[name].name for schema in registry.schemas if name in schema.by_table}
+        if names & state.snapshots.keys():
+            raise HistoryLost(f"{message}: changes of it may be missing", hint=f"{hint}, then {ACCEPT_GAP}")
+        raise Refused(message, hint=f"{hint}, then {setup}")
+
+
+def leaves_out(status: LogEnd, database: str) -> bool:
+    """Whether the binary log leaves out a database: its rows are logged by the table's database."""
+    return database in status.ignored or (bool(status.only) and database not in status.only)
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition(".")[2])
+
+
+def _short(gtids: Gtids) -> str:
+    text = str(gtids)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,45 @@
+"""What setting up a source is made of, whatever its engine; and the commands that errors point to."""
+
+from dataclasses import dataclass
+
+from ...transforms.registry import Registry
+
+ACCEPT_GAP = "commitlog resume --accept-gap"
+
+PRINT = "commitlog setup --sql"
+"""Prints what setup would do, for somebody else to do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do.
+
+    Args:
+        text: What it is for, one sentence.
+        statement: The SQL that does it.
+        replication: It is a command of the replication protocol, and not for an ordinary connection.
+        waits: The server does it only when every transaction has ended that has written before.
+    """
+
+    text: str
+    statement: str
+    replication: bool = False
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A privilege that a role lacks.
+
+    Args:
+        what: What it may not do, as the end of a sentence.
+        grant: The SQL that lets it.
+    """
+
+    what: str
+    grant: str
+
+
+def mapped(registry: Registry) -> set[tuple[str, str]]:
+    """The tables that the app schemas map, each as (schema, name)."""
+    return {table for schema in registry.schemas for table in schema.by_table}
