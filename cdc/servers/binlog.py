@@ -12,29 +12,10 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
-from ...schemas.errors import Refused, Unreachable
+from ...schemas.errors import Refused, Unreachable, UsageError
 from .process import Service
 
 _CONNECT_TIMEOUT_S = 10
-
-MYSQL_FEATURES: Mapping[str, str] = {
-    "log_bin": "ON",
-    "binlog_format": "ROW",
-    "binlog_row_image": "FULL",
-    "binlog_row_metadata": "FULL",
-    "gtid_mode": "ON",
-    "enforce_gtid_consistency": "ON",
-}
-"""Settings of a MySQL whose log can be read, as SHOW VARIABLES prints them."""
-
-MARIADB_FEATURES: Mapping[str, str] = {
-    "log_bin": "ON",
-    "binlog_format": "ROW",
-    "binlog_row_image": "FULL",
-    "binlog_row_metadata": "FULL",
-    "gtid_strict_mode": "ON",
-}
-"""The same of a MariaDB."""
 
 
 class BinlogServer(Service):
@@ -91,7 +72,7 @@ class BinlogServer(Service):
     def query(self, text: str, *values: object) -> Any:
         """The first value of the first row that a statement gives, None where it gives none."""
         with connect(self.url) as connection, connection.cursor() as cursor:
-            cursor.execute(text, values)
+            cursor.execute(text, values or None)
             row = cursor.fetchone()
         return row[0] if row else None
 
@@ -116,6 +97,7 @@ class GivenBinlogServer(BinlogServer):
         variable: Where the URL comes from.
 
     Raises:
+        UsageError: It is no such URL.
         Unreachable: Nothing answers there, or not to this user.
         Refused: The server does not write the log that is needed.
     """
@@ -123,15 +105,18 @@ class GivenBinlogServer(BinlogServer):
     def __init__(self, url: str, features: Mapping[str, str], variable: str) -> None:
         super().__init__(url)
         place = urlsplit(url).hostname
+        title = {"mysql": "MySQL", "mariadb": "MariaDB"}.get(self.product)
+        if title is None:
+            raise UsageError(f"{variable} is not a URL of the form mysql://… or mariadb://…")
         try:
             found = self.variables(features)
         except pymysql.err.OperationalError as error:
-            raise Unreachable(f"no server answers at {place}: {error}", hint=f"correct or unset {variable}") from error
+            raise Unreachable(f"no {title} answers at {place}: {error}", hint=f"correct or unset {variable}") from error
         wrong = {name: value for name, value in features.items() if found.get(name) != value}
         if wrong:
             said = ", ".join(f"{name}={found.get(name, 'unknown')}" for name in wrong)
             raise Refused(
-                f"the server at {place} runs with {said}",
+                f"the {title} at {place} runs with {said}",
                 hint="start it with "
                 + " ".join(f"--{name.replace('_', '-')}={value}" for name, value in wrong.items()),
             )

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from .account import Account
-from .cache import cached
-
 _log = logging.getLogger("commitlog.servers")
 
 _TIMEOUT_S = 600.0
@@ -58,20 +55,48 @@ class Packages:
     bare: tuple[str, ...] = ()
 
 
+NOT_HERE = ("apt", "mirror")
+"""The steps that fail on a machine whose packages are not Debian's."""
+
 Failure = Callable[[str, str], NoReturn]
 """Gives up: the step, and what went wrong."""
 
 
-def unpacked(name: str, packages: Packages, account: Account, failed: Failure) -> Path:
-    """The folder in which the packages are, with `usr` and all; fetched by the first who asks.
+def unpack(folder: Path, packages: Packages, failed: Failure) -> None:
+    """Fetch packages, and unpack them into a folder, which then has `usr` and all.
 
     Args:
-        name: Of the folder in the cache.
+        folder: An empty one.
         packages: What is to be in it.
-        account: Who is going to run it.
         failed: Called where it cannot be had.
     """
-    return cached(name, account, lambda folder: _fill(folder, packages, failed))
+    missing = [program for program in ("apt-get", "apt-config", "dpkg") if shutil.which(program) is None]
+    if missing:
+        failed(
+            "apt",
+            f"{' and '.join(missing)} is not installed: packages are fetched on Debian and what is made from it only",
+        )
+    mirrors = archives()
+    if not mirrors:
+        failed(
+            "mirror", f"the apt sources of this machine ({_ETC}/sources.list, sources.list.d) name no mirror of Debian"
+        )
+    wanted = " ".join((*packages.whole, *packages.bare))
+    _log.info("fetching %s of Debian %s, once", wanted, packages.suite)
+    work = folder / "apt"
+    problems: list[str] = []
+    for mirror in mirrors:
+        apt = _Apt(work, mirror, packages.suite, failed)
+        problem = apt.update()
+        if problem is None:
+            apt.fetch(packages)
+            break
+        problems.append(problem)
+    else:
+        failed("index", "; ".join(problems))
+    for package in sorted((work / "archives").glob("*.deb")):
+        _run("unpack", ["dpkg", "--extract", str(package), str(folder)], work, failed)
+    shutil.rmtree(work)
 
 
 def archives(etc: Path = _ETC) -> list[Archive]:
@@ -125,36 +150,6 @@ def _signer(said: str) -> str:
     if said.startswith("/"):
         return said
     return str(_KEYRING) if _KEYRING.exists() else ""
-
-
-def _fill(folder: Path, packages: Packages, failed: Failure) -> None:
-    missing = [program for program in ("apt-get", "apt-config", "dpkg") if shutil.which(program) is None]
-    if missing:
-        failed(
-            "apt",
-            f"{' and '.join(missing)} is not installed: packages are fetched on Debian and what is made from it only",
-        )
-    mirrors = archives()
-    if not mirrors:
-        failed(
-            "mirror", f"the apt sources of this machine ({_ETC}/sources.list, sources.list.d) name no mirror of Debian"
-        )
-    wanted = " ".join((*packages.whole, *packages.bare))
-    _log.info("fetching %s of Debian %s, once", wanted, packages.suite)
-    work = folder / "apt"
-    problems: list[str] = []
-    for mirror in mirrors:
-        apt = _Apt(work, mirror, packages.suite, failed)
-        problem = apt.update()
-        if problem is None:
-            apt.fetch(packages)
-            break
-        problems.append(problem)
-    else:
-        failed("index", "; ".join(problems))
-    for package in sorted((work / "archives").glob("*.deb")):
-        _run("unpack", ["dpkg", "--extract", str(package), str(folder)], work, failed)
-    shutil.rmtree(work)
 
 
 class _Apt:

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from .account import Account
-from .binlog import MARIADB_FEATURES, BinlogServer, GivenBinlogServer
-from .debian import Packages, loader, unpacked
+from .cache import cached
+from .debian import Packages, loader, unpack
 from .failure import MARIADB_URL_VARIABLE
-from .mysqld import LocalMysqld, Mysqld
+from .mysqld import FEATURES, LocalMysqld, Mysqld
 
-_HINT = (
-    "install it (apt-get install mariadb-server), or set"
-    f" {MARIADB_URL_VARIABLE}=mariadb://… to a server of your own (a binlog of whole rows, a user who may do everything)"
-)
 # What the server itself needs comes with it; of the other two only the plugins and mysqlbinlog are wanted.
 _PACKAGES = Packages("bookworm", ("mariadb-server-core",), ("mariadb-server", "mariadb-client"))
+# What mariadb-install-db feeds a new server, in its order; without the texts of HELP.
 _SCRIPTS = (
     "mysql_system_tables.sql",
     "mysql_performance_tables.sql",
@@ -27,7 +24,8 @@ _SCRIPTS = (
     "maria_add_gis_sp_bootstrap.sql",
     "mysql_sys_schema.sql",
 )
-"""What mariadb-install-db feeds a new server, in its order; without the texts of HELP."""
+# Of the users that they make, the one of the socket stays.
+_TIDY = "DELETE FROM global_priv WHERE Host <> 'localhost';\nDELETE FROM proxies_priv WHERE Host <> 'localhost';\n"
 
 
 class MariaDbServer(LocalMysqld):
@@ -35,7 +33,16 @@ class MariaDbServer(LocalMysqld):
 
     scheme = "mariadb"
     title = "MariaDB"
-    hint = _HINT
+    image = "mariadb:10.11"
+    variable = MARIADB_URL_VARIABLE
+    features: ClassVar[Mapping[str, str]] = {
+        **FEATURES,
+        "gtid_strict_mode": "ON",
+    }
+    hint = (
+        f"install one (apt-get install mariadb-server), or set {MARIADB_URL_VARIABLE}=mariadb://… to a server of your own"
+        " (a binlog of whole rows with full metadata, a user who may do everything)"
+    )
     defaults: ClassVar[Mapping[str, str]] = {
         "gtid-strict-mode": "1",
         "server-id": "1",
@@ -44,72 +51,55 @@ class MariaDbServer(LocalMysqld):
 
     @classmethod
     def find(cls, account: Account) -> Mysqld:
-        """The machine's own MariaDB where this account can run it, else Debian's."""
+        """The machine's own where this account can run it, else Debian's."""
         installed = shutil.which("mariadbd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-        base = Path(installed).resolve().parents[1] if installed else None
-        if installed and base:
-            found = _program(base, (), installed, account)
-            if found and (base / "lib/mysql/plugin/ha_blackhole.so").exists():
-                return found
-        prefix = unpacked("mariadb-bookworm", _PACKAGES, account, cls._failed)
-        program = _program(prefix / "usr", tuple(loader(prefix)), str(prefix / "usr/sbin/mariadbd"), account)
-        if program is None:
-            cls._failed("program", f"{prefix}/usr/sbin/mariadbd does not run on this machine")
-        return program
+        version = _version(Path(installed), account) if installed else None
+        if installed and version:
+            path = Path(installed).resolve()
 
-    def _initialise(self, folder: Path) -> None:
-        base = next(option for option in self.program.command if option.startswith("--basedir=")).partition("=")[2]
-        scripts = "".join(Path(base, "share/mysql", name).read_text() for name in _SCRIPTS)
-        # Of the users that the scripts make, the one of the socket stays.
-        tidy = (
-            "DELETE FROM global_priv WHERE Host <> 'localhost';\nDELETE FROM proxies_priv WHERE Host <> 'localhost';\n"
-        )
-        text = f"CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n{scripts}\n{tidy}"
-        options = [f"--datadir={folder}", "--bootstrap", "--max-allowed-packet=8M", "--net-buffer-length=16K"]
-        options += ["--innodb-log-file-size=32M", "--innodb-flush-method=nosync"]
-        self._finish("bootstrap", options, text)
+            def fill_data(folder: Path) -> None:
+                cls._bootstrap(_installed(path, folder), account)
 
+            return _installed(path, cached(f"mariadb-{version}-data", account, fill_data))
 
-def provide_mariadb(settings: Mapping[str, str] | None = None) -> BinlogServer:
-    """A MariaDB with a binlog that can be read and a user who may do everything, to be used in a `with` block.
+        def fill(folder: Path) -> None:
+            unpack(folder, _PACKAGES, cls._failed)
+            cls._bootstrap(_unpacked(folder), account)
 
-    Args:
-        settings: Options for one that we start; a server that is given keeps its own.
+        return _unpacked(cached("mariadb-bookworm", account, fill))
 
-    Raises:
-        Unreachable: The given URL does not answer; it is never passed over for another server.
-        Refused: The given server does not write the log that is needed.
-        ServerFailed: None was given and none could be started.
-    """
-    url = os.environ.get(MARIADB_URL_VARIABLE)
-    if url:
-        return GivenBinlogServer(url, MARIADB_FEATURES, MARIADB_URL_VARIABLE)
-    return MariaDbServer.start(settings=settings)
+    @classmethod
+    def _bootstrap(cls, program: Mysqld, account: Account) -> None:
+        scripts = "".join((program.base / "share/mysql" / name).read_text() for name in _SCRIPTS)
+        options = ["--bootstrap", "--max-allowed-packet=8M", "--net-buffer-length=16K", "--innodb-log-file-size=32M"]
+        text = f"CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n{scripts}\n{_TIDY}"
+        cls._make_data(program, account, options, text)
 
 
-def _program(base: Path, before: tuple[str, ...], path: str, account: Account) -> Mysqld | None:
-    """The program with where its files are, or None where the account cannot run it."""
-    share = base / "share/mysql"
-    options = (
-        "--no-defaults",
-        f"--basedir={base}",
-        f"--lc-messages-dir={share}",
-        f"--character-sets-dir={share}/charsets",
-    )
+def _installed(path: Path, folder: Path) -> Mysqld:
+    return Mysqld(path.parents[1], path, folder / "data")
+
+
+def _unpacked(prefix: Path) -> Mysqld:
+    return Mysqld(prefix / "usr", prefix / "usr/sbin/mariadbd", prefix / "data", tuple(loader(prefix)))
+
+
+def _version(program: Path, account: Account) -> str | None:
+    """The version of an installed server, None where it has not all that is needed, or this account cannot run it."""
+    base = program.resolve().parents[1]
+    if not (base / "lib/mysql/plugin/ha_blackhole.so").exists() or not (base / "share/mysql" / _SCRIPTS[0]).exists():
+        return None
     try:
-        said = subprocess.run(
-            [*before, path, "--no-defaults", "--version"],
+        run = subprocess.run(
+            [program, "--no-defaults", "--version"],
             cwd="/",
             capture_output=True,
             text=True,
             timeout=30,
             check=True,
             **account.process_options(),
-        ).stdout
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    version = re.search(r"Ver (\S+)-MariaDB", said)
-    if version is None or not share.is_dir():
-        return None
-    command = (*before, path, *options, f"--plugin-dir={base}/lib/mysql/plugin")
-    return Mysqld(f"mariadb-{version[1]}", command, base / "bin", before)
+    said = re.search(r"Ver (\S+)-MariaDB", run.stdout)
+    return said[1] if said else None

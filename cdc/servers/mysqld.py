@@ -16,7 +16,6 @@ from typing import ClassVar, Literal, NoReturn, Self
 
 from .account import Account
 from .binlog import BinlogServer
-from .cache import cached
 from .failure import ServerFailed
 from .ports import HOST, PORT_TRIES, free_port
 from .process import LocalService, folder_for
@@ -31,7 +30,7 @@ _START_TIMEOUT_S = 60.0  # crash recovery included
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.01
 _READY = "ready for connections"
-_COMMON: Mapping[str, str] = {
+COMMON: Mapping[str, str] = {
     "bind-address": HOST,
     # In the data folder, which only the server's account can enter; a whole path could be too long for a socket.
     "socket": "mysql.sock",
@@ -40,28 +39,45 @@ _COMMON: Mapping[str, str] = {
     "binlog-format": "ROW",
     "binlog-row-metadata": "FULL",
     "binlog-row-image": "FULL",
+    # MariaDB's own choice is to leave it to the system when its log reaches the disk.
+    "sync-binlog": "1",
 }
+"""Options of every server of ours; those of a product stand in `defaults`."""
+FEATURES: Mapping[str, str] = {
+    "log_bin": "ON",
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    "binlog_row_metadata": "FULL",
+}
+"""What they say of a server (SHOW VARIABLES) whose binlog can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mysqld:
-    """The program of a server.
+    """A server's programs.
 
     Attributes:
-        name: Of the version: what is made by another one is not used.
-        command: The program with what must stand before its options, and where it finds its own files.
-        tools: The folder of `mysqlbinlog` and the like.
+        base: The folder in which its own files are, such as /usr.
+        path: The server's program.
+        data: What each new data folder is a copy of.
         before: What a program there is run by.
     """
 
-    name: str
-    command: tuple[str, ...]
-    tools: Path
+    base: Path
+    path: Path
+    data: Path
     before: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        """What runs the server, with where it finds its own files."""
+        share = self.base / "share/mysql"
+        options = [f"--basedir={self.base}", f"--lc-messages-dir={share}", f"--character-sets-dir={share}/charsets"]
+        return [*self.before, str(self.path), "--no-defaults", *options, f"--plugin-dir={self.base}/lib/mysql/plugin"]
 
     def tool(self, name: str) -> list[str]:
         """What runs a program beside the server, such as `mysqlbinlog`."""
-        return [*self.before, str(self.tools / name)]
+        return [*self.before, str(self.base / "bin" / name)]
 
 
 class LocalMysqld(LocalService, BinlogServer):
@@ -78,6 +94,12 @@ class LocalMysqld(LocalService, BinlogServer):
     title: ClassVar[str]
     hint: ClassVar[str]
     """The way on where no server can be had."""
+    image: ClassVar[str]
+    """Of a container that stands in for it."""
+    variable: ClassVar[str]
+    """That names a server somebody else runs."""
+    features: ClassVar[Mapping[str, str]]
+    """What such a server must say of itself (SHOW VARIABLES)."""
     defaults: ClassVar[Mapping[str, str]]
 
     def __init__(
@@ -128,19 +150,18 @@ class LocalMysqld(LocalService, BinlogServer):
                 cls._failed("folder", f"root hands the server to the user nobody, who cannot enter {closed[-1]}")
             password = copy_of._password if copy_of else secrets.token_hex(8)
             server = cls(home, scratch, outlive=outlive, program=program, account=account, password=password)
-            origin = copy_of.folder if copy_of else cached(f"{program.name}-data", account, server._fill)
-            shutil.copytree(origin, server.folder)
+            shutil.copytree(copy_of.folder if copy_of else program.data, server.folder)
             account.take(server.folder)
             server.files.mkdir(mode=0o700)
             account.take(server.files)
             with server._or_killed():
-                server._start_on_free_port({**_COMMON, **cls.defaults, **(settings or {})}, new=copy_of is None)
+                server._start_on_free_port({**COMMON, **cls.defaults, **(settings or {})}, new=copy_of is None)
             return server
 
     @classmethod
     @abstractmethod
     def find(cls, account: Account) -> Mysqld:
-        """The program that runs, fetched where it is not there.
+        """The programs that are run, fetched where they are not there.
 
         Raises:
             ServerFailed: It cannot be had.
@@ -149,10 +170,6 @@ class LocalMysqld(LocalService, BinlogServer):
     @classmethod
     def _failed(cls, step: str, reason: str) -> NoReturn:
         raise ServerFailed(step, reason, server=cls.title, hint=cls.hint)
-
-    @abstractmethod
-    def _initialise(self, folder: Path) -> None:
-        """Make a new data folder: root without a password, on the socket only or on loopback, and no other user."""
 
     def stop(self, mode: StopMode = "fast") -> None:
         """End the server and wait until it is gone; the data stays.
@@ -197,30 +214,35 @@ class LocalMysqld(LocalService, BinlogServer):
     def _fail(self, step: str, reason: str) -> NoReturn:
         self._failed(step, reason)
 
-    def _fill(self, folder: Path) -> None:
-        """Make what every new data folder is a copy of."""
-        self._account.take(folder)
-        folder.chmod(0o700)
-        self._initialise(folder)
-        # Each copy is a server of its own.
-        (folder / "auto.cnf").unlink(missing_ok=True)
+    @classmethod
+    def _make_data(cls, program: Mysqld, account: Account, options: Sequence[str], text: str = "") -> None:
+        """Make what every new data folder is a copy of: root without a password and no other user.
 
-    def _finish(self, step: str, options: Sequence[str], text: str = "") -> None:
-        """Run the server's program to its end, with something to read."""
+        Args:
+            program: Whose `data` is made.
+            account: Whose it is.
+            options: What has the program make it, and end.
+            text: What it then reads.
+        """
+        program.data.mkdir(mode=0o700)
+        account.take(program.data)
         try:
             subprocess.run(
-                [*self.program.command, *options],
-                cwd=self._home,
+                [*program.command, f"--datadir={program.data}", "--innodb-flush-method=nosync", *options],
+                cwd=program.data,
                 input=text.encode(),
                 capture_output=True,
                 check=True,
                 timeout=_START_TIMEOUT_S,
-                **self._account.process_options(),
+                **account.process_options(),
             )
         except subprocess.CalledProcessError as error:
-            self._fail(step, "\n".join(error.stderr.decode(errors="replace").strip().splitlines()[-20:]))
+            said = (error.stderr or error.stdout).decode(errors="replace").strip().splitlines()
+            cls._failed("data", "\n".join(said[-20:]) or str(error))
         except (OSError, subprocess.TimeoutExpired) as error:
-            self._fail(step, str(error))
+            cls._failed("data", str(error))
+        # Each copy is a server of its own.
+        (program.data / "auto.cnf").unlink(missing_ok=True)
 
     def _start_on_free_port(self, settings: Mapping[str, str], *, new: bool) -> None:
         """Start, with another port each time somebody else was quicker to take ours."""
