@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from ..schemas.errors import UsageError
 from . import json_schema
-from .database_url import shown, split_password, user_of, with_password
+from .database_url import engine_of, shown, split_password, user_of, with_password
 from .log.home import LogLocation
 from .log.kafka_location import SCHEME, KafkaLocation
 from .log.location import Location
@@ -35,12 +35,19 @@ class SourceConfig:
         password: `env:NAME`, `file:/ABSOLUTE/PATH`, or empty.
         publication: The publication's name.
         slot: The replication slot's name.
+        server_id: What a worker calls itself among the replicas of a MySQL or MariaDB; 0 for what its log's name gives.
     """
 
     url: str = field(default="", repr=False)
     password: str = ""
     publication: str = "commitlog"
     slot: str = "commitlog"
+    server_id: int = 0
+
+    @property
+    def engine(self) -> str:
+        """What the address is of: postgresql, mysql or mariadb."""
+        return engine_of(self.url)
 
     @property
     def shown(self) -> str:

@@ -16,6 +16,7 @@ pytest_plugins = (
     "fixtures.kafka",
     "fixtures.followed",
     "fixtures.fork_log",
+    "fixtures.binlog_source",
     "fixtures.pair",
     "fixtures.tagged",
     "fixtures.tls",

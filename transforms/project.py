@@ -4,15 +4,16 @@ A projection knows which columns of a table an app schema publishes, under which
 the source's text and gives the JSON bytes of one item of a commit (schemas/README.md §3). It reads no catalog and no log.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from ..schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
-from ..schemas.errors import Refused
+from ..schemas.errors import Refused, SchemaError
 from ..schemas.shape import Shape
+from .app_schema import Entity
 
 Converter = Callable[[bytes], object]
 
@@ -179,6 +180,26 @@ class Projection:
             item["newkey"] = newkey
         item["image"] = "key"
         return self._with_row(item, "after", new)
+
+
+def require_key(entity: Entity, published: Container[str], present: Container[str]) -> None:
+    """Can the key of an entity be recorded?
+
+    Args:
+        entity: Whose.
+        published: The fields that are recorded.
+        present: The columns that its table has.
+
+    Raises:
+        SchemaError: A field of it is not recorded, or not there.
+    """
+    for field in entity.key:
+        if field not in published or field not in present:
+            why = "the table has no such column" if field not in present else "its class is not recorded in this log"
+            raise SchemaError(
+                f"{entity.name}: the key field {field!r} cannot be recorded: {why}",
+                hint="give the entity a key of recorded columns, then commitlog schema add",
+            )
 
 
 def truncate_item(entities: Sequence[str], *, cascade: bool, restart_identity: bool) -> bytes:

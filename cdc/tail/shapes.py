@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from ...schemas.errors import SchemaError
 from ...schemas.shape import Column, Shape
 from ...transforms.app_schema import Entity
-from ...transforms.project import Projection, PublishedColumn
+from ...transforms.project import Projection, PublishedColumn, require_key
 from ...transforms.table_name import TableName, quoted
 from .catalog import Catalog, CatalogColumn
 from .enums import Enums, Labels
@@ -36,13 +35,7 @@ def project(
         Unreachable: The catalogs cannot be read.
     """
     present = {column.name: index for index, column in enumerate(relation.columns)}
-    for field in entity.key:
-        if field not in published or field not in present:
-            why = "the table has no such column" if field not in present else "its class is not recorded in this log"
-            raise SchemaError(
-                f"{entity.name}: the key field {field!r} cannot be recorded: {why}",
-                hint="give the entity a key of recorded columns, then commitlog schema add",
-            )
+    require_key(entity, published, present)
     table = catalog.table(*relation.table)
     known = {column.name: column for column in table.columns} if table else {}
     labelled = enums or Enums({})

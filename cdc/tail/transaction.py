@@ -47,7 +47,7 @@ Entry = tuple[Relation | tuple[Relation, ...], bytes]
 """(the relation of a row change, or all those of a truncate; a row change, tail/row_change.py)."""
 
 
-Mark = int | str
+Mark = int | tuple[str, int]
 """What tells the transactions of one source apart."""
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from ...schemas.errors import Unreachable
 from ...schemas.position import format_lsn, parse_lsn
@@ -40,7 +40,7 @@ class PostgresSource(Source):
         catalog: The source's catalogs; by default on a connection that is made for it.
     """
 
-    engine: ClassVar[str] = "postgresql"
+    engine = "postgresql"
 
     def __init__(
         self, config: Config, before: "PostgresSource | None" = None, *, catalog: Catalog | None = None

@@ -168,7 +168,7 @@ class PostgresSnapshotter(Snapshotter):
         places = [index for index, c in enumerate(relation.columns) if c.name in entity.key]
         end = None if last else list(projection.key(rows[-1]).values())
         keyed = {key_of(row, places): row for row in rows}
-        described = [(c.name, c.type_oid) for c in table.columns]
+        described = self._described(relation)
         return Chunk(
             entity, projection, start, end, keyed, f"{seen.xmax:x}", sees, due, described, places,
             expected=expected,

@@ -157,8 +157,12 @@ class Snapshotter(ABC):
             elif relation.table == chunk.entity.table:
                 self._lay_over(chunk, relation, data)
 
+    def _described(self, relation: Relation) -> list[tuple[str, int]]:
+        """What a table must still be like for the chunk of it to be right."""
+        return [(column.name, column.type_oid) for column in relation.columns]
+
     def _lay_over(self, chunk: Chunk, relation: Relation, data: bytes) -> None:
-        if [(c.name, c.type_oid) for c in relation.columns] != chunk.columns:
+        if self._described(relation) != chunk.columns:
             chunk.spoiled = True
             return
         op, old, _, new = parse_change(data)

@@ -6,7 +6,7 @@ A position is a whole number that grows along the source's log; records have it 
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...transforms.app_schema import AppSchema, Entity
 from ...transforms.project import Projection
@@ -125,7 +125,7 @@ class Source(ABC):
         id_prefix: Of commits' ids where the rest is their end in hexadecimal, which the compiled runs know; empty elsewhere.
     """
 
-    engine: ClassVar[str]
+    engine: str
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -229,6 +229,11 @@ def open_source(config: Config, before: Source | None = None) -> Source:
         Unreachable: It does not answer.
         Refused: It does not prove who it is, or refuses us.
     """
-    from .postgres import PostgresSource  # here, so that only the driver of the engine in use is needed
+    # Here, so that only the driver of the engine in use is needed.
+    if config.source.engine == "postgresql":
+        from .postgres import PostgresSource
 
-    return PostgresSource(config, before if isinstance(before, PostgresSource) else None)
+        return PostgresSource(config, before if isinstance(before, PostgresSource) else None)
+    from .mysql import MysqlSource
+
+    return MysqlSource(config)

@@ -5,7 +5,7 @@ Source: MySQL, libs/mysql/binlog/event/rows_event.h (class Table_map_event, enum
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from ....schemas.errors import DecodeError
 from ..transaction import Relation
@@ -71,11 +71,12 @@ class _Metadata:
     dimensions: list[int] = field(default_factory=list[int])
 
 
-def parse_table_map(body: bytes) -> Table:
+def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
     """Take a table map apart.
 
     Args:
         body: The event without its checksum.
+        flavour: Whose it is: MariaDB names a character set for geometries, too.
 
     Raises:
         DecodeError: It does not say all that it must, or a column cannot be decoded here.
@@ -97,7 +98,7 @@ def parse_table_map(body: bytes) -> Table:
     columns: list[BinlogColumn] = []
     readers: list[ReadValue] = []
     for column, attributes, bit, number, label in zip(
-        fields, _attributes(fields, said), nullable, numbers, said.names, strict=False
+        fields, _attributes(fields, said, flavour), nullable, numbers, said.names, strict=False
     ):
         try:
             canonical, engine_type, read = resolve(column, attributes)
@@ -153,7 +154,7 @@ def _fields(numbers: bytes, metadata: bytes) -> list[FieldType]:
     return fields
 
 
-def _attributes(fields: list[FieldType], said: _Metadata) -> Iterator[Attributes]:
+def _attributes(fields: list[FieldType], said: _Metadata, flavour: str) -> Iterator[Attributes]:
     """What is said of each column. Which of the lists a column takes from depends on its type alone."""
     signs = iter(_bits(said.signedness, first=0x80))
     charsets = _collations(said.default_charset, said.charsets)
@@ -174,6 +175,8 @@ def _attributes(fields: list[FieldType], said: _Metadata) -> Iterator[Attributes
                     charset=charset, labels=tuple((recode(text) if recode else text).decode() for text in texts)
                 )
             elif column.number == GEOMETRY:
+                if flavour == "mariadb":
+                    next(charsets)
                 yield Attributes(geometry=next(geometries))
             elif column.number == VECTOR:
                 yield Attributes(dimensions=next(dimensions, 0))

@@ -1,0 +1,163 @@
+"""The query of a table's rows that come after a key, in the order of their keys, and their values as the binlog's decoder writes them. No I/O."""
+
+import base64
+from collections.abc import Callable, Sequence
+from struct import Struct
+
+from .binlog.column import BinlogColumn
+from .binlog.table_map import BinlogRelation
+from .binlog.values import double_text, read_float
+from .mysql_catalog import MysqlTable, sql_name
+
+Text = Callable[[bytes], bytes]
+
+_float = Struct("<f")
+_GEOMETRIES = frozenset(
+    "geometry point linestring polygon multipoint multilinestring multipolygon geometrycollection".split()
+)
+_INTEGERS = frozenset("tinyint smallint mediumint int bigint year".split())
+
+
+def relation_of(table: MysqlTable) -> BinlogRelation:
+    """A table as a table map would describe it now."""
+    columns = tuple(
+        BinlogColumn(
+            name=column.name,
+            in_identity=True,
+            type_oid=0,
+            modifier=-1,
+            canonical=column.canonical,
+            engine_type=column.engine_type,
+            nullable=column.nullable,
+            labels=column.labels,
+        )
+        for column in table.columns
+    )
+    names = [column.name for column in columns]
+    return BinlogRelation(
+        oid=0,
+        namespace=table.namespace,
+        name=table.name,
+        identity="f",
+        columns=columns,
+        key=tuple(names.index(name) for name in table.key),
+    )
+
+
+def rows_after(relation: BinlogRelation, key: Sequence[str], start: Sequence[object] | None) -> tuple[str, list[str]]:
+    """The query, without a limit, and its parameters.
+
+    Args:
+        relation: The columns to read.
+        key: The key's columns.
+        start: The key's values as records hold them; None for all rows.
+    """
+    by_name = {column.name: column for column in relation.columns}
+    ordered = [by_name[name] for name in key]
+    selected = ", ".join(_selected(column) for column in relation.columns)
+    query = f"SELECT {selected} FROM {_name(*relation.table)}"  # noqa: S608 - quoted names
+    parameters: list[str] = []
+    if start is not None:
+        bounds = [_literal(column, value) for column, value in zip(ordered, start, strict=True)]
+        query += f" WHERE {_after([_compared(column) for column in ordered], bounds)}"
+        parameters = [
+            parameter for number in _uses(len(ordered)) for parameter in _parameters(ordered[number], start[number])
+        ]
+    query += f" ORDER BY {', '.join(_compared(column) for column in ordered)}"
+    return query if parameters else query.replace("%%", "%"), parameters
+
+
+def _name(*parts: str) -> str:
+    """A name in a query that has parameters, too."""
+    return sql_name(*parts).replace("%", "%%")
+
+
+def _uses(count: int) -> list[int]:
+    """Which bound stands at each place of `_after`."""
+    return [0] + [number for last in range(count) for number in range(last + 1)] if count > 1 else [0]
+
+
+def _after(columns: Sequence[str], bounds: Sequence[str]) -> str:
+    """Behind the bounds; the first condition alone is what an index serves."""
+    if len(columns) == 1:
+        return f"{columns[0]} > {bounds[0]}"
+    terms = [
+        " AND ".join(
+            [f"{c} = {b}" for c, b in zip(columns[:last], bounds, strict=False)] + [f"{columns[last]} > {bounds[last]}"]
+        )
+        for last in range(len(columns))
+    ]
+    return f"{columns[0]} >= {bounds[0]} AND ({' OR '.join(terms)})"
+
+
+def _base(column: BinlogColumn) -> str:
+    return column.engine_type.partition("(")[0].removesuffix(" unsigned")
+
+
+def _selected(column: BinlogColumn) -> str:
+    """A column as the text that `text_of` takes."""
+    name, base = _name(column.name), _base(column)
+    if column.canonical == "bytes" or column.engine_type in _GEOMETRIES:
+        return f"HEX({name})"
+    if base == "float":
+        return f"CAST({name} AS DOUBLE)"
+    if base in ("bit", "year"):
+        return f"{name} + 0"
+    return name
+
+
+def text_of(column: BinlogColumn) -> Text | None:
+    """What makes of the server's text the decoder's; None where they are the same."""
+    base = _base(column)
+    if column.canonical == "bytes":
+        return lambda text: b"\\x" + text.lower()
+    if column.engine_type in _GEOMETRIES:
+        return bytes.lower
+    if column.canonical == "instant":
+        return lambda text: text + b"+00"
+    if base == "float":
+        return lambda text: read_float(_float.pack(float(text)), 0)[0]
+    if base == "double":
+        return lambda text: double_text(float(text))
+    if base == "bit":
+        bits = int(column.engine_type[4:-1])
+        return lambda text: format(int(text), f"0{bits}b").encode()
+    if column.engine_type.endswith("unsigned"):
+        # ZEROFILL shows zeros that are none of the value's.
+        return lambda text: stripped if (stripped := text.lstrip(b"0"))[:1].isdigit() else b"0" + stripped
+    return None
+
+
+def _compared(column: BinlogColumn) -> str:
+    """A column as rows are ordered by it: text by its bytes, an enum by its labels' order, whatever the server's own order is."""
+    name, base = _name(column.name), _base(column)
+    if column.canonical == "text" or base == "set":
+        return f"CAST(CONVERT({name} USING utf8mb4) AS BINARY)"
+    if base == "float":
+        return f"CAST({name} AS DOUBLE)"
+    return f"{name} + 0" if base in ("bit", "year", "enum") else name
+
+
+def _literal(column: BinlogColumn, value: object) -> str:
+    """A key's value as SQL text, or the place of its parameter."""
+    base = _base(column)
+    if column.canonical == "bytes":
+        return f"X'{base64.b64decode(str(value), validate=True).hex()}'"
+    if column.canonical == "text" or base == "set":
+        return f"X'{str(value).encode().hex()}'"
+    if base == "enum":
+        return str(column.labels.index(str(value)) + 1 if value else 0)
+    if base in _INTEGERS or base == "decimal":
+        return str(value)
+    if base == "float":
+        return repr(_float.unpack(_float.pack(float(str(value))))[0])
+    if base == "double":
+        return repr(float(str(value)))
+    return str(int(str(value), 2)) if base == "bit" else "%s"
+
+
+def _parameters(column: BinlogColumn, value: object) -> list[str]:
+    if _literal(column, value) != "%s":
+        return []
+    text = str(value)
+    return [text.replace("T", " ").removesuffix("Z") if column.canonical in ("timestamp", "instant") else text]

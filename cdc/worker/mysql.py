@@ -1,0 +1,139 @@
+"""MySQL and MariaDB as sources: their catalogs and their binlog, for one attempt."""
+
+import logging
+import zlib
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, cast
+
+from ...schemas.position import binlog_position, format_binlog, parse_binlog
+from ...transforms.app_schema import AppSchema, Entity
+from ...transforms.project import Projection
+from ...transforms.registry import Registry
+from ..config import Config
+from ..log.state import LogState, Progress
+from ..source.check import RepeatCheck
+from ..source.mysql import checks
+from ..tail.binlog.shapes import project
+from ..tail.binlog.table_map import BinlogRelation
+from ..tail.binlog.transaction import BinlogTransaction
+from ..tail.enums import Enums
+from ..tail.items import ShapeItem, shape_item
+from ..tail.mysql import BinlogStream
+from ..tail.mysql_catalog import Catalog, Identity, LogEnd
+from ..tail.mysql_connection import connect
+from ..tail.mysql_rows import relation_of
+from ..tail.transaction import Mark, Relation, Transaction
+from ..telemetry.vitals import Vitals
+from .mysql_snapshot import MysqlSnapshotter
+from .mysql_tables import MysqlTables
+from .source import Source, Stream, TableKeeper, TablesWatch
+
+log = logging.getLogger("commitlog")
+
+
+class MysqlSource(Source):
+    """See `Source`."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._catalog = Catalog(config.source.conninfo(), patience_s=config.limits.silence_s)
+        self._identity: Identity = self._catalog.identity()
+        self.engine = self._identity.engine
+        self._end: LogEnd
+        self._start = ""
+        self._base = ""
+
+    def close(self) -> None:
+        """Close the connection to the catalogs."""
+        self._catalog.close()
+
+    def position(self, text: str) -> int:
+        """Read a place in the binlog."""
+        return binlog_position(*parse_binlog(text))
+
+    def text(self, position: int) -> str:
+        """Write a place in the binlog."""
+        return format_binlog(self._base, position)
+
+    def commit_id(self, transaction: Transaction) -> str:
+        """`mysql:UUID[:TAG]:NUMBER`, `mariadb:DOMAIN-SERVER-NUMBER`."""
+        return f"{self.engine}:{cast(BinlogTransaction, transaction).gtid}"
+
+    def open(self, state: LogState, registry: Registry, *, leased: bool) -> Stream:
+        """As the base says. The dump begins where the log's last commit came after, which so comes again."""
+        config, catalog = self.config, self._catalog
+        checks.check_identity(self._identity, state)
+        checks.check_settings(catalog)
+        checks.check_log(catalog, self._identity, state)
+        self.check_published(registry, state)
+        self._end = catalog.binlog_status()
+        self._start = state.commit.get("after") or state.position or f"{self._end.name}:{self._end.offset}"
+        self._base = parse_binlog(self._start)[0].rpartition(".")[0]
+        return BinlogStream(
+            connect(config.source.conninfo(), patience_s=config.limits.silence_s),
+            flavour=cast(Literal["mysql", "mariadb"], self.engine),
+            server=self._identity.server,
+            start=self._start,
+            server_id=config.source.server_id or server_id(config.log.location.name),
+            spill_bytes=config.limits.spill_bytes,
+            silence_s=config.limits.silence_s,
+            described=self._relation,
+        )
+
+    def _relation(self, database: str, name: str) -> BinlogRelation | None:
+        table = self._catalog.table(database, name)
+        return None if table is None else relation_of(table)
+
+    def genesis(self) -> tuple[str, dict[str, Any]]:
+        """A new log begins at the binlog's end."""
+        identity = self._identity
+        return f"{self._end.name}:{self._end.offset}", {
+            "server": identity.server,
+            "database": identity.database,
+            "gtids": str(self._end.gtids),
+        }
+
+    def follow(self, genesis: Mapping[str, Any]) -> None:
+        """Nothing: a log stays with its server."""
+
+    def repeat_check(self, state: LogState, publishes: Callable[[Transaction], bool]) -> RepeatCheck:
+        """As the base says."""
+        return RepeatCheck(state, self.position(self._start), publishes, position=self.position)
+
+    def check_published(self, registry: Registry, state: LogState, *, setup: str = "commitlog setup") -> None:
+        """As the base says: that the binlog has whole rows of all mapped tables."""
+        checks.check_published(self._catalog, registry, state, setup=setup)
+
+    def project(
+        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None = None
+    ) -> Projection:
+        """As the base says. The binlog describes tables whole; the catalogs know which columns the server fills."""
+        table = self._catalog.table(*relation.table)
+        known = {column.name: column for column in table.columns} if table is not None else {}
+        return project(cast(BinlogRelation, relation), entity, published=published, known=known)
+
+    def item(
+        self, projection: Projection, relation: Relation, key: Collection[str], awaits: Callable[[], bool]
+    ) -> ShapeItem:
+        """As the base says; old rows are whole."""
+        return shape_item(projection)
+
+    def snapshotter(self, schema: AppSchema, *, progress: dict[str, Progress], recent: deque[Mark]) -> MysqlSnapshotter:
+        """As the base says, on connections of its own."""
+        return MysqlSnapshotter(self.config, schema=schema, progress=progress, recent=recent)
+
+    def watch(self, keeper: TableKeeper, *, epoch: int) -> TablesWatch:
+        """As the base says."""
+        return MysqlTables(keeper)
+
+    def look(self, vitals: Vitals) -> None:
+        """Note where the binlog ends."""
+        end = self._catalog.binlog_status()
+        vitals.level.wal_end = max(vitals.level.wal_end, binlog_position(end.name, end.offset))
+
+
+def server_id(name: str) -> int:
+    """What the reader of a log calls itself among a server's replicas, where the configuration says nothing: high, so that it meets
+    none that people number."""
+    return 0x80000000 | zlib.crc32(name.encode()) & 0x7FFFFFFF
