@@ -76,7 +76,7 @@ class BinlogAssembler:
         self, spill_bytes: int, *, flavour: Literal["mysql", "mariadb"], server_uuid: str, known: int = 0
     ) -> None:
         self._spill_bytes = spill_bytes
-        self._flavour = flavour
+        self._flavour: Literal["mysql", "mariadb"] = flavour
         self._server_uuid = server_uuid
         self._known = known
         self._place = Place()
@@ -305,7 +305,7 @@ class BinlogAssembler:
         if table is None:
             if len(self._tables) >= _TABLES_KEPT:
                 self._tables.clear()
-            table = self._tables[description] = RowReader(parse_table_map(body))
+            table = self._tables[description] = RowReader(parse_table_map(body, self._flavour))
         self._mapped[int.from_bytes(description[:6], "little")] = table
 
     def _rows(self, kind: int, body: bytes) -> None:

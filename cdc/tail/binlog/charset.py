@@ -4,7 +4,7 @@ Source: INFORMATION_SCHEMA.COLLATIONS of MySQL 9.7, and COLLATION_CHARACTER_SET_
 """
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -87,7 +87,7 @@ _CHARSETS: Final = {
         Charset("cp852", 1, "cp852"),
         Charset("cp866", 1, "cp866"),
         Charset("cp932", 2, "cp932"),
-        Charset("euckr", 2, "euc_kr"),
+        Charset("euckr", 2, "cp949"),
         Charset("gb18030", 4, "gb18030"),
         Charset("gb2312", 2, "gb2312"),
         Charset("gbk", 2, "gbk"),
@@ -143,6 +143,18 @@ def charset_of(collation: int) -> Charset:
 
 Recode = Callable[[bytes], bytes]
 
+_SINGLE: Final[dict[str, dict[int, str]]] = {
+    "cp866": {0xFC: "\u207f", 0xFD: "\u00b2"},
+    "greek": {0xA1: "\u02bd", 0xA2: "\u02bc"},
+    "hebrew": {0xAF: "\u203e"},
+    "koi8u": {0x95: "\u2022"},
+    "tis620": dict.fromkeys((0xA0, *range(0xDB, 0xDF), *range(0xFC, 0x100)), "\ufffd"),
+}
+"""Where the servers read a byte otherwise than Python's codec."""
+
+_REPLACED: Final = {"sjis": ("\uff3c", "\\"), "ujis": ("\uff3c", "\\"), "gb18030": ("\ue7c7", "\u1e3f")}
+"""Where the servers read a character otherwise than Python's codec."""
+
 
 @cache
 def to_utf8(charset: Charset) -> Recode | None:
@@ -150,13 +162,48 @@ def to_utf8(charset: Charset) -> Recode | None:
     if charset.codec is None:
         return None
     if charset.max_bytes == 1:
-        return _single_byte(charset.codec)
-    decode = codecs.getdecoder(charset.codec)
-    return lambda text: decode(text)[0].encode()
+        return _single_byte(charset.codec, _SINGLE.get(charset.name, {}))
+    decode, errors = codecs.getdecoder(charset.codec), _ERRORS.get(charset.name, "strict")
+    if charset.name in _REPLACED:
+        codec, server = _REPLACED[charset.name]
+        return lambda text: decode(text, errors)[0].replace(codec, server).encode()
+    return lambda text: decode(text, errors)[0].encode()
 
 
-def _single_byte(codec: str) -> Recode:
+def _single_byte(codec: str, others: Mapping[int, str]) -> Recode:
     """What the codec leaves undefined the servers map to the control character of the same number."""
-    table: Any = "".join(bytes([octet]).decode(codec, "ignore") or chr(octet) for octet in range(256))
+    octets = (others.get(octet) or bytes([octet]).decode(codec, "ignore") or chr(octet) for octet in range(256))
+    table: Any = "".join(octets)
     decode = codecs.charmap_decode
     return lambda text: decode(text, "strict", table)[0].encode()
+
+
+def _decode_error(exc: UnicodeError) -> tuple[bytes, int]:
+    if not isinstance(exc, UnicodeDecodeError):
+        raise exc
+    return exc.object[exc.start : exc.start + 3], exc.start
+
+
+def _big5_extension(exc: UnicodeError) -> tuple[str, int]:
+    """The seven characters of ETEN's, which the servers have, and Python in another codec only."""
+    octets, at = _decode_error(exc)
+    if b"\xf9\xd6" <= octets[:2] <= b"\xf9\xdc":
+        return octets[:2].decode("cp950"), at + 2
+    raise exc
+
+
+def _ujis_user_defined(exc: UnicodeError) -> tuple[str, int]:
+    """The rows that users may define, which the servers map to Unicode's private use."""
+    octets, at = _decode_error(exc)
+    match tuple(octets):
+        case (0x8F, row, cell) if row >= 0xF5 and cell >= 0xA1:
+            return chr(0xE3AC + (row - 0xF5) * 94 + cell - 0xA1), at + 3
+        case (row, cell, *_) if 0xF5 <= row <= 0xFE and cell >= 0xA1:
+            return chr(0xE000 + (row - 0xF5) * 94 + cell - 0xA1), at + 2
+        case _:
+            raise exc
+
+
+_ERRORS: Final = {"big5": "commitlog-big5", "ujis": "commitlog-ujis"}
+codecs.register_error(_ERRORS["big5"], _big5_extension)
+codecs.register_error(_ERRORS["ujis"], _ujis_user_defined)

@@ -37,7 +37,8 @@ VAR_STRING: Final = 253
 STRING: Final = 254
 GEOMETRY: Final = 255
 
-NUMERIC: Final = frozenset((TINY, SHORT, INT24, LONG, LONGLONG, DECIMAL, FLOAT, DOUBLE))
+NUMERIC: Final = frozenset((TINY, SHORT, INT24, LONG, LONGLONG, DECIMAL, FLOAT, DOUBLE, YEAR))
+"""Types of which a table map says whether they have a sign."""
 CHARACTER: Final = frozenset((STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED))
 """Types that have a character set; `binary` is one."""
 
