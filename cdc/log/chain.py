@@ -80,7 +80,8 @@ class Rule(NamedTuple):
     """What holds for all commits of a run.
 
     Args:
-        id_prefix: What stands before the end of a transaction in its commit's id.
+        id_prefix: What stands before the end of a transaction in its commit's id, or before its GTID.
+        binlog: The name of the binlog, what stands before a file's number; empty where positions are LSNs.
         schema: Hash of the app schema.
         schema_by: What it was found by.
         build: What their tags name, or empty; so with the next two.
@@ -92,6 +93,7 @@ class Rule(NamedTuple):
     """
 
     id_prefix: str
+    binlog: str
     schema: str
     schema_by: str
     build: str
@@ -155,6 +157,15 @@ def seal(
     return line, sha256(header).hexdigest()
 
 
+def _largest(items: list[bytes]) -> str:
+    """Entity and name of the field that takes most of the largest item; empty where it is no change of a row."""
+    change: Any = orjson.loads(max(items, key=len))
+    if not isinstance(change, dict) or "entity" not in change:
+        return ""
+    sizes = {(name, of): len(str(value)) for of in ("before", "after") for name, value in change.get(of, {}).items()}
+    return f"{change['entity']}.{max(sizes, key=sizes.__getitem__)[0]}" if sizes else ""
+
+
 _seal = native.seal if native.COMPILED else seal
 
 
@@ -201,14 +212,14 @@ class ChainWriter:
         """The lines of the commits of plain transactions (native/run.c), compiled; as many as come without another between.
 
         Args:
-            transactions: tail/pgoutput.py's.
+            transactions: tail/transaction.py's.
             start: The place of the first of them.
             rule: What holds for all.
         """
         if self._salt_at == len(self._salts):
             self._draw_salts()
         taken, lines, seq, digest, position, rows, last = native.run(
-            (self._open, self._engine, *rule[:1], self._recorded, *rule[1:]),
+            (self._open, self._engine, *rule[:2], self._recorded, *rule[2:]),
             *self.head,
             self.position,
             transactions,
@@ -245,16 +256,13 @@ class ChainWriter:
             self._open, seq, prev, kind, id_, time_us, self._engine, position, self.position, tail, items,
             self._salt(), self._recorded,
         )  # fmt: skip
-        self._advance(line, Head(seq, digest), position)
-        return line
-
-    def _advance(self, line: bytes, head: Head, position: str) -> None:
         if len(line) > LINE_BYTES_MAX:
             raise Refused(
-                f"record {head.seq}, at {position}, has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
-                hint="leave the field that holds such large values out of the app schema",
+                f"record {seq}, at {position}, has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
+                hint=f"leave {_largest(items) or 'the field that holds such large values'} out of the app schema",
             )
-        self.head, self.position = head, position
+        self.head, self.position = Head(seq, digest), position
+        return line
 
     def _salt(self) -> bytes:
         """32 bytes from the system's generator."""

@@ -21,6 +21,9 @@ NO_LIMITS = "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 
 
 STATEMENT_TIMEOUT_MS = 60_000
 
+TOO_LARGE = "invalid memory alloc request size"
+"""What a server says of a text above 1 GB that it would have to make, besides the errors of class 54."""
+
 TRANSACTIONS_LIMITED_FROM = 170_000
 CONNECT_TIMEOUT_S = 10
 _READS = {"database": "CREATE", "schema": "USAGE", "table": "SELECT", "function": "EXECUTE"}
@@ -122,6 +125,8 @@ def grant(exc: psycopg.Error, user: str, *, table: str = "", writes: bool = Fals
     Returns:
         SQL, or what to do where the server's words do not say it.
     """
+    if isinstance(exc, psycopg.errors.ProgramLimitExceeded) or TOO_LARGE in str(exc):
+        return "a row that as text is above 1 GB (bytea counts twice) cannot be read: make its values smaller"
     text, role = one_line(exc), '"' + user.replace('"', '""') + '"'
     if "row-level security policy" in text:
         return f"ALTER ROLE {role} BYPASSRLS"

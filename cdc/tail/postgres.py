@@ -19,7 +19,7 @@ from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
 from .assembler import Assembler, Messages
 from .catalog import sql_name
-from .connection import CONNECT_TIMEOUT_S, one_line, opened
+from .connection import CONNECT_TIMEOUT_S, TOO_LARGE, one_line, opened
 from .libpq import copy_functions
 from .transaction import Transaction
 
@@ -264,6 +264,11 @@ class Stream:
             return Refused(
                 f"the source holds text that is not in its own encoding, or in none that UTF-8 has: {message}",
                 hint="mend the rows, drop the slot, then commitlog resume --accept-gap",
+            )
+        if state == "54000" or TOO_LARGE in message:
+            return Refused(
+                f"the server cannot send a row of the source, which as text is above 1 GB (bytea counts twice): {message}",
+                hint="make its values smaller, drop the slot, then commitlog resume --accept-gap",
             )
         if state in ("57P01", "57P02", "57P03", "08006", "53300"):
             return Unreachable(f"the source cannot be read now: {message}")
