@@ -159,11 +159,12 @@ def seal(
 
 def _largest(items: list[bytes]) -> str:
     """Entity and name of the field that takes most of the largest item; empty where it is no change of a row."""
-    change: Any = orjson.loads(max(items, key=len))
-    if not isinstance(change, dict) or "entity" not in change:
+    try:
+        change: dict[str, Any] = orjson.loads(max(items, key=len))
+        values: list[tuple[str, object]] = [*change.get("before", {}).items(), *change.get("after", {}).items()]
+        return f"{change['entity']}.{max(values, key=lambda value: len(str(value[1])))[0]}"
+    except (TypeError, KeyError, ValueError, AttributeError):
         return ""
-    sizes = {(name, of): len(str(value)) for of in ("before", "after") for name, value in change.get(of, {}).items()}
-    return f"{change['entity']}.{max(sizes, key=sizes.__getitem__)[0]}" if sizes else ""
 
 
 _seal = native.seal if native.COMPILED else seal
