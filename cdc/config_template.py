@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..schemas.errors import UsageError
 from .config import FILE_NAME, STATE_FOLDER, Visibility, slot_name
-from .database_url import database_name, shown, split_password
+from .database_url import MYSQL_FAMILY, database_name, engine_of, shown, split_password
 from .log.home import parse_location
 
 DEFAULT_LOG = "file:log"
@@ -17,12 +17,10 @@ _TEMPLATE = """\
 # goes over this file, or from a flag, which goes over both. Relative paths go from the folder of this file.
 
 [source]
-# Unless it stays on this machine, the server must prove by its certificate that it is the one: ?sslrootcert=FILE names the CA.
+# Unless it stays on this machine, the server must prove by its certificate that it is the one: ?{ca}=FILE names the CA.
 url = {url}
 {password}
-# `commitlog setup` creates both, `commitlog teardown` drops both.
-publication = {publication}
-slot = {slot}
+{more}
 
 [log]
 url = {log}
@@ -44,11 +42,21 @@ listen = "127.0.0.1:9464"
 """
 
 
+_POSTGRES = """\
+# `commitlog setup` creates both, `commitlog teardown` drops both.
+publication = {publication}
+slot = {slot}"""
+
+_MYSQL = """\
+# What the worker calls itself among the server's replicas; no other may have it. Default: a number made of the log's name.
+# server_id = 4000000001"""
+
+
 def render_default(url: str, *, name: str = "", log: str = DEFAULT_LOG, visibility: Visibility = "own") -> str:
     """The text of a configuration for the database at `url`.
 
     Args:
-        url: `postgresql://…`; a password in it is left out, and the file says where it will be looked for.
+        url: `postgresql://…`, `mysql://…` or `mariadb://…`; a password in it is left out, and the file says where it will be looked for.
         name: The log's name; empty for the database's, as far as a log's name allows its letters.
         log: Where the log is to be, without its name.
 
@@ -56,21 +64,25 @@ def render_default(url: str, *, name: str = "", log: str = DEFAULT_LOG, visibili
         UsageError: `url` is not one, or no log can be there.
     """
     bare, password = split_password(url)
-    if not re.match(r"postgres(ql)?://", bare):
+    engine = engine_of(bare)
+    if engine not in ("postgresql", *MYSQL_FAMILY):
         raise UsageError(
-            f"{shown(url)} is not the address of a source", hint="write postgresql://USER@HOST:PORT/DATABASE"
+            f"{shown(url)} is not the address of a source",
+            hint="write postgresql://USER@HOST:PORT/DATABASE, or mysql://… or mariadb://…",
         )
+    if engine in MYSQL_FAMILY and not database_name(bare):
+        raise UsageError(f"{shown(url)} names no database", hint=f"write {engine}://USER@HOST:PORT/DATABASE")
     name = name or log_name(bare)
     if "#" in log:
         raise UsageError(f"{log!r} names a log, and its place is meant", hint="--log file:FOLDER --name NAME")
     parse_location(f"{log}#{name}")
     return _TEMPLATE.format(
         url=_quoted(bare),
-        password=f'password = "file:{PASSWORD_FILE}"'
-        if password is not None
-        else '# password = "env:SHOP_PASSWORD"   or "file:PATH"; without it, PGPASSWORD and ~/.pgpass are looked at.',
-        publication=_quoted("commitlog"),
-        slot=_quoted(slot_name(name)),
+        ca="sslrootcert" if engine == "postgresql" else "ssl-ca",
+        password=_password(engine, password),
+        more=_POSTGRES.format(publication=_quoted("commitlog"), slot=_quoted(slot_name(name)))
+        if engine == "postgresql"
+        else _MYSQL,
         log=_quoted(log),
         name=_quoted(name),
         visibility=_quoted(visibility),
@@ -109,6 +121,14 @@ def log_name(url: str) -> str:
     """A log's name made from the database's."""
     database = database_name(url) or "log"
     return re.sub(r"[^a-z0-9_-]+", "-", database.lower()).strip("-_")[:64] or "log"
+
+
+def _password(engine: str, password: str | None) -> str:
+    """The line that says where the password is."""
+    if password is not None:
+        return f'password = "file:{PASSWORD_FILE}"'
+    without = "; without it, PGPASSWORD and ~/.pgpass are looked at" if engine == "postgresql" else ""
+    return f'# password = "env:SHOP_PASSWORD"   or "file:PATH"{without}.'
 
 
 def _quoted(text: str) -> str:

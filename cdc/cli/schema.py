@@ -37,10 +37,10 @@ def draft_(invocation: Invocation, app: str | None) -> None:
     """
     # Loaded here only: files and logs are read without a driver.
     from ..app_schemas.draft import draft
-    from ..tail.catalog import Catalog
+    from ..source.engine import open_tables
 
     source = invocation.load("source").source
-    catalog = Catalog(source.conninfo())
+    catalog = open_tables(source.conninfo())
     try:
         text = draft(catalog.tables(), app=app or log_name(source.shown))
     finally:
@@ -137,9 +137,9 @@ def _described(config: Config) -> dict[str, list[str]] | None:
     if not config.source.url:
         note("not compared with a database: no source is configured")
         return None
-    from ..tail.catalog import Catalog
+    from ..source.engine import open_tables
 
-    catalog = Catalog(config.source.conninfo())
+    catalog = open_tables(config.source.conninfo())
     try:
         return {table.quoted: [column.name for column in table.columns] for table in catalog.tables()}
     except Unreachable as exc:

@@ -11,7 +11,7 @@ from .options import Invocation, pass_invocation, source_option
 from .output import Output, note
 
 if TYPE_CHECKING:
-    from ..source.provisioning import Step
+    from ..source.step import Step
 
 
 @click.command()
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     "--dry-run", "--sql", "dry_run", is_flag=True, help="Print the SQL, for a DBA to run, and change nothing."
 )
 @click.option("--role", default="", help="Also give this role what the worker needs, and no more.")
+@click.option(
+    "--app-role", default="", help="Also let this role of the app tag its transactions. MySQL and MariaDB only."
+)
 @pass_invocation
-def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role: str) -> int:
-    """Create what the guarantees need on the source: whole old rows of mapped tables, the publication, the slot.
+def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role: str, app_role: str) -> int:
+    """Create what the guarantees need on the source: whole old rows of mapped tables, the publication, the slot. Of MySQL and MariaDB:
+    settings of the binary log, and the table of the stamp that carries tags.
 
     What is there already stays as it is; run it again whenever an app schema maps a new table. FILE is an app schema that is
     not yet in the folder of [schemas]: make the source ready for it, then hand it to the worker by commitlog schema add.
@@ -35,29 +39,31 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
     \b
       commitlog setup --source postgresql://DBA@HOST/DATABASE --role commitlog
       commitlog setup --sql --role commitlog | psql …
+
+    On MySQL and MariaDB a role is NAME or NAME@HOST. The worker's gets REPLICATION SLAVE, REPLICATION CLIENT (MariaDB: BINLOG MONITOR)
+    and SELECT on the mapped tables; the app's may insert into the stamp, and no more.
     """
     # Loaded here only: a `--help` needs no driver.
-    from ..source import provisioning
-    from ..source.table_watch import missing_tables
-    from ..tail.catalog import Catalog
+    from ..source.engine import open_provision
 
     config, output = invocation.load(), Output()
     registry = Registry([*load_registry(config.schemas.path).schemas, *(load_file(file) for file in files)])
-    catalog = Catalog(config.source.conninfo())
+    source = open_provision(config)
     try:
-        steps = provisioning.setup_steps(catalog, config.source, registry)
-        steps += provisioning.grant_steps(catalog, registry, role) if role else []
+        steps = source.setup_steps(registry)
+        steps += source.grant_steps(registry, role) if role else []
+        steps += source.app_steps(app_role) if app_role else []
         for step in steps:
             if dry_run:
                 for line in _printed(step).splitlines():
                     output.line(line)
             else:
-                provisioning.execute(catalog, step, say=note)
+                source.execute(step, say=note)
                 output.line(f"done: {step.text}")
-        for text in () if dry_run else missing_tables(config.tables_path, catalog, registry):
+        for text in () if dry_run else source.missing_tables(registry):
             output.line(f"warning: {text}: nothing of it will be recorded")
     finally:
-        catalog.close()
+        source.close()
     if not steps:
         output.line("nothing to do: the source is ready")
     if not dry_run:

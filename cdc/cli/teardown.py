@@ -13,24 +13,24 @@ from .output import Output, note
 def command(invocation: Invocation, yes: bool) -> int:
     """Drop the slot and the publication, so that the source keeps no WAL for us any more. The log stays.
 
-    A later setup begins a new slot: what is committed in between will be missing from the log.
+    A later setup begins a new slot: what is committed in between will be missing from the log. Of MySQL and MariaDB it drops the table
+    of the stamp: transactions are then untagged.
     """
     # Loaded here only: a `--help` needs no driver.
-    from ..source import provisioning
-    from ..tail.catalog import Catalog
+    from ..source.engine import open_provision
 
     config, output = invocation.load(), Output()
-    catalog = Catalog(config.source.conninfo())
+    source = open_provision(config)
     try:
-        steps = provisioning.teardown_steps(catalog, config.source)
+        steps = source.teardown_steps()
         if not steps:
-            output.line("nothing to do: neither slot nor publication is there")
+            output.line(f"nothing to do: {source.nothing}")
             return 0
         ask(f"drop {' and '.join(step.text for step in steps)} on {config.source.shown}?", yes=yes)
         for step in steps:
-            provisioning.execute(catalog, step, say=note)
+            source.execute(step, say=note)
             output.line(f"dropped: {step.text}")
     finally:
-        catalog.close()
-    output.line("the tables keep REPLICA IDENTITY FULL; set it back with ALTER TABLE … REPLICA IDENTITY DEFAULT")
+        source.close()
+    output.line(source.leftover)
     return 0

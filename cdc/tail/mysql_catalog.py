@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...schemas.errors import Refused
+from ...schemas.errors import CommitLogError, Refused
 from .gtids import Gtids, parse_gtids
 from .mysql_address import Address, parse
 from .mysql_connection import ERRORS, GONE, PATIENCE_S, Connection, code, connect, failure
@@ -195,7 +195,7 @@ class Catalog:
         except ERRORS as exc:
             if code(exc) == 1227:
                 return False
-            raise self._failed(exc) from exc
+            raise self.failed(exc) from exc
 
     def gtid_executed(self) -> Gtids:
         """What is in the server's history: MySQL's gtid_executed, MariaDB's gtid_binlog_state."""
@@ -224,7 +224,7 @@ class Catalog:
         except ERRORS as exc:
             if code(exc) in (1220, 1236):
                 return False
-            raise self._failed(exc) from exc
+            raise self.failed(exc) from exc
         return True
 
     def binary_logs(self) -> list[BinaryLog]:
@@ -234,7 +234,7 @@ class Catalog:
         except ERRORS as exc:
             if code(exc) == _NO_BINARY_LOG:
                 return []
-            raise self._failed(exc) from exc
+            raise self.failed(exc) from exc
         return [BinaryLog(str(row[0]), int(row[1]), len(row) > 2 and row[2] == "Yes") for row in rows]
 
     def binlog_status(self) -> LogEnd:
@@ -336,13 +336,14 @@ class Catalog:
         try:
             return self.connection.rows(query, parameters)
         except ERRORS as exc:
-            raise self._failed(exc) from exc
+            raise self.failed(exc) from exc
 
     def _value(self, query: str) -> str:
         ((value,),) = self.rows(query)
         return str(value or "")
 
-    def _failed(self, exc: Exception) -> Exception:
+    def failed(self, exc: Exception) -> CommitLogError:
+        """Our error for one of a connection's ERRORS."""
         if code(exc) in GONE:
             self.close()
         return failure(exc, doing="the source's catalogs cannot be read", user=self.address.user)

@@ -130,7 +130,7 @@ def test_a_missing_file_and_a_missing_key_say_what_to_do() -> None:
         ('[log]\nname = "shop\\n"', "[log] name is not what", "1 to 64"),
         ("[log]\nvisibility = 'public'", "[log] visibility is not what", "write own or shared"),
         ("[log]\nurl = 'http://h/p'", "[log] url is not what", "write file:FOLDER"),
-        ("[source]\nurl = 'mysql://h/d'", "[source] url is not what", "write postgresql://"),
+        ("[source]\nurl = 'oracle://h/d'", "[source] url is not what", "write postgresql://"),
         ("[source]\nslot = 'A-B'", "[source] slot is not what", "a-z, 0-9"),
         ("[source]\npassword = 'hunter2'", "line 2: [source] password is not what", "write env:NAME or file:PATH"),
         ("[source]\nurl = 'postgresql://u:hunter2@h/d'", "line 2: [source] url holds a password", "env:NAME"),
@@ -230,8 +230,23 @@ def test_any_database_name_gives_a_log_name_that_the_rules_allow(name: str) -> N
     assert json_schema.is_valid(log_name("postgresql://h/" + quote(name, safe="", errors="replace")), rules)
 
 
+@pytest.mark.parametrize("engine", ["mysql", "mariadb"])
+def test_a_default_for_mysql_is_read_as_it_stands_and_asks_for_no_slot(tmp_path: Path, engine: str) -> None:
+    write_default(tmp_path, f"{engine}://u:geheim@h/Shop")
+
+    text = (tmp_path / "commitlog.toml").read_text()
+    loaded = config.load(tmp_path / "commitlog.toml")
+
+    assert loaded.source.url == f"{engine}://u@h/Shop"
+    assert loaded.source.conninfo() == f"{engine}://u:geheim@h/Shop"
+    assert loaded.log.location.name == "shop"
+    assert "slot" not in text
+    assert "PGPASSWORD" not in text
+    assert "geheim" not in text
+
+
 def test_no_source_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for url in ("mysql://h/d", "postgres", "postgresql://h/d\n[log]", "postgresql://[::1/d"):
+    for url in ("oracle://h/d", "mysql://h", "postgres", "postgresql://h/d\n[log]", "postgresql://[::1/d"):
         with pytest.raises(UsageError):
             render_default(url)
     assert list(tmp_path.iterdir()) == []

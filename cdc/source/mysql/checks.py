@@ -5,15 +5,13 @@ server must be the same; that its history is the same, too, is asked of its GTID
 commit.
 """
 
-from collections.abc import Iterator
-
 from ....schemas.errors import HistoryLost, Refused
 from ....schemas.position import parse_binlog
 from ....transforms.registry import Registry
 from ...log.state import LogState
 from ...tail.gtids import Gtids, parse_gtids
 from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd
-from ..step import ACCEPT_GAP, Missing, mapped
+from ..step import ACCEPT_GAP, mapped
 
 CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"
 
@@ -30,28 +28,48 @@ NEEDED = {
 
 _ONLY = {
     "mysql": {
+        "enforce_gtid_consistency": ("ON", "some transactions can have no GTIDs"),
         "gtid_mode": ("ON", "transactions have no GTIDs"),
-        "enforce_gtid_consistency": ("ON", "some transactions get no GTIDs"),
     },
     "mariadb": {},
 }
 
 
-def wrong_settings(catalog: Catalog) -> Iterator[Missing]:
-    """The settings that are not as they must be: what each means, and the SQL or option that mends it."""
-    for name, (wanted, meaning) in {**NEEDED, **_ONLY[catalog.engine]}.items():
+def needed(catalog: Catalog) -> dict[str, tuple[str, str]]:
+    """The settings that must be so, see NEEDED."""
+    return {**NEEDED, **_ONLY[catalog.engine]}
+
+
+def wrong_settings(catalog: Catalog) -> dict[str, str]:
+    """The settings that are not as they must be, each with what is wrong, in the order they are to be set right."""
+    found: dict[str, str] = {}
+    for name, (wanted, meaning) in needed(catalog).items():
         value = catalog.setting(name)
-        if value.upper() not in (wanted, "1" if wanted == "ON" else wanted):
-            way = f"start the server with --{name.replace('_', '-')}" if name == "log_bin" else remedy(catalog, name)
-            yield Missing(f"{name} is {value or 'not known'}: {meaning}", way)
+        if value.upper() != wanted:
+            found[name] = f"{name} is {value or 'not known'}: {meaning}"
+    return found
 
 
 def remedy(catalog: Catalog, name: str) -> str:
-    """The SQL that sets a setting as it must be."""
-    wanted = {**NEEDED, **_ONLY[catalog.engine]}[name][0]
-    if name == "gtid_mode":
-        return "SET PERSIST gtid_mode = OFF_PERMISSIVE, then ON_PERMISSIVE, then ON"
+    """What sets a setting as it must be: SQL, or what to do."""
+    if name == "log_bin":
+        return "start the server with --log-bin"
+    wanted = needed(catalog)[name][0]
     return f"SET {'PERSIST' if catalog.engine == 'mysql' else 'GLOBAL'} {name} = {wanted}"
+
+
+def check_version(catalog: Catalog) -> None:
+    """Is the server new enough?
+
+    Raises:
+        Refused: It is not.
+    """
+    least = VERSION_MIN[catalog.engine]
+    if catalog.version < least:
+        shown, first = (".".join(map(str, version)) for version in (catalog.version, least))
+        raise Refused(
+            f"the source is version {shown}; {first} is the first that can be read", hint="upgrade the server"
+        )
 
 
 def check_settings(catalog: Catalog) -> None:
@@ -60,14 +78,10 @@ def check_settings(catalog: Catalog) -> None:
     Raises:
         Refused: It does not, or is too old to.
     """
-    least = VERSION_MIN[catalog.engine]
-    if catalog.version < least:
-        shown, first = (".".join(map(str, version)) for version in (catalog.version, least))
-        raise Refused(
-            f"the source is version {shown}; {first} is the first that can be read", hint="upgrade the server"
-        )
-    for wrong in wrong_settings(catalog):
-        raise Refused(f"on the source {wrong.what}", hint=f"commitlog setup, or: {wrong.grant}")
+    check_version(catalog)
+    for name, wrong in wrong_settings(catalog).items():
+        way = remedy(catalog, name)
+        raise Refused(f"on the source {wrong}", hint=way if name == "log_bin" else f"commitlog setup, or: {way}")
 
 
 def check_identity(identity: Identity, state: LogState) -> None:

@@ -1,0 +1,176 @@
+"""What commands need of a source beside its stream, whatever its engine: which it is, the source's address says.
+
+The drivers are loaded here only, so that a `--help` needs none, and a source none but its own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from ...transforms.registry import Registry
+from ...transforms.table_name import quoted
+from ..config import Config
+from ..database_url import engine_of
+from ..tail.table import Table
+from .step import Step
+
+
+class Tables(Protocol):
+    """A connection that describes tables."""
+
+    def tables(self) -> list[Table]:
+        """All tables that are the app's, by name. Raises Unreachable or Refused."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def open_tables(url: str) -> Tables:
+    """What describes the tables of a source; it connects when asked.
+
+    Args:
+        url: The source's address, with its password.
+    """
+    if engine_of(url) == "postgresql":
+        from ..tail.catalog import Catalog
+
+        return Catalog(url)
+    from ..tail.mysql_catalog import Catalog as MysqlCatalog
+
+    return MysqlCatalog(url)
+
+
+class Provision(ABC):
+    """What is made on a source, and taken back. To be closed.
+
+    Attributes:
+        leftover: What stays behind after `teardown_steps`, one sentence.
+        nothing: What is not there where there is nothing to take back.
+    """
+
+    leftover: str
+    nothing: str
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
+
+    @abstractmethod
+    def setup_steps(self, registry: Registry) -> list[Step]:
+        """What is missing for the app schemas' tables to be tailed. Raises Refused or Unreachable."""
+
+    @abstractmethod
+    def grant_steps(self, registry: Registry, role: str) -> list[Step]:
+        """What a role lacks to be the worker's."""
+
+    @abstractmethod
+    def app_steps(self, user: str) -> list[Step]:
+        """What an app's role lacks to tag its transactions."""
+
+    @abstractmethod
+    def teardown_steps(self) -> list[Step]:
+        """What there is to take back."""
+
+    @abstractmethod
+    def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
+        """Do one step; `say` is told what is waited for. Raises Refused or Unreachable."""
+
+    @abstractmethod
+    def missing_tables(self, registry: Registry) -> Iterator[str]:
+        """The tables that app schemas map and that do not exist, one sentence each."""
+
+
+def open_provision(config: Config) -> Provision:
+    """What is made on the source of a configuration."""
+    return PostgresProvision(config) if engine_of(config.source.url) == "postgresql" else MysqlProvision(config)
+
+
+class PostgresProvision(Provision):
+    """A publication, a slot, replica identities, event triggers."""
+
+    leftover = "the tables keep REPLICA IDENTITY FULL; set it back with ALTER TABLE … REPLICA IDENTITY DEFAULT"
+    nothing = "neither slot nor publication is there"
+
+    def __init__(self, config: Config) -> None:
+        from ..tail.catalog import Catalog
+        from . import provisioning
+
+        self._config, self._do = config, provisioning
+        self._catalog = Catalog(config.source.conninfo())
+
+    def close(self) -> None:
+        """As the base says."""
+        self._catalog.close()
+
+    def setup_steps(self, registry: Registry) -> list[Step]:
+        """As the base says."""
+        return self._do.setup_steps(self._catalog, self._config.source, registry)
+
+    def grant_steps(self, registry: Registry, role: str) -> list[Step]:
+        """As the base says."""
+        return self._do.grant_steps(self._catalog, registry, role)
+
+    def app_steps(self, user: str) -> list[Step]:
+        """Nothing: everybody may."""
+        return []
+
+    def teardown_steps(self) -> list[Step]:
+        """As the base says."""
+        return self._do.teardown_steps(self._catalog, self._config.source)
+
+    def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
+        """As the base says."""
+        self._do.execute(self._catalog, step, say=say)
+
+    def missing_tables(self, registry: Registry) -> Iterator[str]:
+        """As the base says, with what a worker remembers of them."""
+        from .table_watch import missing_tables
+
+        return missing_tables(self._config.tables_path, self._catalog, registry)
+
+
+class MysqlProvision(Provision):
+    """The stamp, and settings of the binary log."""
+
+    leftover = "the settings of the binary log stay as they are"
+    nothing = "there is no table commitlog.stamp"
+
+    def __init__(self, config: Config) -> None:
+        from ..tail.mysql_catalog import Catalog
+        from .mysql import provisioning
+
+        self._do = provisioning
+        self._catalog = Catalog(config.source.conninfo())
+
+    def close(self) -> None:
+        """As the base says."""
+        self._catalog.close()
+
+    def setup_steps(self, registry: Registry) -> list[Step]:
+        """As the base says."""
+        return self._do.setup_steps(self._catalog, registry)
+
+    def grant_steps(self, registry: Registry, role: str) -> list[Step]:
+        """As the base says."""
+        return self._do.grant_steps(self._catalog, registry, role)
+
+    def app_steps(self, user: str) -> list[Step]:
+        """To write the stamp."""
+        return self._do.app_steps(self._catalog, user)
+
+    def teardown_steps(self) -> list[Step]:
+        """As the base says."""
+        return self._do.teardown_steps(self._catalog)
+
+    def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
+        """As the base says."""
+        self._do.execute(self._catalog, step, say=say)
+
+    def missing_tables(self, registry: Registry) -> Iterator[str]:
+        """As the base says."""
+        entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
+        for table, name in sorted(entities):
+            if self._catalog.table(*table) is None:
+                yield f"table {quoted(table)} of {name} does not exist"
