@@ -10,7 +10,9 @@ from .commands import Group
 from .options import json_option
 from .output import Output, to_json
 
-_into_option = click.option("--into", "url", metavar="URL", required=True, help="The fork's database, postgresql://….")
+_into_option = click.option(
+    "--into", "url", metavar="URL", required=True, help="The fork's database: postgresql://…, mysql://… or mariadb://…."
+)
 
 
 class _ConflictsGroup(Group):

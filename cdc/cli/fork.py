@@ -38,7 +38,9 @@ class _ForkGroup(Group):
         return super().parse_args(ctx, args)
 
 
-_into_option = click.option("--into", "url", metavar="URL", required=True, help="The fork's database, postgresql://….")
+_into_option = click.option(
+    "--into", "url", metavar="URL", required=True, help="The fork's database: postgresql://…, mysql://… or mariadb://…."
+)
 _only_option = click.option(
     "--only", metavar="E,F", default="", help="Only these entities. Default: all that the log knows and will know."
 )

@@ -23,7 +23,7 @@ from .apply import Applier
 from .conflicts import Conflicts
 from .growth import Growth, plan_growth
 from .model import EntityModel, fold
-from .plan import shapes_of
+from .plan import shapes_of, source_engine
 from .store import Again, Rejected, Store
 from .targets import open_target
 from .units import Unit, Units
@@ -138,6 +138,7 @@ class Session:
                 conflicts=self._conflicts,
             )
             self._applier.pause = self._stop_a_long_one
+            self._engine = source_engine(self._reader.record(0))
             self._load_tables()
             self._shown = open_group(self._reader, group_name(self._target))
             self._report(self._reader.head().seq)
@@ -206,7 +207,7 @@ class Session:
 
     def _load_tables(self) -> None:
         self._models.clear()
-        self._models.update(fold(state.shapes(self._target), self._applied.upstream.only))
+        self._models.update(fold(state.shapes(self._target), self._applied.upstream.only, engine=self._engine))
         self._target.load(self._models)
         self._entities.update(state.entities(self._target))
         self._applier.forget()
@@ -324,7 +325,7 @@ class Session:
         known = {shape.id for shape in state.shapes(self._target)}
         told = [shape for shape in shapes_of(unit) if not only or shape.entity in only]
         new = [shape for shape in told if shape.id not in known or self._models[shape.entity].relabelled(shape)]
-        return plan_growth(self._target, self._models, new) if new else None
+        return plan_growth(self._target, self._models, new, engine=self._engine) if new else None
 
     def _stop_a_long_one(self) -> None:
         """Called between the batches of a transaction: a long one does not hold up the end."""

@@ -35,13 +35,16 @@ class Growth:
             state.save_entity(target, EntityState(plan.model.entity))
 
 
-def plan_growth(target: Store, models: Mapping[str, EntityModel], shapes: Sequence[Shape]) -> Growth:
+def plan_growth(
+    target: Store, models: Mapping[str, EntityModel], shapes: Sequence[Shape], *, engine: str = "postgresql"
+) -> Growth:
     """See what further shapes need. Not inside a transaction.
 
     Args:
         target: The fork.
         models: Its entities as they are.
         shapes: The shapes that it does not know.
+        engine: The source's engine.
 
     Raises:
         Refused: It cannot follow.
@@ -49,7 +52,7 @@ def plan_growth(target: Store, models: Mapping[str, EntityModel], shapes: Sequen
     after = dict(models)
     for shape in shapes:
         model = after.get(shape.entity)
-        after[shape.entity] = model.then(shape) if model else EntityModel.of(shape)
+        after[shape.entity] = model.then(shape) if model else EntityModel.of(shape, engine)
     check_tables(after)
     return Growth(
         tuple(shapes),

@@ -21,6 +21,7 @@ class EntityModel:
         columns: All columns that any shape had, each as the newest shape with it says.
         partial: The fields that some shape lacks. What they hold in rows written under that shape was never told.
         optional: The fields that some shape lacks or lets be null.
+        engine: The source's engine: what `engine_type` means.
         renamed: Field to the labels that its enum once had, each to what it is called now.
     """
 
@@ -30,10 +31,11 @@ class EntityModel:
     columns: tuple[Column, ...]
     partial: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
+    engine: str = "postgresql"
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @classmethod
-    def of(cls, shape: Shape) -> "EntityModel":
+    def of(cls, shape: Shape, engine: str = "postgresql") -> "EntityModel":
         """The model of an entity's first shape.
 
         Raises:
@@ -47,7 +49,7 @@ class EntityModel:
         if not shape.key or not set(shape.key) <= set(fields) or len(set(fields)) != len(fields):
             raise Refused(f"{shape.entity}: its shape is without a usable key", hint=without(shape.entity))
         optional = frozenset(column.field for column in shape.columns if column.nullable) - set(shape.key)
-        return cls(shape.entity, table, shape.key, shape.columns, optional=optional)
+        return cls(shape.entity, table, shape.key, shape.columns, optional=optional, engine=engine)
 
     def then(self, shape: Shape) -> "EntityModel":
         """The model after a further shape of the same entity.
@@ -55,7 +57,7 @@ class EntityModel:
         Raises:
             Refused: The shape has another key, or turns bytes into something else.
         """
-        new = EntityModel.of(shape)
+        new = EntityModel.of(shape, self.engine)
         if new.key != self.key:
             raise Refused(
                 f"{self.entity} gets another key: {', '.join(new.key)} after {', '.join(self.key)}",
@@ -101,12 +103,15 @@ def _renamed(before: Mapping[str, str], old: Column, new: Column) -> dict[str, s
     return {first: label for first, label in labels.items() if first not in new.labels}
 
 
-def fold(shapes: Iterable[Shape], only: frozenset[str] = frozenset()) -> dict[str, EntityModel]:
+def fold(
+    shapes: Iterable[Shape], only: frozenset[str] = frozenset(), *, engine: str = "postgresql"
+) -> dict[str, EntityModel]:
     """The models that shapes in their order make, by entity.
 
     Args:
         shapes: The shapes.
         only: The entities to look at; empty for all.
+        engine: The source's engine.
 
     Raises:
         Refused: As `then` and `EntityModel.of`, or two entities claim one table.
@@ -116,7 +121,7 @@ def fold(shapes: Iterable[Shape], only: frozenset[str] = frozenset()) -> dict[st
         if only and shape.entity not in only:
             continue
         model = models.get(shape.entity)
-        models[shape.entity] = model.then(shape) if model else EntityModel.of(shape)
+        models[shape.entity] = model.then(shape) if model else EntityModel.of(shape, engine)
         check_tables(models)
     return models
 

@@ -1,13 +1,13 @@
 """What a fork is going to be, before anything is written: read from the log and from the target's catalogs."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ...schemas.errors import RecordError, Refused, UsageError
-from ...schemas.record import Head, is_object
+from ...schemas.record import Head, Record, is_object
 from ...schemas.shape import Shape
-from ...transforms.table_name import quote, quoted
+from ...transforms.table_name import TableName, quote
 from ..log import canonical
 from ..log.home import LogReader
 from . import state
@@ -28,6 +28,9 @@ class Plan:
         shapes: The shapes of the entities that the fork will have.
         tables: Their tables.
         skipped: Entities of the log that the fork leaves out.
+        memory: What the tables are called in which the fork remembers.
+        notes: What the owner should know of all tables together.
+        shown: Tells what a table of the source is called in the fork.
     """
 
     upstream: Upstream
@@ -35,13 +38,17 @@ class Plan:
     shapes: tuple[Shape, ...]
     tables: tuple[TablePlan, ...]
     skipped: tuple[str, ...]
+    memory: str
+    notes: tuple[str, ...]
+    shown: Callable[[TableName], str]
 
     def lines(self) -> Iterator[str]:
         """The plan for eyes, one line at a time."""
         yield f"log {self.upstream.name}, {self.head.seq + 1} records"
-        yield "make schema _commitlog: the position, the conflicts, what the fork made"
+        yield f"make {self.memory}: the position, the conflicts, what the fork made"
         for table in self.tables:
-            yield from _table_lines(table)
+            yield from _table_lines(table, self.shown(table.model.table))
+        yield from self.notes
         if self.skipped:
             yield f"leave out {', '.join(self.skipped)}"
         if not self.tables:
@@ -50,10 +57,10 @@ class Plan:
         yield "tables of entities that the log tells of later are made when it does"
 
 
-def _table_lines(plan: TablePlan) -> Iterator[str]:
+def _table_lines(plan: TablePlan, name: str) -> Iterator[str]:
     model = plan.model
     verb = "take the empty table" if plan.adopted else "make table"
-    yield f"{verb} {quoted(model.table)} for {model.entity}, key {', '.join(map(quote, model.key))}"
+    yield f"{verb} {name} for {model.entity}, key {', '.join(map(quote, model.key))}"
     for column in model.columns:
         choice, band = plan.types[column.field], plan.bands.get(column.field)
         notes = [choice.note] if choice.note else []
@@ -95,18 +102,22 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
         )
     check_target(target, genesis)
     wanted = frozenset(only)
-    models = fold(shapes, wanted)
+    models = fold(shapes, wanted, engine=genesis["engine"])
+    tables = tuple(target.plan_table(model) for model in models.values())
     return Plan(
         Upstream(genesis["log"], str(genesis["name"]), str(reader.location), wanted),
         head,
         tuple(shape for shape in shapes if shape.entity in models),
-        tuple(target.plan_table(model) for model in models.values()),
+        tables,
         tuple(sorted(known - models.keys())),
+        target.memory,
+        tuple(target.notes(tables)),
+        target.shown,
     )
 
 
 def read_genesis(reader: LogReader) -> dict[str, Any]:
-    """What the log's first record says of its source, and under `log` the log's id.
+    """What the log's first record says of its source, under `log` the log's id, and under `engine` the source's engine.
 
     Raises:
         UsageError: The log has no record.
@@ -117,7 +128,13 @@ def read_genesis(reader: LogReader) -> dict[str, Any]:
     items = items_of(record)
     if record.kind != "genesis" or len(items) < 3 or not is_object(items[2]):
         raise RecordError("record 0 is not a genesis", seq=0)
-    return {"name": reader.location.name, **items[2], "log": record.header["log"]}
+    return {"name": reader.location.name, **items[2], "log": record.header["log"], "engine": source_engine(record)}
+
+
+def source_engine(record: Record) -> str:
+    """Which engine the source of a log is."""
+    source = record.header.get("source")
+    return str(source.get("engine", "postgresql")) if is_object(source) else "postgresql"
 
 
 def check_target(target: Store, genesis: dict[str, Any]) -> None:

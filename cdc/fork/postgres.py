@@ -55,6 +55,7 @@ class Target(Connected):
     """
 
     engine = "PostgreSQL"
+    memory = "schema _commitlog"
     ddl_in_transaction = True
 
     def __init__(self, url: str) -> None:
@@ -118,9 +119,9 @@ class Target(Connected):
         """Make what tables need."""
         tables.make(self, plans)
 
-    def evolve(self, evolution: Evolution) -> None:
+    def evolve(self, change: Evolution) -> None:
         """Change a table for a further shape."""
-        tables.evolve(self, evolution)
+        tables.evolve(self, change)
 
     def drop_tables(self) -> list[str]:
         """Drop what the fork made."""
@@ -130,6 +131,10 @@ class Target(Connected):
         """Take over the tables as they are now."""
         self._tables = tables.load(self, models)
         self._made.clear()
+
+    def notes(self, plans: Sequence[TablePlan]) -> list[str]:
+        """There is nothing beyond what the columns say."""
+        return []
 
     def mark(self, tags: Sequence[str]) -> None:
         """Write tags as messages of the replication log."""

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...schemas.errors import CommitLogError, UsageError
-from ...transforms.table_name import quoted
 from ..log.home import open_reader, parse_location
 from . import conflicts, state
 from .model import fold
@@ -67,7 +66,7 @@ def read(target: Store) -> Status:
     entities = state.entities(target)
     models = fold(state.shapes(target), applied.upstream.only)
     tables = tuple(
-        {"entity": entity, "table": quoted(model.table), "snapshot": _snapshot(entities.get(entity))}
+        {"entity": entity, "table": target.shown(model.table), "snapshot": _snapshot(entities.get(entity))}
         for entity, model in models.items()
     )
     head_seq, lag_s = _log_head(applied)

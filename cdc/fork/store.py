@@ -104,6 +104,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def memory(self) -> str:
+        """What these tables are called, for the plan."""
+        ...
+
     def make_memory(self) -> None:
         """Make these tables, empty."""
 
@@ -144,7 +149,7 @@ class Store(Protocol):
     def make_tables(self, plans: Sequence[TablePlan]) -> None:
         """Make what tables need, after `make_memory`."""
 
-    def evolve(self, evolution: Evolution) -> None:
+    def evolve(self, change: Evolution) -> None:
         """Change a table for a further shape."""
 
     def drop_tables(self) -> list[str]:
@@ -161,6 +166,10 @@ class Store(Protocol):
         Raises:
             Refused: A table or a column is not there any more.
         """
+
+    def notes(self, plans: Sequence[TablePlan]) -> list[str]:
+        """What the owner of a fork should know of all its tables together."""
+        ...
 
     # Changes, inside the transaction in hand, to the tables that were loaded.
 

@@ -1,10 +1,11 @@
 """Which database a fork lives in: the one that a URL names."""
 
-from ...schemas.errors import UsageError
+from ...schemas.errors import MissingExtra, UsageError
 from ..database_url import shown
 from .store import Store
 
 POSTGRESQL = ("postgresql://", "postgres://")
+MYSQL_FAMILY = ("mysql://", "mariadb://")
 
 
 def open_target(url: str) -> Store:
@@ -12,21 +13,28 @@ def open_target(url: str) -> Store:
 
     Raises:
         UsageError: The URL is of no engine that a fork can live in.
+        MissingExtra: The driver of its engine is not installed.
         Unreachable: The server does not answer.
         Refused: It is not one a fork can live in, or does not prove who it is.
     """
-    check_url(url)
     # Loaded here only: an engine's driver is needed for forks into it, and for no other.
-    from .postgres import Target
+    if url.startswith(POSTGRESQL):
+        from .postgres import Target as PostgresTarget
 
+        return PostgresTarget(url)
+    if url.startswith(MYSQL_FAMILY):
+        return _mysql(url)
+    raise UsageError(
+        f"{shown(url)} is not a database a fork can live in",
+        hint="--into postgresql://HOST/DATABASE, mysql://HOST/DATABASE or mariadb://HOST/DATABASE",
+    )
+
+
+def _mysql(url: str) -> Store:
+    try:
+        from .mysql.target import Target
+    except ModuleNotFoundError as exc:
+        if exc.name != "pymysql":
+            raise
+        raise MissingExtra("PyMySQL", "worker,mysql") from exc
     return Target(url)
-
-
-def check_url(url: str) -> None:
-    """Refuse a URL of no engine that a fork can live in.
-
-    Raises:
-        UsageError: It is one.
-    """
-    if not url.startswith(POSTGRESQL):
-        raise UsageError(f"{shown(url)} is not a database a fork can live in", hint="--into postgresql://HOST/DATABASE")

@@ -1,7 +1,7 @@
 """Changes of one transaction whose keys are in each other's way: upstream may check them at its end only.
 
 A change waits until the row in its way has gone. While a row waits to leave a key, what is said of that key is meant for the row that
-comes there next, and waits behind it.
+comes there next: it becomes one with the change that brings that row, or waits behind it where nobody has told of one yet.
 """
 
 from collections import deque
@@ -52,7 +52,13 @@ class Turns:
         while todo:
             op = todo.popleft()
             place = _place(op[0], "key")
-            if place in self._leaving:
+            if place in self._leaving and op[0]["op"] == "insert":
+                self._wait(op)
+            elif place in self._wanting and place in self._leaving:
+                coming = self._wanting[place][0]
+                self._wait_no_more(coming)
+                todo.extendleft(_at_once(coming[0], op))
+            elif place in self._leaving:
                 self._behind.setdefault(place, []).append(op)
             elif self._rows.apply(op, last=False):
                 todo.extendleft(reversed(self._freed(op)))
@@ -63,6 +69,11 @@ class Turns:
     def finish(self) -> None:
         """Apply those that wait, whatever is in their way; first those in whose way is a row that does not wait to leave itself."""
         while self._wanting:
+            for op in [ops[0] for ops in self._wanting.values()]:
+                for behind in self._turned(op):
+                    self.take(behind)
+            if not self._wanting:
+                return
             place = next((place for place in self._wanting if place not in self._leaving), next(iter(self._wanting)))
             op = self._wanting[place][0]
             self._wait_no_more(op)
@@ -80,7 +91,8 @@ class Turns:
         self._wanting[place].remove(op)
         if not self._wanting[place]:
             del self._wanting[place]
-        self._leaving.pop(_place(op[0], "key"), None)
+        if self._leaving.get(_place(op[0], "key")) is op:
+            del self._leaving[_place(op[0], "key")]
 
     def _freed(self, op: Op) -> list[Op]:
         """What waited for a change that was applied: those that want its row's place, and those behind it."""
@@ -103,15 +115,47 @@ class Turns:
 
     def _ring(self, op: Op) -> list[Op]:
         """The changes that wait for each other from one on and back to it; none where they do not come back."""
-        ring = [op]
-        for _ in self._leaving:
-            following = self._leaving.get(_place(ring[-1][0], "newkey"))
-            if following is op:
-                return ring
-            if following is None:
+        ring: list[Op] = []
+        following: Op | None = op
+        while following is not None and len(ring) <= len(self._leaving):
+            coming = self._wanting.get(_place(following[0], "newkey"))
+            if coming is None or coming[0] is not following:
+                # Another one comes there before, and may go on from there.
                 break
             ring.append(following)
+            following = self._leaving.get(_place(following[0], "newkey"))
+            if following is op:
+                return ring
         return []
+
+
+def _at_once(first: Change, op: Op) -> list[Op]:
+    """One change instead of two of a row, the first of which has not been applied; none where nothing is left of them."""
+    then, origin = op
+    key = first["key"]
+    if then["op"] == "delete":
+        if first["op"] == "insert":
+            return []
+        return [({**then, "key": key, "before": {**then["before"], **first.get("before", {}), **key}}, origin)]
+    after = {**first["after"], **then["after"]}
+    if first["op"] == "insert":
+        return [({**first, "key": then.get("newkey", key), "after": after}, origin)]
+    newkey = then.get("newkey", first["newkey"])
+    both = {**first, "newkey": newkey, "after": after}
+    if first["image"] == "key" or then["image"] == "key":
+        both["image"] = "key"
+        both.pop("before", None)
+        both["unsent"] = [field for field in then.get("unsent", first.get("unsent", ())) if field not in after]
+    else:
+        both["before"] = {**then["before"], **first["before"], **key}
+    if newkey == key:
+        # It comes back to where it was.
+        for fields in ("before", "after"):
+            both[fields] = {field: value for field, value in both.get(fields, {}).items() if field not in key}
+        both["op"] = "update"
+        del both["newkey"]
+        return [(both, origin)] if both["after"] else []
+    return [(both, origin)]
 
 
 def _place(change: Change, key: str) -> Place:

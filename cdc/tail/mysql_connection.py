@@ -81,6 +81,7 @@ def connect(
     where: str = "[source] url",
     what: str = "the source",
     raw: bool = False,
+    client_flag: int = 0,
 ) -> Connection:
     """A connection in autocommit with the session settings that records need, on which no answer is waited for longer than
     `patience_s`.
@@ -91,6 +92,7 @@ def connect(
         where: Where the user wrote the URL.
         what: What is reached, for messages.
         raw: Every value comes as the bytes of the server's text.
+        client_flag: Further abilities of the client, of pymysql.constants.CLIENT.
 
     Raises:
         UsageError: It is no such URL.
@@ -117,6 +119,7 @@ def connect(
             write_timeout=CONNECT_TIMEOUT_S,
             program_name="commitlog",
             autocommit=True,
+            client_flag=client_flag,
             **more,
         )
     except ERRORS as exc:

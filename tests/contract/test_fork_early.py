@@ -1,6 +1,5 @@
 """What commits tell of a table before the first chunk of its snapshot: rows that nobody saw change since are upstream's, not a fork's own."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -64,9 +63,9 @@ def log(made_log: MadeLog) -> MadeLog:
 
 
 @pytest.fixture
-def told(log: MadeLog, new_database: Callable[[], str]) -> Fork:
+def told(log: MadeLog, any_database: str) -> Fork:
     """A fork of rows that commits told, 1 to 5, before their snapshot."""
-    fork = Fork(log, new_database())
+    fork = Fork(log, any_database)
     log.shape("Place", column("id", "int32", nullable=False), column("who"), table="public.place")
     log.commit(*(log.insert("Place", row(number, "told")) for number in range(1, 6)))
     fork.sync()

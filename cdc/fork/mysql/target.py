@@ -1,0 +1,286 @@
+"""MySQL or MariaDB as the database a fork lives in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from ....schemas.errors import Refused
+from ....transforms.table_name import TableName
+from ..batch import Op, Step
+from ..merge import Value
+from ..model import EntityModel
+from ..store import Texts
+from ..table_plan import Evolution, TablePlan
+from . import column_types, evolution, tables
+from .connection import Connected, quoted_text
+from .tables import Table
+
+_MEMORY: Final = {
+    "applied": "one TINYINT NOT NULL PRIMARY KEY, format INT NOT NULL, log TEXT NOT NULL, name TEXT NOT NULL, url TEXT NOT NULL,"
+    " only_entities LONGTEXT NOT NULL, epoch INT NOT NULL, seq BIGINT NOT NULL, hash VARCHAR(64) NOT NULL,"
+    " token BIGINT NOT NULL, at DATETIME(6) NOT NULL",
+    "shapes": "n BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, hash VARCHAR(64) NOT NULL UNIQUE, data LONGTEXT NOT NULL",
+    "entities": "entity VARCHAR(700) NOT NULL PRIMARY KEY, snapshot TEXT NULL, snapshot_seq BIGINT NOT NULL,"
+    " again TINYINT NOT NULL, complete TINYINT NOT NULL",
+    "conflicts": "id VARCHAR(64) NOT NULL PRIMARY KEY, status VARCHAR(20) NOT NULL DEFAULT 'open', kind VARCHAR(20) NOT NULL,"
+    " entity VARCHAR(700) NOT NULL, `key` LONGTEXT NOT NULL, field VARCHAR(700) NOT NULL, base LONGTEXT NULL,"
+    " ours LONGTEXT NULL, theirs LONGTEXT NULL, ours_by LONGTEXT NULL, theirs_by LONGTEXT NULL, commit TEXT NOT NULL,"
+    " epoch INT NOT NULL, seq BIGINT NOT NULL, error LONGTEXT NOT NULL, at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), closed_at DATETIME(6) NULL,"
+    " KEY (status, entity(100), `key`(200)), KEY (commit(200))",
+}
+"""Name to columns. The position is dropped first and has its row last: without it there is no fork."""
+
+
+class Target(Connected):
+    """A fork's MySQL or MariaDB: the store of its contract.
+
+    Args:
+        url: `mysql://…` or `mariadb://…`, with a database.
+
+    Raises:
+        UsageError: The URL is none, or names no database.
+        Unreachable: It does not answer.
+        Refused: It does not prove who it is, or is of the other flavour.
+    """
+
+    memory = "tables _commitlog_…"
+    ddl_in_transaction = False
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.engine = "MariaDB" if self.flavour == "mariadb" else "MySQL"
+        self._tables: dict[str, Table] = {}
+        self._stamp: str | None = None
+
+    def __enter__(self) -> "Target":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def remembers(self) -> bool:
+        """Whether the tables of what a fork remembers are there."""
+        rows = self.rows(
+            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
+            ("_commitlog_applied",),
+        )
+        return bool(rows)
+
+    def make_memory(self) -> None:
+        """Make the tables `_commitlog_…`; what is left of a fork that was begun and not made, or not dropped to the end, goes."""
+        self.drop_memory()
+        for name, columns in _MEMORY.items():
+            self.execute(
+                f"CREATE TABLE _commitlog.{name} ({columns}) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self.collation}"
+            )
+
+    def drop_memory(self) -> None:
+        """Drop them, the position first."""
+        for name in _MEMORY:
+            self.execute(f"DROP TABLE IF EXISTS _commitlog.{name}")
+
+    def moment(self, column: str) -> str:
+        """A time as text."""
+        return f"CONCAT({column}, '+00')"
+
+    def document(self, column: str) -> str:
+        """A JSON value as text, which it is."""
+        return column
+
+    def shown(self, table: TableName) -> str:
+        """A table has its name at the source, without its schema."""
+        return tables.name_of(table)
+
+    def plan_table(self, model: EntityModel) -> TablePlan:
+        """See what a table needs."""
+        return tables.plan_table(self, model)
+
+    def plan_evolution(self, old: EntityModel, new: EntityModel) -> Evolution:
+        """See what a further shape needs."""
+        return evolution.plan_evolution(self, old, new)
+
+    def make_tables(self, plans: Sequence[TablePlan]) -> None:
+        """Make what tables need."""
+        tables.make(self, plans)
+
+    def evolve(self, change: Evolution) -> None:
+        """Change a table for a further shape."""
+        evolution.evolve(self, change)
+
+    def drop_tables(self) -> list[str]:
+        """Drop what the fork made."""
+        tables.drop(self)
+        return []
+
+    def load(self, models: Mapping[str, EntityModel]) -> None:
+        """Take over the tables as they are now."""
+        self._tables = tables.load(self, models)
+        self._stamp = self._stamp_statement()
+
+    def mark(self, tags: Sequence[str]) -> None:
+        """Write the last of the tags where drivers stamp theirs; without such a place the position's own row tells a tail."""
+        if self._stamp:
+            self.run_all([self._stamp.replace("?", quoted_text(tags[-1]))])
+
+    def check_at_once(self) -> None:
+        """Every constraint is checked at each statement anyway."""
+
+    def run(self, steps: Sequence[Step]) -> list[Op] | None:
+        """Apply changes: as many statements in one round trip as fit in a packet."""
+        differing: list[Op] = []
+        waiting: list[tuple[str, int]] = []
+        for step in steps:
+            entity, kind, before, after = step.signature
+            table = self._tables[entity]
+            if kind in ("insert", "row"):
+                ops = step.ops
+                if kind == "row":
+                    if not self._counted(waiting):
+                        return None
+                    waiting.clear()
+                    ops = self._absent(table, step, differing)
+                waiting += self._inserts(table, after, [change["after"] for change, _ in ops])
+            else:
+                for change, _ in step.ops:
+                    where = self._where(table, change["key"]) + self._unchanged(table, change, before)
+                    waiting.append((self._change(table, kind, change, where), 1))
+        return differing if self._counted(waiting) else None
+
+    def _counted(self, statements: Sequence[tuple[str, int]]) -> bool:
+        """Run statements; whether each found as many rows as it should."""
+        return self.run_all(text for text, _ in statements) == [count for _, count in statements]
+
+    def _inserts(
+        self, table: Table, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[str, int]]:
+        """Statements of many rows each, with how many."""
+        if not rows:
+            return
+        forms = [table.forms[field] for field in fields]
+        head = f"INSERT INTO {table.name} ({', '.join(form.name for form in forms)}) VALUES "  # noqa: S608 - quoted
+        waiting, size = list[str](), 0
+        for row in rows:
+            text = (
+                f"({', '.join(form.literal(form.text(row[field])) for field, form in zip(fields, forms, strict=True))})"
+            )
+            if waiting and size + len(text) > _STATEMENT_CHARACTERS:
+                yield head + ", ".join(waiting), len(waiting)
+                waiting, size = [], 0
+            waiting.append(text)
+            size += len(text)
+        yield head + ", ".join(waiting), len(waiting)
+
+    def _absent(self, table: Table, step: Step, differing: list[Op]) -> list[Op]:
+        """The changes of rows that are not there; of those that are there and differ add the changes to `differing`."""
+        keys = {self._key(table, change["key"]): (change, origin) for change, origin in step.ops}
+        found = " OR ".join(f"({self._where(table, change['key'])})" for change, _ in step.ops)
+        if len(table.model.key) == 1:
+            form = table.forms[table.model.key[0]]
+            found = f"{form.compared} IN ({', '.join(form.literal(key) for (key,) in keys)})"
+        forms = [table.forms[field] for field in (*table.model.key, *step.signature[3])]
+        rows = self.ask(
+            f"SELECT {', '.join(form.selected for form in forms)} FROM {table.name} WHERE {found} FOR UPDATE"  # noqa: S608
+        )
+        width = len(table.model.key)
+        for row in rows:
+            texts = [form.read(text) for form, text in zip(forms, row, strict=True)]
+            op = keys.pop(tuple(texts[:width]))
+            after = op[0]["after"]
+            if texts[width:] != [table.forms[field].text(after[field]) for field in step.signature[3]]:
+                differing.append(op)
+        return list(keys.values())
+
+    def read(self, entity: str, key: Mapping[str, Any]) -> Texts | None:
+        """The row of a key, locked against writers."""
+        table = self._tables[entity]
+        selected = ", ".join(form.selected for form in table.forms.values())
+        rows = self.ask(f"SELECT {selected} FROM {table.name} WHERE {self._where(table, key)} FOR UPDATE")  # noqa: S608
+        if not rows:
+            return None
+        return {field: form.read(text) for (field, form), text in zip(table.forms.items(), rows[0], strict=True)}
+
+    def cast(self, entity: str, values: Mapping[str, Any]) -> Texts:
+        """Values of a record as the server gives them back."""
+        forms = self._tables[entity].forms
+        return {field: forms[field].text(value) for field, value in values.items()}
+
+    def insert(self, entity: str, after: Mapping[str, Any]) -> None:
+        """Write a new row."""
+        self.run_all(text for text, _ in self._inserts(self._tables[entity], tuple(after), [after]))
+
+    def update(self, entity: str, key: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Set fields of the row of a key."""
+        table = self._tables[entity]
+        self.run_all([self._change(table, "update", {"after": after}, self._where(table, key))])
+
+    def delete(self, entity: str, key: Mapping[str, Any]) -> None:
+        """Delete the row of a key."""
+        table = self._tables[entity]
+        self.run_all([self._change(table, "delete", {}, self._where(table, key))])
+
+    def value(self, entity: str, field: str, text: Value) -> object:
+        """What a record would hold for a value of the fork."""
+        return self._tables[entity].forms[field].shown_value(text)
+
+    def referred_to(self, entity: str) -> bool:
+        """Whether other tables refer to rows of this one."""
+        return bool(
+            self.ask(
+                "SELECT 1 FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = DATABASE()"  # noqa: S608
+                f" AND REFERENCED_TABLE_NAME = {quoted_text(tables.name_of(self._tables[entity].model.table))} LIMIT 1"
+            )
+        )
+
+    def notes(self, plans: Sequence[TablePlan]) -> list[str]:
+        """What the owner should know of all tables together."""
+        return column_types.notes([choice for plan in plans for choice in plan.types.values()], self.collation)
+
+    @staticmethod
+    def _key(table: Table, key: Mapping[str, Any]) -> tuple[Value, ...]:
+        return tuple(table.forms[field].text(key[field]) for field in table.model.key)
+
+    @staticmethod
+    def _where(table: Table, key: Mapping[str, Any]) -> str:
+        return " AND ".join(table.forms[f].is_like(table.forms[f].text(key[f])) for f in table.model.key)
+
+    @staticmethod
+    def _unchanged(table: Table, change: Mapping[str, Any], before: Sequence[str]) -> str:
+        """The further conditions that the fields of `before` still hold."""
+        conditions = ""
+        for field in before:
+            form = table.forms[field]
+            same = form.is_like(form.text(change["before"][field]))
+            if field in table.model.partial:
+                # Rows written under a shape without this field hold null, and nobody ever told what it was.
+                same = f"({form.name} IS NULL OR {same})"
+            conditions += f" AND {same}"
+        return conditions
+
+    @staticmethod
+    def _change(table: Table, kind: str, change: Mapping[str, Any], where: str) -> str:
+        if kind == "delete":
+            return f"DELETE FROM {table.name} WHERE {where}"  # noqa: S608 - quoted
+        after = change["after"]
+        assignments = (
+            f"{table.forms[f].name} = {table.forms[f].literal(table.forms[f].text(after[f]))}" for f in after
+        )
+        return f"UPDATE {table.name} SET {', '.join(assignments)} WHERE {where}"  # noqa: S608 - quoted
+
+    def _stamp_statement(self) -> str | None:
+        """The statement that stamps a transaction, with ? for the tag; None where `commitlog setup` made no place for it, or this
+        user may not write there."""
+        rows = self.ask(
+            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'commitlog' AND TABLE_NAME = 'stamp'"
+        )
+        names = {row[0] for row in rows}
+        if "ctx" not in names or "conn" in names:
+            return None
+        statement = "INSERT INTO commitlog.stamp (ctx)"
+        try:
+            self.run_all([statement + " SELECT '' FROM DUAL WHERE 1 = 0"])  # noqa: S608 - constant
+        except Refused:
+            return None
+        return statement + " VALUES (?)"
+
+
+_STATEMENT_CHARACTERS: Final = 1 << 20
+"""Of one INSERT: large enough that a longer one is not faster."""
