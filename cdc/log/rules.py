@@ -7,7 +7,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from ...schemas.errors import VerificationFailed
+from ...schemas.errors import DecodeError, VerificationFailed
+from ...schemas.position import binlog_position, parse_binlog
 from ...schemas.record import Record, is_object
 from . import canonical
 
@@ -40,6 +41,8 @@ class Rules:
         self._schemas: set[str] = set()
         self._shapes: dict[str, str] = {}
         self._id_after: dict[str, str] = {}
+        self._place = 0
+        """Where the last commit from a binlog ended."""
         self._recent = bytearray(32 * _RECENT)
 
     def take(self, record: Record, items: list[Any] | None) -> None:
@@ -78,6 +81,7 @@ class Rules:
             return f"its epoch {epoch} does not follow {self._epoch}"
         if epoch != self._epoch:
             self._id_after.clear()
+            self._place = 0
         self._epoch = epoch
         return ""
 
@@ -118,6 +122,8 @@ class Rules:
         if record.kind != "commit" or not _is_whole(header):
             return ""
         self.commits += 1
+        if header["source"]["engine"] in ("mysql", "mariadb"):
+            return self._in_binlog(header["source"]["position"])
         if header["source"]["engine"] != "postgresql":
             return ""
         # The LSN in it has a fixed width, and grows with every commit of one server and timeline.
@@ -125,6 +131,17 @@ class Rules:
         if not (of and len(place) == 16 and place > self._id_after.get(of, "")):
             return f"its id {id_!r} does not come after that of the commit before"
         self._id_after[of] = place
+        return ""
+
+    def _in_binlog(self, position: str) -> str:
+        """Whether a commit ends behind the one before: in a binlog GTIDs need not ascend."""
+        try:
+            place = binlog_position(*parse_binlog(position))
+        except DecodeError as exc:
+            return str(exc)
+        if place <= self._place:
+            return f"its position {position} does not come after that of the commit before"
+        self._place = place
         return ""
 
     def _of_kind(self, record: Record, items: list[Any] | None) -> str:

@@ -11,13 +11,13 @@
 
 #include <string.h>
 
-enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16 };
+enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16, POSITION_BYTES = 128, FILE_DIGITS = 6 };
 
 #define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 
 /* What holds for all transactions of a run. */
 typedef struct {
-    piece open, engine, id_prefix, recorded, schema, schema_by, build, version, app;
+    piece open, engine, id_prefix, binlog, recorded, schema, schema_by, build, version, app;
     PyObject *plans, *lookup;
     Py_ssize_t room, tag_bytes_max;
     int tagged;
@@ -25,7 +25,7 @@ typedef struct {
 
 /* One transaction. */
 typedef struct {
-    PyObject *changes, *tags;
+    PyObject *changes, *tags, *gtid; /* gtid: NULL but of a binlog */
     unsigned long long xid, end;
     long long time_us; /* since 1970 */
     text *by, *meta; /* items 0 and 1 */
@@ -45,7 +45,7 @@ typedef struct {
     texts t;
     long long seq; /* -1 before the first record */
     unsigned long long rows;
-    char prev[SEAL_HASH_DIGITS + 1], position[24];
+    char prev[SEAL_HASH_DIGITS + 1], position[POSITION_BYTES];
     Py_ssize_t last; /* the last transaction that made a record */
 } progress;
 
@@ -166,15 +166,46 @@ static int write_meta(commit *one, const rule *all) {
                      ADD(meta, "\"}"));
 }
 
+/* worker/source.py, `commit_id` and `text`. The size; of an id that is too long 0. */
+static size_t write_id(char id[ID_BYTES], const commit *one, const rule *all) {
+    piece gtid;
+    char *at = id + all->id_prefix.size;
+    memcpy(id, all->id_prefix.bytes, all->id_prefix.size);
+    if (!one->gtid) return all->id_prefix.size + put_hex(at, one->end, ID_NUMBER_BYTES);
+    if (piece_of(&gtid, one->gtid) || gtid.size > ID_BYTES - all->id_prefix.size) {
+        PyErr_Clear();
+        return 0;
+    }
+    memcpy(at, gtid.bytes, gtid.size);
+    return all->id_prefix.size + gtid.size;
+}
+
+static size_t write_position(char out[POSITION_BYTES], unsigned long long end, const rule *all) {
+    size_t size;
+    if (!all->binlog.size) {
+        size = put_hex(out, end >> 32, 1);
+        out[size++] = '/';
+        size += put_hex(out + size, end & 0xffffffff, 1);
+    } else { /* schemas/position.py, format_binlog */
+        char number[20];
+        size_t digits = put_number(number, end >> 40);
+        memcpy(out, all->binlog.bytes, size = all->binlog.size);
+        out[size++] = '.';
+        for (size_t i = digits; i < FILE_DIGITS; i++) out[size++] = '0';
+        memcpy(out + size, number, digits);
+        size += digits;
+        out[size++] = ':';
+        size += put_number(out + size, end & ((1ULL << 40) - 1));
+    }
+    out[size] = '\0';
+    return size;
+}
+
 static int write_line(commit *one, const rule *all, progress *run, const uint8_t *salt) {
     char id[ID_BYTES], position[sizeof run->position], hash[SEAL_HASH_DIGITS];
     if (write_tail(one, all) || write_meta(one, all)) return -1;
-    memcpy(id, all->id_prefix.bytes, all->id_prefix.size);
-    size_t id_size = all->id_prefix.size + put_hex(id + all->id_prefix.size, one->end, ID_NUMBER_BYTES);
-    size_t position_size = put_hex(position, one->end >> 32, 1);
-    position[position_size++] = '/';
-    position_size += put_hex(position + position_size, one->end & 0xffffffff, 1);
-    position[position_size] = '\0';
+    size_t id_size = write_id(id, one, all), position_size = write_position(position, one->end, all);
+    if (!id_size) return 1;
     header values = {
         .open = all->open, .engine = all->engine, .kind = {"commit", 6}, .seq = (unsigned long long)(run->seq + 1), .time_us = one->time_us,
         .prev = {run->prev, SEAL_HASH_DIGITS}, .after = {run->position, strlen(run->position)}, .id = {id, id_size},
@@ -205,12 +236,12 @@ static int write_line(commit *one, const rule *all, progress *run, const uint8_t
     return 0;
 }
 
-static PyObject *CHANGES, *TAGS, *XID, *END, *TIME_US;
+static PyObject *CHANGES, *TAGS, *XID, *END, *TIME_US, *GTID;
 
 int native_run_begin(void) {
     return (CHANGES = PyUnicode_InternFromString("changes")) && (TAGS = PyUnicode_InternFromString("tags")) &&
                    (XID = PyUnicode_InternFromString("xid")) && (END = PyUnicode_InternFromString("end")) &&
-                   (TIME_US = PyUnicode_InternFromString("time_us"))
+                   (TIME_US = PyUnicode_InternFromString("time_us")) && (GTID = PyUnicode_InternFromString("gtid"))
                ? 0
                : -1;
 }
@@ -233,27 +264,30 @@ static int take(PyObject *transaction, const rule *all, progress *run, const uin
     one.time_us = (long long)time_us;
     one.changes = PyObject_GetAttr(transaction, CHANGES);
     one.tags = PyObject_GetAttr(transaction, TAGS);
-    int state = one.changes && one.tags ? take_tag(&one, all) : -1;
+    if (all->binlog.size) one.gtid = PyObject_GetAttr(transaction, GTID);
+    int state = one.changes && one.tags && (one.gtid || !all->binlog.size) ? take_tag(&one, all) : -1;
     if (!state) state = take_changes(&one, all);
     if (!state && one.count) state = write_line(&one, all, run, salt);
     Py_XDECREF(one.changes);
     Py_XDECREF(one.tags);
+    Py_XDECREF(one.gtid);
     return state;
 }
 
 static int read_rule(rule *out, PyObject *given) {
-    PyObject *open, *engine, *id_prefix, *schema, *schema_by, *build, *version, *app;
+    PyObject *open, *engine, *id_prefix, *binlog, *schema, *schema_by, *build, *version, *app;
     Py_ssize_t recorded_size;
-    if (!PyArg_ParseTuple(given, "UUUy#UUUUUpO!Onn", &open, &engine, &id_prefix, &out->recorded.bytes, &recorded_size, &schema,
+    if (!PyArg_ParseTuple(given, "UUUUy#UUUUUpO!Onn", &open, &engine, &id_prefix, &binlog, &out->recorded.bytes, &recorded_size, &schema,
                           &schema_by, &build, &version, &app, &out->tagged, &PyDict_Type, &out->plans, &out->lookup,
                           &out->room, &out->tag_bytes_max) ||
-        piece_of(&out->open, open) || piece_of(&out->engine, engine) || piece_of(&out->id_prefix, id_prefix) ||
+        piece_of(&out->open, open) || piece_of(&out->engine, engine) || piece_of(&out->id_prefix, id_prefix) || piece_of(&out->binlog, binlog) ||
         piece_of(&out->schema, schema) || piece_of(&out->schema_by, schema_by) || piece_of(&out->build, build) ||
         piece_of(&out->version, version) || piece_of(&out->app, app))
         return -1;
     out->recorded.size = (size_t)recorded_size;
-    if (out->id_prefix.size <= ID_BYTES - ID_NUMBER_BYTES) return 0;
-    PyErr_SetString(PyExc_ValueError, "the prefix of ids is too long");
+    /* Beside the name of a binlog stand a dot, a colon and two numbers. */
+    if (out->id_prefix.size <= ID_BYTES - ID_NUMBER_BYTES && out->binlog.size < POSITION_BYTES - 42) return 0;
+    PyErr_SetString(PyExc_ValueError, "the prefix of ids, or the name of the binlog, is too long");
     return -1;
 }
 

@@ -116,7 +116,7 @@ class Committer:
         (schema, schema_by), chain, counts = found, self._chain, self.counts
         before = chain.head.seq
         rule = Rule(
-            self._source.id_prefix, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
+            self._source.id_prefix, self._source.binlog, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
             provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
         )  # fmt: skip
         run = chain.run(transactions, start, rule)

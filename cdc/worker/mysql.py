@@ -40,9 +40,9 @@ class MysqlSource(Source):
         self._catalog = Catalog(config.source.conninfo(), patience_s=config.limits.silence_s)
         self._identity: Identity = self._catalog.identity()
         self.engine = self._identity.engine
+        self.id_prefix = f"{self.engine}:"
         self._end: LogEnd
         self._start = ""
-        self._base = ""
 
     def close(self) -> None:
         """Close the connection to the catalogs."""
@@ -54,11 +54,11 @@ class MysqlSource(Source):
 
     def text(self, position: int) -> str:
         """Write a place in the binlog."""
-        return format_binlog(self._base, position)
+        return format_binlog(self.binlog, position)
 
     def commit_id(self, transaction: Transaction) -> str:
         """`mysql:UUID[:TAG]:NUMBER`, `mariadb:DOMAIN-SERVER-NUMBER`."""
-        return f"{self.engine}:{cast(BinlogTransaction, transaction).gtid}"
+        return f"{self.id_prefix}{cast(BinlogTransaction, transaction).gtid}"
 
     def open(self, state: LogState, registry: Registry, *, leased: bool) -> Stream:
         """As the base says. The dump begins where the log's last commit came after, which so comes again."""
@@ -69,7 +69,7 @@ class MysqlSource(Source):
         self.check_published(registry, state)
         self._end = catalog.binlog_status()
         self._start = state.commit.get("after") or state.position or f"{self._end.name}:{self._end.offset}"
-        self._base = parse_binlog(self._start)[0].rpartition(".")[0]
+        self.binlog = parse_binlog(self._start)[0].rpartition(".")[0]
         return BinlogStream(
             connect(config.source.conninfo(), patience_s=config.limits.silence_s),
             flavour=cast(Literal["mysql", "mariadb"], self.engine),

@@ -122,7 +122,8 @@ class Source(ABC):
         engine: Its name in records.
         config: The worker's, with the limits that hold for this log.
         turn_at: From which position on the source is another server or timeline, see `turn`.
-        id_prefix: Of commits' ids where the rest is their end in hexadecimal, which the compiled runs know; empty elsewhere.
+        id_prefix: What commits' ids begin with; the rest is their end in hexadecimal, or of a binlog their GTID.
+        binlog: The name of the server's binlog, what stands before a file's number; empty where positions are LSNs.
     """
 
     engine: str
@@ -130,7 +131,7 @@ class Source(ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.turn_at = NEVER
-        self.id_prefix = ""
+        self.id_prefix = self.binlog = ""
 
     @abstractmethod
     def close(self) -> None:

@@ -14,7 +14,8 @@ from commitlog.cdc.log import chain
 from commitlog.cdc.worker.commits import UnknownBuild
 from commitlog.drivers.tag import KEYS, encode
 from commitlog.schemas.errors import DecodeError
-from fixtures.committed import NOW, PLAIN, UNPUBLISHED, Log, Seen, row, schema, tag
+from commitlog.schemas.position import format_binlog
+from fixtures.committed import NOW, PLAIN, SERVER, UNPUBLISHED, Log, Seen, row, schema, tag
 from fixtures.messages import (
     INT4,
     ITEM,
@@ -52,12 +53,14 @@ Poll = Sequence[tuple[Sequence[bytes], Sequence[bytes]]]
 """The changes and tags of each of its transactions."""
 
 
-def check_alike(polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: bool = False) -> None:
+def check_alike(
+    polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: bool = False, binlog: bool = False
+) -> None:
     """What runs make of transactions is what each of them makes alone: lines, figures and errors."""
 
     def made(*, runs: bool) -> object:
         schemas = schema(strict=strict, builds=("b1", "1.*")), schema("id", builds=("2.*",), default=False)
-        log, ends = Log(*schemas, part_bytes=part_bytes, tag_bytes=64), itertools.count(0x1000, 0x100)
+        log, ends = Log(*schemas, part_bytes=part_bytes, tag_bytes=64, binlog=binlog), itertools.count(0x1000, 0x100)
         for known in ([], [tag(version="2.1")]):  # its tables are not met for the first time any more
             log.commit(*WARM, *known, end=next(ends))
         log.committer.lookup = lambda request, time_us: Seen() if request == "seen" else None
@@ -80,11 +83,11 @@ def check_alike(polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: boo
         assert made(runs=True) == made(runs=False)
 
 
-@given(st.lists(transactions, max_size=3), st.sampled_from([100, 1 << 20]), st.booleans())
+@given(st.lists(transactions, max_size=3), st.sampled_from([100, 1 << 20]), st.booleans(), st.booleans())
 def test_runs_of_transactions_become_what_each_becomes_alone(
-    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool
+    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool, binlog: bool
 ) -> None:
-    check_alike(polls, part_bytes=part_bytes, strict=strict)
+    check_alike(polls, part_bytes=part_bytes, strict=strict, binlog=binlog)
 
 
 @pytest.mark.parametrize("first", [[], *([one] for one in TAGS)])
@@ -107,6 +110,31 @@ def test_plain_transactions_of_one_build_are_taken_at_once() -> None:
 
     assert len(runs) <= 4
     assert [record.items()[0]["user"] for record in log.records()[-601:-1]] == [f"u{n}" for n in range(600)]
+
+
+@pytest.mark.parametrize(
+    "end", [4, (1 << 40) - 1, 1 << 40, 999_999 << 40 | 7, 1_000_000 << 40, (1 << 24) - 1 << 40 | 5]
+)
+def test_a_place_in_a_binlog_is_written_as_python_writes_it(end: int) -> None:
+    log = Log(binlog=True)
+    log.commit(insert(row()))
+    waiting = [log.transaction(insert(row()), end=16)]
+    waiting[0].end = end
+
+    assert log.committer.commit_run(waiting, 0) == 1
+
+    header = log.records()[-1].header
+    assert header["source"]["position"] == format_binlog("binlog", end)
+    assert header["id"] == f"mysql:{SERVER}:16"
+
+
+def test_a_gtid_that_is_too_long_for_a_run_is_left_to_python() -> None:
+    log = Log(binlog=True)
+    log.commit(insert(row()))
+    waiting = [log.transaction(insert(row()))]
+    waiting[0].gtid = "g" * 200  # type: ignore[attr-defined]
+
+    assert log.committer.commit_run(waiting, 0) == 0
 
 
 def test_a_transaction_over_many_tables_is_one_record_with_all_their_shapes() -> None:
