@@ -13,7 +13,7 @@ from commitlog.cdc import native
 from commitlog.cdc.log import chain
 from commitlog.cdc.worker.commits import UnknownBuild
 from commitlog.drivers.tag import KEYS, encode
-from commitlog.schemas.errors import DecodeError
+from commitlog.schemas.errors import DecodeError, VerificationFailed
 from commitlog.schemas.position import format_binlog
 from fixtures.committed import NOW, PLAIN, SERVER, UNPUBLISHED, Log, Seen, row, schema, tag
 from fixtures.messages import (
@@ -113,7 +113,7 @@ def test_plain_transactions_of_one_build_are_taken_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [4, (1 << 40) - 1, 1 << 40, 999_999 << 40 | 7, 1_000_000 << 40, (1 << 24) - 1 << 40 | 5]
+    "end", [13 << 40 | 4, (14 << 40) - 1, 14 << 40, 999_999 << 40 | 7, 1_000_000 << 40, (1 << 24) - 1 << 40 | 5]
 )
 def test_a_place_in_a_binlog_is_written_as_python_writes_it(end: int) -> None:
     log = Log(binlog=True)
@@ -126,6 +126,14 @@ def test_a_place_in_a_binlog_is_written_as_python_writes_it(end: int) -> None:
     header = log.records()[-1].header
     assert header["source"]["position"] == format_binlog("binlog", end)
     assert header["id"] == f"mysql:{SERVER}:16"
+
+
+def test_a_commit_that_ends_where_the_one_before_does_is_no_commit_of_a_binlog() -> None:
+    log = Log(binlog=True)
+    log.commit(insert(row()), end=16)
+
+    with pytest.raises(VerificationFailed, match="does not come after"):
+        log.commit(insert(row(2)), end=16)
 
 
 def test_a_gtid_that_is_too_long_for_a_run_is_left_to_python() -> None:
