@@ -26,23 +26,19 @@ def command(invocation: Invocation, as_json: bool) -> int:
     --json each line is {"level", "what", "hint"}, the form of schemas/doctor.schema.json.
     """
     # Loaded here only: a `--help` needs no driver.
-    from ..doctor.diagnosis import diagnose
+    from ..doctor.examination import examine
     from ..doctor.finding import Finding
-    from ..tail.catalog import Catalog
 
     config, output = invocation.load(), Output(as_json=as_json)
-    catalog = Catalog(config.source.conninfo())
     levels: set[str] = set()
     try:
-        for finding in diagnose(config, catalog, load_registry(config.schemas.path)):
+        for finding in examine(config, load_registry(config.schemas.path)):
             levels.add(finding.level)
             _print(output, finding)
     except CommitLogError as exc:
         if as_json:
             _print(output, Finding("error", str(exc), exc.hint))
         raise
-    finally:
-        catalog.close()
     return 4 if "error" in levels else 1 if "warning" in levels else 0
 
 

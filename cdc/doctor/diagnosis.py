@@ -6,7 +6,6 @@ from ...schemas.errors import SchemaError
 from ...transforms.registry import Registry
 from ...transforms.table_name import TableName, quoted
 from ..config import Config
-from ..log.kafka_location import KafkaLocation
 from ..source import ddl_notices
 from ..source.check import FIND_PRIMARY, lost_because, mapped
 from ..source.grants import missing
@@ -16,6 +15,7 @@ from ..tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
 from ..tail.incarnation import holders, logged_by
 from ..tail.unique_key import check_key
 from .finding import Finding
+from .home import diagnose_log
 
 SAFE_VERSIONS = {14: 140024, 15: 150019, 16: 160015, 17: 170011, 18: 180006}
 """Major version to the first minor with the fixes of August 2026 (CVE-2026-6471 lets a REPLICATION role load libraries)."""
@@ -46,7 +46,7 @@ def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[F
     yield from _publication(config, catalog, registry)
     yield from _event_triggers(config, catalog)
     yield from _slot(config, catalog.slot(config.source.slot), catalog)
-    yield from _log(config)
+    yield from diagnose_log(config)
 
 
 def _version(version: int) -> Iterator[Finding]:
@@ -262,20 +262,3 @@ def _slot(config: Config, slot: Slot | None, catalog: Catalog) -> Iterator[Findi
             f"slot {slot.name} is kept by no standby: after a failover history is missing",
             "stop the worker, then commitlog setup",
         )
-
-
-def _log(config: Config) -> Iterator[Finding]:
-    location = config.log.location
-    if isinstance(location, KafkaLocation):
-        from .kafka import diagnose_kafka
-
-        yield Finding("ok", f"log {location}, visibility {config.log.visibility}")
-        yield from diagnose_kafka(config, location)
-        return
-    folder = location.root
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    mode = existing.stat().st_mode & 0o777
-    if folder.exists() and mode & 0o077:
-        yield Finding("warning", f"{folder} can be read by others (mode {mode:o})", f"chmod 700 {folder}")
-    else:
-        yield Finding("ok", f"log {config.log.location}, visibility {config.log.visibility}")

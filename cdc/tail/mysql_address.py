@@ -24,7 +24,7 @@ _OPTIONS = ("ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket", "user", "pass
 _EXAMPLE = "write mysql://USER@HOST:PORT/DATABASE, or mariadb://…"
 
 _REFUSALS = {
-    1044: ("{user} may not connect to that database", "GRANT SELECT ON DATABASE.* TO the user of {where}"),
+    1044: ("{user} may not connect to that database", "commitlog setup --role {user}"),
     1130: ("{what} lets nobody in from this machine", "CREATE USER for this machine's address on the server"),
     1251: ("{what} wants a way to log in that is not known here", "let the user log in with caching_sha2_password"),
     1820: ("the password of {user} has expired", "ALTER USER on the server"),

@@ -3,6 +3,7 @@
 The binary log describes a table as it was when the transaction ran, the catalogs as it is now. Where the two differ the log holds.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,15 @@ class ForeignKey:
 def sql_name(*parts: str) -> str:
     """An identifier in SQL text, every part in backticks: a table may be called `order`."""
     return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+
+
+_NAME = r"`((?:[^`]|``)*)`"
+_RULE = r"(CASCADE|SET NULL|SET DEFAULT|RESTRICT|NO ACTION)"
+_CASCADING = {"CASCADE", "SET NULL", "SET DEFAULT"}
+_FOREIGN_KEY = re.compile(
+    rf"^\s*CONSTRAINT {_NAME} FOREIGN KEY \([^\n]*?\) REFERENCES (?:{_NAME}\.)?{_NAME} \([^\n]*?\)(?: ON DELETE {_RULE})?(?: ON UPDATE {_RULE})?,?$",
+    re.MULTILINE,
+)
 
 
 class Catalog:
@@ -312,15 +322,28 @@ class Catalog:
         )
         return [str(row[0]).split("\0") for row in rows]
 
-    def cascades(self) -> list[ForeignKey]:
-        """The foreign keys by which the server changes rows of one table when another's change."""
-        rows = self.rows(
-            "SELECT r.CONSTRAINT_NAME, r.CONSTRAINT_SCHEMA, r.TABLE_NAME, r.UNIQUE_CONSTRAINT_SCHEMA, r.REFERENCED_TABLE_NAME,"
-            " r.UPDATE_RULE, r.DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS r"
-            " WHERE r.UPDATE_RULE NOT IN ('NO ACTION', 'RESTRICT') OR r.DELETE_RULE NOT IN ('NO ACTION', 'RESTRICT')"
-            " ORDER BY 2, 3, 1"
-        )
-        return [ForeignKey(row[0], (row[1], row[2]), (row[3], row[4]), row[5], row[6]) for row in rows]
+    def cascades(self, table: MysqlTable) -> list[ForeignKey]:
+        """The foreign keys by which the server changes rows of a table when another's change.
+
+        From the statement that makes it: information_schema hides them from who may only read.
+        """
+        ((_, statement, *_),) = self.rows(f"SHOW CREATE TABLE {table.sql}")
+        keys = [_foreign_key(found, table) for found in _FOREIGN_KEY.finditer(str(statement))]
+        return [key for key in keys if {key.on_update, key.on_delete} & _CASCADING]
+
+    @property
+    def logs_cascades(self) -> bool:
+        """Whether rows that foreign keys change come into the binary log: of MySQL since 9.6, unless InnoDB is told to do it as before."""
+        return self.engine == "mysql" and self.setting("innodb_native_foreign_keys") == "OFF"
+
+    def prepared(self) -> bool:
+        """Whether there are XA transactions that are prepared and not decided; no where this role may not know."""
+        try:
+            return bool(self.connection.rows("XA RECOVER"))
+        except ERRORS as exc:
+            if code(exc) in (1227, 1401):
+                return False
+            raise self._failed(exc) from exc
 
     def setting(self, name: str) -> str:
         """A server setting as text, empty where the server does not know it."""
@@ -367,6 +390,17 @@ def _column(row: "list[Any]") -> MysqlColumn:
         virtual="VIRTUAL GENERATED" in words,
         charset=charset,
         invisible="INVISIBLE" in words,
+    )
+
+
+def _foreign_key(found: "re.Match[str]", table: MysqlTable) -> ForeignKey:
+    name, database, parent = ((part or "").replace("``", "`") for part in found.group(1, 2, 3))
+    return ForeignKey(
+        name=name,
+        table=(table.namespace, table.name),
+        parent=(database or table.namespace, parent),
+        on_update=found[5] or "NO ACTION",
+        on_delete=found[4] or "NO ACTION",
     )
 
 

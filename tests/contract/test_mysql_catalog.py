@@ -95,10 +95,14 @@ def test_tables_of_other_engines_and_foreign_keys_that_cascade_are_told(catalog:
     database = catalog.address.database
 
     plain = catalog.table(database, "plain")
-    cascades = [key for key in catalog.cascades() if key.table[0] == database]
+    child, parent = catalog.table(database, "child"), catalog.table(database, "parent")
 
     assert plain is not None
     assert (plain.engine, plain.transactional) == ("MyISAM", False)
+    assert child is not None
+    assert parent is not None
+    assert catalog.cascades(parent) == []
+    cascades = catalog.cascades(child)
     assert sorted((key.name, key.table[1], key.parent, key.on_delete) for key in cascades if key.name == "one") == [
         ("one", "child", (database, "parent"), "CASCADE")
     ]

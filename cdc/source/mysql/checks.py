@@ -8,10 +8,12 @@ commit.
 from ....schemas.errors import HistoryLost, Refused
 from ....schemas.position import parse_binlog
 from ....transforms.registry import Registry
+from ....transforms.table_name import quoted
 from ...log.state import LogState
 from ...tail.gtids import Gtids, parse_gtids
-from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd
+from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd, MysqlTable, sql_name
 from ..step import ACCEPT_GAP, mapped
+from .grants import Privileges, own_account
 
 CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"
 
@@ -45,6 +47,8 @@ def wrong_settings(catalog: Catalog) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, (wanted, meaning) in needed(catalog).items():
         value = catalog.setting(name)
+        if name == "binlog_format" and not value:
+            continue  # a server that knows nothing but rows needs no word for them
         if value.upper() != wanted:
             found[name] = f"{name} is {value or 'not known'}: {meaning}"
     return found
@@ -79,6 +83,11 @@ def check_settings(catalog: Catalog) -> None:
         Refused: It does not, or is too old to.
     """
     check_version(catalog)
+    if catalog.setting("binlog_storage_engine"):
+        raise Refused(
+            "the source keeps its binary log in InnoDB, which cannot be read",
+            hint="restart it without binlog_storage_engine",
+        )
     for name, wrong in wrong_settings(catalog).items():
         way = remedy(catalog, name)
         raise Refused(f"on the source {wrong}", hint=way if name == "log_bin" else f"commitlog setup, or: {way}")
@@ -205,21 +214,41 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
 
     Raises:
         HistoryLost: It leaves out one of which the log has rows.
-        Refused: It leaves out one that is new to the log.
+        Refused: It leaves out one that is new to the log, or one may not be read.
     """
-    status = catalog.binlog_status()
+    status, held = catalog.binlog_status(), Privileges.parse(catalog.grants())
     for name in sorted(mapped(registry)):
-        if not leaves_out(status, name[0]):
-            continue
         table = catalog.table(*name)
-        if table is None:
+        if table is None and not held.has("SELECT", name):
+            # The server shows nothing of a table to who may not read it.
+            raise Refused(
+                f"table {quoted(name)} is mapped by an app schema, and does not exist, or user {catalog.address.user} may not read it",
+                hint=f"GRANT SELECT ON {sql_name(*name)} TO {own_account(catalog)}; or take it out of the app schemas",
+            )
+        found = unfit(status, table) if table is not None else None
+        if found is None:
             continue
-        message = f"table {table.quoted} is mapped by an app schema, and the binary log leaves out database {name[0]}"
-        hint = "take binlog_do_db and binlog_ignore_db out of the server's options and restart it"
+        message, hint = found
         names = {schema.by_table[name].name for schema in registry.schemas if name in schema.by_table}
         if names & state.snapshots.keys():
             raise HistoryLost(f"{message}: changes of it may be missing", hint=f"{hint}, then {ACCEPT_GAP}")
         raise Refused(message, hint=f"{hint}, then {setup}")
+
+
+def unfit(status: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
+    """Why the binary log does not tell of a table's rows as they are, and what to do about it; None where it does."""
+    if leaves_out(status, table.namespace):
+        return (
+            f"table {table.quoted} is mapped by an app schema, and the binary log leaves out database {table.namespace}",
+            "take binlog_do_db and binlog_ignore_db out of the server's options and restart it",
+        )
+    if table.versioned:
+        return (
+            f"table {table.quoted} is mapped by an app schema, and the binary log has its old versions (WITH SYSTEM VERSIONING) as rows"
+            " of its own",
+            f"ALTER TABLE {table.sql} DROP SYSTEM VERSIONING, or take it out of the app schemas",
+        )
+    return None
 
 
 def leaves_out(status: LogEnd, database: str) -> bool:

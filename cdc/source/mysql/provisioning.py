@@ -120,8 +120,8 @@ def no_blackhole(catalog: Catalog) -> str:
 
 
 def grant_steps(catalog: Catalog, registry: Registry, role: str) -> list[Step]:
-    """What a user lacks to be the worker's: no more is granted than it needs."""
-    tables = [name for name in mapped(registry) if catalog.table(*name) is not None]
+    """What a user lacks to be the worker's: no more is granted than it needs, and that it can see whether there is a stamp."""
+    tables = [STAMP, *(name for name in mapped(registry) if catalog.table(*name) is not None)]
     return [Step(f"user {role}: {lack.grant}", lack.grant) for lack in missing(catalog, role, tables)]
 
 
