@@ -55,9 +55,7 @@ class Turns:
             if place in self._leaving and op[0]["op"] == "insert":
                 self._wait(op)
             elif place in self._wanting and place in self._leaving:
-                coming = self._wanting[place][0]
-                self._wait_no_more(coming)
-                todo.extendleft(_at_once(coming[0], op))
+                todo.extendleft(self._change(self._wanting[place][0], op))
             elif place in self._leaving:
                 self._behind.setdefault(place, []).append(op)
             elif self._rows.apply(op, last=False):
@@ -85,6 +83,17 @@ class Turns:
         self._wanting.setdefault(_place(op[0], "newkey"), []).append(op)
         if op[0]["op"] == "rekey":
             self._leaving[_place(op[0], "key")] = op
+
+    def _change(self, waiting: Op, then: Op) -> list[Op]:
+        """What becomes of a change that waits when another one of its row comes: it keeps its turn, unless it goes elsewhere."""
+        place, both = _place(waiting[0], "newkey"), _at_once(waiting[0], then)
+        if not both or _place(both[0][0], "newkey") != place:
+            self._wait_no_more(waiting)
+            return both
+        self._wanting[place][0] = both[0]
+        if both[0][0]["op"] == "rekey":
+            self._leaving[_place(both[0][0], "key")] = both[0]
+        return []
 
     def _wait_no_more(self, op: Op) -> None:
         place = _place(op[0], "newkey")
@@ -145,13 +154,14 @@ def _at_once(first: Change, op: Op) -> list[Op]:
     if first["image"] == "key" or then["image"] == "key":
         both["image"] = "key"
         both.pop("before", None)
-        both["unsent"] = [field for field in then.get("unsent", first.get("unsent", ())) if field not in after]
+        unsent = then.get("unsent") or first.get("unsent") or ()
+        both["unsent"] = [field for field in unsent if field not in after]
     else:
         both["before"] = {**then["before"], **first["before"], **key}
     if newkey == key:
         # It comes back to where it was.
-        for fields in ("before", "after"):
-            both[fields] = {field: value for field, value in both.get(fields, {}).items() if field not in key}
+        for fields in both.keys() & {"before", "after"}:
+            both[fields] = {field: value for field, value in both[fields].items() if field not in key}
         both["op"] = "update"
         del both["newkey"]
         return [(both, origin)] if both["after"] else []

@@ -196,3 +196,50 @@ def test_many_keys_that_move_up_take_their_turns(log: MadeLog, places: Fork) -> 
     places.sync()
     assert held(places)[4:] == [(n, "n") for n in range(11, 511)]
     assert places.conflicts(closed=True) == []
+
+
+def test_a_row_that_passes_through_a_key_on_its_way_leaves_it_to_the_one_that_comes_after(
+    log: MadeLog, places: Fork
+) -> None:
+    # b goes through 3 while c waits for a's place there, and a for d's, and d for c's: the three exchange theirs when b is away.
+    log.commit(
+        log.rekey("Place", 3, 4),
+        log.rekey("Place", 2, 3, {"who": "b"}, {"who": "B"}),
+        log.rekey("Place", 3, 9, {"who": "B"}, {"who": "BB"}),
+        log.rekey("Place", 1, 3),
+        log.rekey("Place", 4, 1),
+    )
+    places.sync()
+    assert held(places) == [(1, "d"), (3, "a"), (4, "c"), (9, "BB")]
+    assert places.conflicts(closed=True) == []
+
+
+def test_the_first_that_came_to_a_key_is_the_first_to_be_meant_there(log: MadeLog, places: Fork) -> None:
+    log.commit(
+        log.rekey("Place", 4, 3),
+        log.rekey("Place", 2, 4),
+        log.insert("Place", row(2, "new")),
+        log.rekey("Place", 3, 2),
+        log.update("Place", 2, {"who": "new"}, {"who": "NEW"}),
+        log.rekey("Place", 2, 8),
+        log.update("Place", 3, {"who": "d"}, {"who": "D"}),
+        log.delete("Place", row(1, "a")),
+    )
+    places.sync()
+    assert held(places) == [(2, "c"), (3, "D"), (4, "b"), (8, "NEW")]
+    assert places.conflicts(closed=True) == []
+
+
+def test_a_row_that_comes_and_goes_while_it_waits_leaves_nothing(log: MadeLog, places: Fork) -> None:
+    log.commit(
+        log.rekey("Place", 1, 2),
+        log.rekey("Place", 2, 3),
+        log.insert("Place", row(1, "new")),
+        log.delete("Place", row(1, "new")),
+        log.delete("Place", row(2, "a")),
+        log.rekey("Place", 3, 7),
+        log.rekey("Place", 3, 2),
+    )
+    places.sync()
+    assert held(places) == [(2, "b"), (4, "d"), (7, "c")]
+    assert places.conflicts(closed=True) == []
