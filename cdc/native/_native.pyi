@@ -10,6 +10,14 @@ class Collector(Generic[T]):
         self, get: Callable[[int], tuple[int, memoryview | None]] | tuple[int, int, int], out: list[T], room: int, /
     ) -> tuple[int, int, bytes | None]: ...
 
+class BinlogRows:
+    def __new__(
+        cls, columns: tuple[tuple[Callable[[bytes, int], tuple[bytes, int]], int, int, int, tuple[bytes, ...]], ...]
+    ) -> BinlogRows: ...
+    def __call__(
+        self, body: bytes, at: int, opening: bytes, mark: bytes, first: bytes, second: bytes | None, /
+    ) -> list[bytes] | None: ...
+
 class Shaper:
     def __new__(
         cls,

@@ -41,7 +41,9 @@ static int add_type(PyObject *module, PyType_Spec *spec) {
 
 static int fill(PyObject *module) {
     sha256_choose(0);
-    return native_record_begin() || native_run_begin() || add_type(module, &shaper_spec) || add_type(module, &collector_spec) ? -1 : 0;
+    return native_record_begin() || native_run_begin() || add_type(module, &shaper_spec) || add_type(module, &collector_spec) ||
+                   add_type(module, &binlog_rows_spec)
+               ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0}};

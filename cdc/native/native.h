@@ -5,7 +5,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-extern PyType_Spec collector_spec, shaper_spec;
+extern PyType_Spec binlog_rows_spec, collector_spec, shaper_spec;
 
 int native_record_begin(void);
 int native_run_begin(void);

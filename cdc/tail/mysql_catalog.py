@@ -343,7 +343,7 @@ class Catalog:
         except ERRORS as exc:
             if code(exc) in (1227, 1401):
                 return False
-            raise self.failed(exc) from exc
+            raise self._failed(exc) from exc
 
     def setting(self, name: str) -> str:
         """A server setting as text, empty where the server does not know it."""

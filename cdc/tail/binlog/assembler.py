@@ -19,7 +19,7 @@ from .gtid import GroupStart, parse_gtid, parse_mariadb_gtid, parse_tagged_gtid
 from .place import Place
 from .prepared import Prepared
 from .query import kind_of, parse_query, savepoint_name, xa_id, xa_id_of
-from .rows import RowReader
+from .rows import PythonRowReader, RowReader
 from .table_map import parse_table_map
 from .transaction import BinlogTransaction
 
@@ -82,8 +82,8 @@ class BinlogAssembler:
         self._place = Place()
         self._prepared = Prepared()
         self._group: Group | None = None
-        self._tables: dict[bytes, RowReader] = {}
-        self._mapped: dict[int, RowReader] = {}
+        self._tables: dict[bytes, PythonRowReader] = {}
+        self._mapped: dict[int, PythonRowReader] = {}
         self._seconds = 0
         self._handlers: Mapping[int, Callable[[int, bytes], BinlogTransaction | None]] = self._handlers_of(flavour)
 

@@ -4,7 +4,7 @@ Source: INFORMATION_SCHEMA.COLLATIONS of MySQL 9.7, and COLLATION_CHARACTER_SET_
 """
 
 import codecs
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -162,7 +162,9 @@ def to_utf8(charset: Charset) -> Recode | None:
     if charset.codec is None:
         return None
     if charset.max_bytes == 1:
-        return _single_byte(charset.codec, _SINGLE.get(charset.name, {}))
+        table: Any = "".join(octets_of(charset))
+        from_table = codecs.charmap_decode
+        return lambda text: from_table(text, "strict", table)[0].encode()
     decode, errors = codecs.getdecoder(charset.codec), _ERRORS.get(charset.name, "strict")
     if charset.name in _REPLACED:
         codec, server = _REPLACED[charset.name]
@@ -170,12 +172,13 @@ def to_utf8(charset: Charset) -> Recode | None:
     return lambda text: decode(text, errors)[0].encode()
 
 
-def _single_byte(codec: str, others: Mapping[int, str]) -> Recode:
-    """What the codec leaves undefined the servers map to the control character of the same number."""
-    octets = (others.get(octet) or bytes([octet]).decode(codec, "ignore") or chr(octet) for octet in range(256))
-    table: Any = "".join(octets)
-    decode = codecs.charmap_decode
-    return lambda text: decode(text, "strict", table)[0].encode()
+def octets_of(charset: Charset) -> list[str]:
+    """What each byte of a character set of single bytes stands for.
+
+    What Python's codec leaves undefined the servers map to the control character of the same number.
+    """
+    codec, others = charset.codec or "utf-8", _SINGLE.get(charset.name, {})
+    return [others.get(octet) or bytes([octet]).decode(codec, "ignore") or chr(octet) for octet in range(256)]
 
 
 def _decode_error(exc: UnicodeError) -> tuple[bytes, int]:

@@ -7,10 +7,11 @@ from typing import Final
 from ....schemas.errors import DecodeError
 from ..transaction import RelationColumn
 from . import field_type as types
-from .charset import BINARY, Charset, to_utf8
+from .charset import BINARY, Charset, octets_of, to_utf8
 from .field_type import FieldType
 from .json_text import json_reader
-from .temporal import ReadValue, datetime_reader, read_date, read_year, time_reader, timestamp_reader
+from .reading import Kind, Reading
+from .temporal import datetime_reader, read_date, read_year, time_reader, timestamp_reader
 from .values import (
     bit_reader,
     decimal_reader,
@@ -63,8 +64,8 @@ class Attributes:
     dimensions: int = 0
 
 
-Resolved = tuple[str, str, ReadValue]
-"""Canonical type, the engine's name of the type, and the reader of its values."""
+Resolved = tuple[str, str, Reading]
+"""Canonical type, the engine's name of the type, and how its values are read."""
 
 _INTEGERS: Final = {
     types.TINY: (1, "tinyint", "int16", "int16"),
@@ -111,9 +112,10 @@ def resolve(field: FieldType, attributes: Attributes) -> Resolved:
 
 
 def _integer(field: FieldType, attributes: Attributes) -> Resolved:
-    size, name, signed, unsigned = _INTEGERS[field.number]
-    read = integer_reader(size, unsigned=attributes.unsigned)
-    return (unsigned, f"{name} unsigned", read) if attributes.unsigned else (signed, name, read)
+    size, name, signed, wider = _INTEGERS[field.number]
+    unsigned = attributes.unsigned
+    reading = Reading(integer_reader(size, unsigned=unsigned), Kind.INTEGER, size, unsigned)
+    return (wider, f"{name} unsigned", reading) if unsigned else (signed, name, reading)
 
 
 def _characters(field: FieldType, attributes: Attributes) -> Resolved:
@@ -121,53 +123,74 @@ def _characters(field: FieldType, attributes: Attributes) -> Resolved:
     if charset is None:
         raise ValueError("a column of text without a character set")
     binary = charset.name == BINARY
-    if field.number in (types.BLOB, types.BLOB_COMPRESSED):
-        if field.size not in _BLOBS:
-            raise ValueError(f"a blob whose length takes {field.size} bytes")
-        name = _BLOBS[field.size] + ("blob" if binary else "text")
-        read = length_reader(field.size)
-    else:
-        kind = ("char", "binary") if field.number == types.STRING else ("varchar", "varbinary")
-        name = f"{kind[binary]}({field.size // charset.max_bytes})"
-        read = length_reader(2 if field.size > 255 else 1)
     if field.number in (types.BLOB_COMPRESSED, types.VARCHAR_COMPRESSED):
         raise DecodeError("a compressed column", hint="ALTER TABLE … MODIFY the column without COMPRESSED")
+    if field.number == types.BLOB:
+        if field.size not in _BLOBS:
+            raise ValueError(f"a blob whose length takes {field.size} bytes")
+        name, size = _BLOBS[field.size] + ("blob" if binary else "text"), field.size
+    else:
+        kind = ("char", "binary") if field.number == types.STRING else ("varchar", "varbinary")
+        name, size = f"{kind[binary]}({field.size // charset.max_bytes})", 2 if field.size > 255 else 1
     if binary:
-        return "bytes", name, hexed(read, pad=field.size if field.number == types.STRING else 0)
-    return "text", name, recoded(read, to_utf8(charset))
+        pad = field.size if field.number == types.STRING else 0
+        return "bytes", name, Reading(hexed(length_reader(size), pad=pad), Kind.OCTETS, size, pad)
+    return "text", name, _text(size, charset)
+
+
+def _text(size: int, charset: Charset) -> Reading:
+    """Text behind its length of `size` bytes."""
+    read = recoded(length_reader(size), to_utf8(charset))
+    if charset.codec is None:
+        return Reading(read, Kind.TEXT, size)
+    if charset.max_bytes == 1:
+        return Reading(read, Kind.TEXT, size, texts=tuple(octet.encode() for octet in octets_of(charset)))
+    return Reading(read)
 
 
 def _decimal(field: FieldType, attributes: Attributes) -> Resolved:
     name = f"decimal({field.size},{field.scale})"
-    return "decimal", f"{name} unsigned" if attributes.unsigned else name, decimal_reader(field.size, field.scale)
+    return (
+        "decimal",
+        f"{name} unsigned" if attributes.unsigned else name,
+        Reading(decimal_reader(field.size, field.scale), Kind.DECIMAL, field.size, field.scale),
+    )
 
 
 def _float(_: FieldType, attributes: Attributes) -> Resolved:
-    return "float32", "float unsigned" if attributes.unsigned else "float", read_float
+    return "float32", "float unsigned" if attributes.unsigned else "float", Reading(read_float)
 
 
 def _double(_: FieldType, attributes: Attributes) -> Resolved:
-    return "float64", "double unsigned" if attributes.unsigned else "double", read_double
+    return "float64", "double unsigned" if attributes.unsigned else "double", Reading(read_double, Kind.DOUBLE)
 
 
 def _date(_: FieldType, __: Attributes) -> Resolved:
-    return "date", "date", read_date
+    return "date", "date", Reading(read_date, Kind.DATE)
 
 
 def _year(_: FieldType, __: Attributes) -> Resolved:
-    return "int16", "year", read_year
+    return "int16", "year", Reading(read_year, Kind.YEAR)
 
 
 def _datetime(field: FieldType, _: Attributes) -> Resolved:
-    return "timestamp", _with_decimals("datetime", field), datetime_reader(field.size)
+    return (
+        "timestamp",
+        _with_decimals("datetime", field),
+        Reading(datetime_reader(field.size), Kind.DATETIME, field.size),
+    )
 
 
 def _timestamp(field: FieldType, _: Attributes) -> Resolved:
-    return "instant", _with_decimals("timestamp", field), timestamp_reader(field.size)
+    return (
+        "instant",
+        _with_decimals("timestamp", field),
+        Reading(timestamp_reader(field.size), Kind.TIMESTAMP, field.size),
+    )
 
 
 def _time(field: FieldType, _: Attributes) -> Resolved:
-    return "exact", _with_decimals("time", field), time_reader(field.size)
+    return "exact", _with_decimals("time", field), Reading(time_reader(field.size), Kind.TIME, field.size)
 
 
 def _with_decimals(name: str, field: FieldType) -> str:
@@ -176,15 +199,25 @@ def _with_decimals(name: str, field: FieldType) -> str:
 
 def _bit(field: FieldType, _: Attributes) -> Resolved:
     bits = field.size * 8 + field.scale
-    return "exact", f"bit({bits})", bit_reader(bits)
+    return "exact", f"bit({bits})", Reading(bit_reader(bits), Kind.BIT, bits)
 
 
 def _enum(field: FieldType, attributes: Attributes) -> Resolved:
-    return "enum", _labelled("enum", attributes), enum_reader(field.size, attributes.labels)
+    texts = (b"", *(label.encode() for label in attributes.labels))
+    return (
+        "enum",
+        _labelled("enum", attributes),
+        Reading(enum_reader(field.size, texts), Kind.ENUM, field.size, texts=texts),
+    )
 
 
 def _set(field: FieldType, attributes: Attributes) -> Resolved:
-    return "exact", _labelled("set", attributes), set_reader(field.size, attributes.labels)
+    texts = tuple(label.encode() for label in attributes.labels)
+    return (
+        "exact",
+        _labelled("set", attributes),
+        Reading(set_reader(field.size, texts), Kind.SET, field.size, texts=texts),
+    )
 
 
 def _labelled(name: str, attributes: Attributes) -> str:
@@ -193,16 +226,20 @@ def _labelled(name: str, attributes: Attributes) -> str:
 
 
 def _json(field: FieldType, _: Attributes) -> Resolved:
-    return "json", "json", json_reader(field.size)
+    return "json", "json", Reading(json_reader(field.size), Kind.JSON, field.size)
 
 
 def _geometry(field: FieldType, attributes: Attributes) -> Resolved:
-    return "exact", _GEOMETRIES[attributes.geometry], hexed(length_reader(field.size), prefix=b"")
+    return (
+        "exact",
+        _GEOMETRIES[attributes.geometry],
+        Reading(hexed(length_reader(field.size), prefix=b""), Kind.GEOMETRY, field.size),
+    )
 
 
 def _vector(field: FieldType, attributes: Attributes) -> Resolved:
     name = f"vector({attributes.dimensions})" if attributes.dimensions else "vector"
-    return "bytes", name, hexed(length_reader(field.size))
+    return "bytes", name, Reading(hexed(length_reader(field.size)), Kind.OCTETS, field.size)
 
 
 _OTHERS: Final[dict[int, Callable[[FieldType, Attributes], Resolved]]] = {

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from .event import whole
 from .field_type import DATE, DATETIME_OLD, DECIMAL, TIME_OLD, TIMESTAMP_OLD
-from .temporal import ReadValue
+from .reading import ReadValue
 from .values import decimal_reader, length_reader
 
 Node: TypeAlias = "dict[bytes, Node] | list[Node] | bytes"

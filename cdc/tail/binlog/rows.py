@@ -3,16 +3,16 @@
 Source: MySQL, libs/mysql/binlog/event/rows_event.h (class Rows_event).
 """
 
-from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
 from ....schemas.change import INSERT, UPDATE
+from ... import native
 from ..row_change import HEADER_BYTES as CHANGE_HEADER
 from ..row_change import parse_change
 from .event import HEADER_BYTES, packed_int, whole
+from .reading import ReadValue
 from .table_map import Table
-from .temporal import ReadValue
 
 _u16 = Struct("<H").unpack_from
 _head = Struct(">cI").pack
@@ -21,17 +21,20 @@ _change = Struct(">BI").pack
 
 _OPENING: Final = b"w" + bytes(CHANGE_HEADER - 1)
 
+Plan = list[ReadValue | None]
+"""The readers of a row's columns, None for those that are not in it."""
 
-@dataclass(slots=True)
-class RowReader:
+
+class PythonRowReader:
     """Reads the rows of one table.
 
     Args:
         table: The table.
     """
 
-    table: Table
-    _plans: dict[bytes, list[ReadValue | None]] = field(default_factory=dict[bytes, "list[ReadValue | None]"])
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._plans: dict[bytes, Plan] = {}
 
     def read(self, op: int, body: bytes, *, extra: bool) -> list[bytes]:
         """The row changes of an event.
@@ -48,27 +51,45 @@ class RowReader:
         if extra:
             at += max(2, _u16(body, at)[0])
         count, at = packed_int(body, at)
-        if count != len(self.table.readers):
-            raise ValueError(f"rows of {count} columns in a table of {len(self.table.readers)}")
+        if count != len(self.table.readings):
+            raise ValueError(f"rows of {count} columns in a table of {len(self.table.readings)}")
         width = (count + 7) // 8
-        first, at = self._plan(whole(body, at, at + width)), at + width
-        opening = _OPENING + _change(op, self.table.relation.oid)
-        changes: list[bytes] = []
-        end = len(body)
+        first, at = whole(body, at, at + width), at + width
+        second = None
         if op == UPDATE:
-            second, at = self._plan(whole(body, at, at + width)), at + width
-            while at < end:
-                old, at = _tuple(body, at, first)
-                new, at = _tuple(body, at, second)
-                changes.append(b"%bO%bN%b" % (opening, old, new))
-        else:
-            mark = b"N" if op == INSERT else b"O"
-            while at < end:
-                row, at = _tuple(body, at, first)
-                changes.append(b"%b%b%b" % (opening, mark, row))
+            second, at = whole(body, at, at + width), at + width
+        opening = _OPENING + _change(op, self.table.relation.oid)
+        return self.changes(body, at, opening, b"N" if op == INSERT else b"O", first, second)
+
+    def changes(  # noqa: PLR0913 - as the compiled part has it, where names cost
+        self, body: bytes, at: int, opening: bytes, mark: bytes, first: bytes, second: bytes | None, /
+    ) -> list[bytes]:
+        """The row changes that stand from a place to the end.
+
+        Args:
+            body: The event without its checksum.
+            at: Where its rows begin.
+            opening: What each change begins with.
+            mark: What stands before the old or only row.
+            first: A bit for each column, set where old or only rows have it.
+            second: The same of new rows, where there are two.
+
+        Raises:
+            ValueError, IndexError, struct.error: It is malformed.
+        """
+        plan, then = self._plan(first), None if second is None else self._plan(second)
+        found: list[bytes] = []
+        end = len(body)
+        while at < end:
+            old, at = read_row(body, at, plan)
+            if then is None:
+                found.append(b"%b%b%b" % (opening, mark, old))
+            else:
+                new, at = read_row(body, at, then)
+                found.append(b"%b%b%bN%b" % (opening, mark, old, new))
         if at != end:
             raise ValueError("rows of another length than their event")
-        return changes
+        return found
 
     def tags(self, rows: list[bytes]) -> list[bytes]:
         """The tags that rows of the stamp table hold."""
@@ -81,20 +102,19 @@ class RowReader:
                 found.append(content)
         return found
 
-    def _plan(self, present: bytes) -> list[ReadValue | None]:
-        """The readers of the columns that are there, None for those that are not."""
+    def _plan(self, present: bytes) -> Plan:
         plan = self._plans.get(present)
         if plan is None:
             bits = int.from_bytes(present, "little")
-            if not bits:
+            plan = [reading.read if bits >> i & 1 else None for i, reading in enumerate(self.table.readings)]
+            if plan.count(None) == len(plan):
                 raise ValueError("rows without a column")
-            plan = [read if bits >> i & 1 else None for i, read in enumerate(self.table.readers)]
             self._plans[present] = plan
         return plan
 
 
-def _tuple(data: bytes, at: int, plan: list[ReadValue | None]) -> tuple[bytes, int]:
-    """A row as TupleData, and where it ends."""
+def read_row(data: bytes, at: int, plan: Plan) -> tuple[bytes, int]:
+    """A row as TupleData, and where it ends. Raises ValueError, IndexError or struct.error where it is malformed."""
     there = len(plan) - plan.count(None)
     width = (there + 7) // 8
     nulls = int.from_bytes(whole(data, at, at + width), "little")
@@ -112,3 +132,26 @@ def _tuple(data: bytes, at: int, plan: list[ReadValue | None]) -> tuple[bytes, i
             parts.append(text)
         nulls >>= 1
     return b"".join(parts), at
+
+
+RowReader: type[PythonRowReader] = PythonRowReader
+
+if native.COMPILED:
+
+    class CompiledRowReader(PythonRowReader):
+        """The same, with plain values read by native/binlog.c."""
+
+        def __init__(self, table: Table) -> None:
+            super().__init__(table)
+            self._compiled = native.BinlogRows(
+                tuple((each.read, each.kind, each.first, each.second, each.texts) for each in table.readings)
+            )
+
+        def changes(  # noqa: PLR0913 - see the Python
+            self, body: bytes, at: int, opening: bytes, mark: bytes, first: bytes, second: bytes | None, /
+        ) -> list[bytes]:
+            """As the Python, which decides whatever is not plain."""
+            found = self._compiled(body, at, opening, mark, first, second)
+            return super().changes(body, at, opening, mark, first, second) if found is None else found
+
+    RowReader = CompiledRowReader

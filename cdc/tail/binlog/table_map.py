@@ -13,7 +13,7 @@ from .charset import Charset, charset_of, to_utf8
 from .column import Attributes, BinlogColumn, resolve
 from .event import HEADER_BYTES, packed_bytes, packed_int, whole
 from .field_type import CHARACTER, ENUM, GEOMETRY, JSON, NUMERIC, SET, VECTOR, FieldType, read_field_type
-from .temporal import ReadValue
+from .reading import Reading
 
 STAMP: Final = ("commitlog", "stamp")
 """Database and name of the table whose rows are tags."""
@@ -42,13 +42,13 @@ class Table:
 
     Args:
         relation: The table.
-        readers: One for each column.
+        readings: How the values of each column are read.
         documents: The positions of its JSON columns.
         tag: The position of the column that holds tags, where the rows are no changes but tags.
     """
 
     relation: BinlogRelation
-    readers: tuple[ReadValue, ...]
+    readings: tuple[Reading, ...]
     documents: tuple[int, ...]
     tag: int | None
 
@@ -96,12 +96,12 @@ def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
     if len(said.names) != count:
         raise DecodeError(_NO_NAMES.format(table), hint=_FULL)
     columns: list[BinlogColumn] = []
-    readers: list[ReadValue] = []
+    readings: list[Reading] = []
     for column, attributes, bit, number, label in zip(
         fields, _attributes(fields, said, flavour), nullable, numbers, said.names, strict=False
     ):
         try:
-            canonical, engine_type, read = resolve(column, attributes)
+            canonical, engine_type, reading = resolve(column, attributes)
         except DecodeError as exc:
             raise DecodeError(f"{exc} (column {label.decode()!r} of {table})", hint=exc.hint) from None
         charset = attributes.charset.name if attributes.charset else ""
@@ -110,7 +110,7 @@ def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
                 label.decode(), True, number, -1, None, canonical, engine_type, bool(bit), attributes.labels, charset
             )
         )
-        readers.append(read)
+        readings.append(reading)
     key = said.key_prefixes or [(position, 0) for position in said.key]
     if any(position >= count for position, _ in key):
         raise ValueError("a key of columns that are not there")
@@ -124,7 +124,7 @@ def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
         prefixes=tuple(prefix for _, prefix in key),
     )
     documents = tuple(i for i, column in enumerate(fields) if column.number == JSON)
-    return Table(relation, tuple(readers), documents, _tag_column(relation))
+    return Table(relation, tuple(readings), documents, _tag_column(relation))
 
 
 def _tag_column(relation: Relation) -> int | None:

@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from .event import whole
-
-ReadValue = Callable[[bytes, int], tuple[bytes, int]]
-"""Reads one value at a place: its text, and where it ends. Raises IndexError, ValueError or struct.error."""
+from .reading import ReadValue
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

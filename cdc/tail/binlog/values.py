@@ -9,7 +9,7 @@ from typing import Final
 
 from .charset import Recode
 from .event import whole
-from .temporal import ReadValue
+from .reading import ReadValue
 
 _u16 = Struct("<H").unpack_from
 _u32 = Struct("<I").unpack_from
@@ -128,9 +128,8 @@ def bit_reader(bits: int) -> ReadValue:
     return read
 
 
-def enum_reader(size: int, labels: Sequence[str]) -> ReadValue:
-    """ENUM: the label; an invalid value is the empty text."""
-    texts = [b"", *(label.encode() for label in labels)]
+def enum_reader(size: int, texts: Sequence[bytes]) -> ReadValue:
+    """ENUM: its label; the first text stands for an invalid value."""
 
     def read(data: bytes, at: int) -> tuple[bytes, int]:
         return texts[int.from_bytes(whole(data, at, at + size), "little")], at + size
@@ -138,9 +137,8 @@ def enum_reader(size: int, labels: Sequence[str]) -> ReadValue:
     return read
 
 
-def set_reader(size: int, labels: Sequence[str]) -> ReadValue:
+def set_reader(size: int, texts: Sequence[bytes]) -> ReadValue:
     """SET: its labels, with commas between."""
-    texts = [label.encode() for label in labels]
 
     def read(data: bytes, at: int) -> tuple[bytes, int]:
         bits = int.from_bytes(whole(data, at, at + size), "little")

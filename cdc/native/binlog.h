@@ -1,0 +1,50 @@
+/* Values of the binlog's rows as text: cdc/tail/binlog/values.py, temporal.py and json_text.py, compiled. */
+#ifndef COMMITLOG_BINLOG_H
+#define COMMITLOG_BINLOG_H
+
+#include "native.h"
+#include "text.h"
+
+/* How a value is read: cdc/tail/binlog/reading.py, class Kind. */
+enum {
+    BY_PYTHON, INTEGER, DOUBLE, DECIMAL, YEAR, DATE, DATETIME, TIMESTAMP, TIME, TEXT, OCTETS, GEOMETRY, ENUM, SET, BIT, JSON,
+    BINLOG_KIND_COUNT
+};
+
+typedef struct {
+    char bytes[4];
+    uint8_t size;
+} octet_text;
+
+typedef struct {
+    int kind;
+    unsigned first, second;
+    PyObject *read;     /* the Python that decides */
+    PyObject *texts;    /* labels */
+    octet_text *octets; /* what each byte stands for; NULL where the text is UTF-8 */
+} binlog_column;
+
+typedef struct {
+    const uint8_t *at, *end;
+} cursor;
+
+/* Each adds the text of a value, and moves the cursor behind it. They return 0; 1 where it is not plain; -1 where there is
+ * no memory. After 1, `out` and the cursor are wherever they are. */
+int binlog_add_value(text *out, const binlog_column *column, cursor *from);
+int binlog_add_decimal(text *out, unsigned precision, unsigned scale, cursor *from);
+int binlog_add_json(text *out, const uint8_t *document, size_t size);
+
+/* A finite number as the shortest digits that read back: the value is 0.DIGITS times ten to the power of `point`. */
+typedef struct {
+    char digits[20];
+    int count, point, negative;
+} shortest;
+int binlog_shortest(shortest *out, double value);
+
+uint64_t binlog_little(const uint8_t *bytes, unsigned size);
+uint64_t binlog_big(const uint8_t *bytes, unsigned size);
+
+/* Write a number in decimal with `width` digits; 1 where it has more. */
+int binlog_add_digits(text *out, uint64_t number, unsigned width);
+
+#endif
