@@ -3,7 +3,6 @@
 The binary log describes a table as it was when the transaction ran, the catalogs as it is now. Where the two differ the log holds.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,12 @@ from ...schemas.errors import CommitLogError, Refused
 from .gtids import Gtids, parse_gtids
 from .mysql_address import Address, parse
 from .mysql_connection import ERRORS, GONE, PATIENCE_S, Connection, code, connect, failure
-from .mysql_types import canonical, engine_type, labels
-from .table import CatalogColumn, Table
+from .mysql_table import ForeignKey as ForeignKey
+from .mysql_table import MysqlColumn as MysqlColumn
+from .mysql_table import MysqlTable as MysqlTable
+from .mysql_table import described_column, foreign_keys
+from .mysql_table import sql_name as sql_name
+from .table import Table
 
 SYSTEM = ("mysql", "information_schema", "performance_schema", "sys", "commitlog", "_commitlog")
 """Databases that are the server's or our own."""
@@ -69,74 +72,6 @@ class LogEnd:
     def text(self) -> str:
         """File and offset as records have them."""
         return f"{self.name}:{self.offset}"
-
-
-@dataclass(frozen=True, slots=True)
-class MysqlColumn(CatalogColumn):
-    """A column as it is now.
-
-    Args:
-        charset: Its character set, empty where it has none.
-        invisible: `SELECT *` leaves it out.
-    """
-
-    charset: str = ""
-    invisible: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MysqlTable(Table):
-    """A table as it is now; `namespace` is its database.
-
-    Args:
-        engine: Its storage engine, such as InnoDB.
-        transactional: Whether that knows transactions.
-        versioned: The server keeps its old rows (MariaDB's system versioning).
-    """
-
-    engine: str = "InnoDB"
-    transactional: bool = True
-    versioned: bool = False
-
-    @property
-    def virtual(self) -> bool:
-        """No: the server logs whole old rows beside such a column, too."""
-        return False
-
-    @property
-    def sql(self) -> str:
-        """The table's name in SQL text."""
-        return sql_name(self.namespace, self.name)
-
-    @property
-    def only(self) -> str:
-        """The same: no table inherits from another."""
-        return self.sql
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A foreign key whose server changes rows of `table` itself when a row of `parent` changes. Rules are as SQL writes them."""
-
-    name: str
-    table: tuple[str, str]
-    parent: tuple[str, str]
-    on_update: str
-    on_delete: str
-
-
-def sql_name(*parts: str) -> str:
-    """An identifier in SQL text, every part in backticks: a table may be called `order`."""
-    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
-
-
-_NAME = r"`((?:[^`]|``)*)`"
-_RULE = r"(CASCADE|SET NULL|SET DEFAULT|RESTRICT|NO ACTION)"
-_CASCADING = {"CASCADE", "SET NULL", "SET DEFAULT"}
-_FOREIGN_KEY = re.compile(
-    rf"^\s*CONSTRAINT {_NAME} FOREIGN KEY \([^\n]*?\) REFERENCES (?:{_NAME}\.)?{_NAME} \([^\n]*?\)(?: ON DELETE {_RULE})?(?: ON UPDATE {_RULE})?,?$",
-    re.MULTILINE,
-)
 
 
 class Catalog:
@@ -298,7 +233,7 @@ class Catalog:
             f" COLLATION_NAME FROM information_schema.COLUMNS WHERE {where} ORDER BY ORDINAL_POSITION",
             names,
         ):
-            columns.setdefault((database, table), []).append(_column(row))
+            columns.setdefault((database, table), []).append(described_column(row))
         for database, table, engine, transactions, kind, options in described:
             yield MysqlTable(
                 namespace=str(database),
@@ -328,8 +263,7 @@ class Catalog:
         From the statement that makes it: information_schema hides them from who may only read.
         """
         ((_, statement, *_),) = self.rows(f"SHOW CREATE TABLE {table.sql}")
-        keys = [_foreign_key(found, table) for found in _FOREIGN_KEY.finditer(str(statement))]
-        return [key for key in keys if {key.on_update, key.on_delete} & _CASCADING]
+        return foreign_keys(str(statement), table)
 
     @property
     def logs_cascades(self) -> bool:
@@ -343,7 +277,7 @@ class Catalog:
         except ERRORS as exc:
             if code(exc) in (1227, 1401):
                 return False
-            raise self._failed(exc) from exc
+            raise self.failed(exc) from exc
 
     def setting(self, name: str) -> str:
         """A server setting as text, empty where the server does not know it."""
@@ -370,38 +304,6 @@ class Catalog:
         if code(exc) in GONE:
             self.close()
         return failure(exc, doing="the source's catalogs cannot be read", user=self.address.user)
-
-
-def _column(row: "list[Any]") -> MysqlColumn:
-    name, column_type, nullable, extra, charset, collation = (str(value or "") for value in row)
-    shown, words = engine_type(column_type), extra.upper()
-    return MysqlColumn(
-        name=name,
-        type_oid=0,
-        modifier=-1,
-        engine_type=shown,
-        canonical=canonical(shown),
-        nullable=nullable == "YES",
-        # MySQL says DEFAULT_GENERATED of a default that is an expression.
-        generated="VIRTUAL GENERATED" in words or "STORED GENERATED" in words,
-        identity="AUTO_INCREMENT" in words,
-        labels=labels(column_type),
-        collation=collation,
-        virtual="VIRTUAL GENERATED" in words,
-        charset=charset,
-        invisible="INVISIBLE" in words,
-    )
-
-
-def _foreign_key(found: "re.Match[str]", table: MysqlTable) -> ForeignKey:
-    name, database, parent = ((part or "").replace("``", "`") for part in found.group(1, 2, 3))
-    return ForeignKey(
-        name=name,
-        table=(table.namespace, table.name),
-        parent=(database or table.namespace, parent),
-        on_update=found[5] or "NO ACTION",
-        on_delete=found[4] or "NO ACTION",
-    )
 
 
 def _names(text: object) -> tuple[str, ...]:
