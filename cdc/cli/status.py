@@ -140,7 +140,16 @@ def _source_document(config: Config, source: SourceStanding | None) -> dict[str,
         "slot_found": source.slot,
         **{
             name: found[name]
-            for name in ("wal_end", "confirmed", "retained_bytes", "safe_bytes", "wal_status", "active_pid", "missing")
+            for name in (
+                "wal_end",
+                "confirmed",
+                "retained_bytes",
+                "oldest",
+                "safe_bytes",
+                "wal_status",
+                "active_pid",
+                "missing",
+            )
         },
     }
 
@@ -190,6 +199,13 @@ def _source_lines(config: Config, source: SourceStanding | None) -> list[Line]:
     name: list[Span] = [(config.source.shown, "bold")]
     if source.trouble:
         return _section("source", [name, [(source.trouble, "red")]])
+    if config.source.engine != "postgresql":
+        kept = f"{_bytes(source.retained_bytes)} of it are there, from {source.oldest} on"
+        lines = [
+            (f"its binary log ends at {source.wal_end}; {kept}", ""),
+            *((text, "yellow") for text in source.missing),
+        ]
+        return _section("source", [name, *([line] for line in lines)])
     if not source.slot:
         return _section("source", [name, [(f"no slot {config.source.slot}: commitlog setup", "red")]])
     slot = f"slot {config.source.slot} at {source.confirmed}, {'in use' if source.active_pid else 'idle'}"
@@ -212,7 +228,9 @@ def _lag_lines(source: SourceStanding | None, lag_s: float | None) -> list[Line]
     if size is None and lag_s is None:
         return []
     # Even where nothing committed is missing, there may be WAL that holds nothing for the log.
-    words = [] if size is None else [f"{_bytes(size)} of WAL behind the source" if size else "the log has all WAL"]
+    words = (
+        [] if size is None else [f"{_bytes(size)} of its log behind the source" if size else "the log has all of it"]
+    )
     if lag_s is not None:
         words.append(f"last even {_duration(lag_s)} ago" if lag_s else "nothing committed is missing")
     return _section("lag", [[(", ".join(words), "yellow" if lag_s else "")]])

@@ -8,12 +8,14 @@ import http.client
 import os
 import re
 import socket
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from ...schemas.errors import CommitLogError
-from ...schemas.position import format_lsn, parse_lsn
+from ...schemas.position import format_lsn, parse_binlog, parse_lsn
 from ...schemas.record import Head
+from ...transforms.table_name import quoted
 from ..app_schemas.files import load_registry
 from ..config import Config
 from ..log.home import LogLocation, leader_of
@@ -21,6 +23,7 @@ from ..log.index import Index
 from ..log.kafka_location import KafkaLocation
 from ..log.location import Location
 from ..sessions.store import Store, path_of
+from ..source.step import mapped
 
 METRICS_TIMEOUT_S = 1.0
 METRICS_BYTES_MAX = 1 << 20
@@ -95,14 +98,15 @@ class SourceStanding:
     Args:
         trouble: Why it cannot be looked at; empty when it can.
         hint: What to do about that.
-        wal_end: The end of its WAL, as an LSN in the server's notation.
+        wal_end: The end of its WAL, or of its binary log, in the server's notation.
         slot: Whether the slot is there.
         confirmed: What the slot was acknowledged up to.
-        retained_bytes: WAL that the server keeps for the slot.
+        retained_bytes: WAL that the server keeps for the slot, or what there is of its binary log.
+        oldest: The oldest file of the binary log that is there; empty of PostgreSQL.
         safe_bytes: WAL that may still be written before the slot is in danger; None where there is no limit.
         wal_status: As pg_replication_slots has it.
         active_pid: The server's process that streams the slot, or None.
-        lag_bytes: WAL after the log's position; None where the log has none.
+        lag_bytes: What came after the log's position; None where the log has none.
         missing: A sentence for each table that an app schema maps and that does not exist.
     """
 
@@ -112,6 +116,7 @@ class SourceStanding:
     slot: bool = False
     confirmed: str = ""
     retained_bytes: int = 0
+    oldest: str = ""
     safe_bytes: int | None = None
     wal_status: str = ""
     active_pid: int | None = None
@@ -191,20 +196,42 @@ def _schema(index: Index, digest: str, seq: int | None) -> RecordedSchema:
 
 def look_at_source(config: Config, position: str) -> SourceStanding:
     """Where the source stands, and how far it is ahead of a log's position (empty for none)."""
+    try:
+        if config.source.engine != "postgresql":
+            return _look_at_binlog(config, position)
+        return _look_at_slot(config, position)
+    except CommitLogError as exc:
+        return SourceStanding(trouble=str(exc), hint=exc.hint)
+
+
+def _look_at_binlog(config: Config, position: str) -> SourceStanding:
     # Loaded here only: what a log alone can say needs no driver.
+    from ..tail.mysql_catalog import Catalog
+
+    with closing(Catalog(config.source.conninfo())) as catalog:
+        end, files = catalog.binlog_status(), catalog.binary_logs()
+        tables = sorted(mapped(load_registry(config.schemas.path)))
+        missing = tuple(f"there is no table {quoted(table)}" for table in tables if catalog.table(*table) is None)
+    name, offset = parse_binlog(position) if position else ("", 0)
+    ahead = sum(file.size for file in files if file.name >= name) - offset
+    return SourceStanding(
+        wal_end=f"{end.name}:{end.offset}",
+        retained_bytes=sum(file.size for file in files),
+        oldest=files[0].name if files else "",
+        lag_bytes=max(0, ahead) if position else None,
+        missing=missing,
+    )
+
+
+def _look_at_slot(config: Config, position: str) -> SourceStanding:
+    # Loaded here only, for the same reason.
     from ..source.table_watch import missing_tables
     from ..tail.catalog import Catalog
 
-    try:
-        catalog = Catalog(config.source.conninfo())
-        try:
-            end = catalog.identity().wal_end
-            slot = catalog.slot(config.source.slot)
-            missing = tuple(missing_tables(config.tables_path, catalog, load_registry(config.schemas.path)))
-        finally:
-            catalog.close()
-    except CommitLogError as exc:
-        return SourceStanding(trouble=str(exc), hint=exc.hint)
+    with closing(Catalog(config.source.conninfo())) as catalog:
+        end = catalog.identity().wal_end
+        slot = catalog.slot(config.source.slot)
+        missing = tuple(missing_tables(config.tables_path, catalog, load_registry(config.schemas.path)))
     lag = max(0, end - parse_lsn(position)) if position else None
     if slot is None:
         return SourceStanding(wal_end=format_lsn(end), lag_bytes=lag, missing=missing)

@@ -57,6 +57,8 @@ class BinlogStream:
         server: The server's id, which stands in the ids of commits.
         start: Where to begin: at the start of an event, as `binlog.000012:4567`.
         server_id: What we are called among those that read binlogs there; nobody else may have it.
+        known: Transactions that end at this position or before were read in an earlier dump.
+        held: Told where the oldest XA transaction begins that is prepared and not decided, whenever that changes; None for nowhere.
         spill_bytes: A transaction with more raw bytes goes to a temporary file.
         silence_s: A server that says nothing for so long is away.
         described: Database and name of a table to what it is now, None where it is no more: for TRUNCATE, which the binlog has as text.
@@ -74,13 +76,16 @@ class BinlogStream:
         server: str,
         start: str,
         server_id: int,
+        known: int,
+        held: Callable[[int | None], None],
         spill_bytes: int,
         silence_s: float,
         described: Callable[[str, str], Relation | None],
     ) -> None:
         self._connection, self._silence_s, self._server_id = connection, silence_s, server_id
-        self._assembler = BinlogAssembler(spill_bytes, flavour=flavour, server_uuid=server)
-        self._described = described
+        self._assembler = BinlogAssembler(spill_bytes, flavour=flavour, server_uuid=server, known=known)
+        self._described, self._tell_held = described, held
+        self._held: int | None = None
         self._buffer, self._at = bytearray(), 0
         self._long = b""
         self._heard_at = time.monotonic()
@@ -127,6 +132,7 @@ class BinlogStream:
                     break
                 waited = True
                 self._readable.poll(timeout_s * 1000)
+        self._look_at_held()
         self.busy = room <= 0
         if room < POLL_BYTES_MAX:
             self._heard_at = time.monotonic()
@@ -136,6 +142,13 @@ class BinlogStream:
                 f"the server has said nothing for {time.monotonic() - self._heard_at:.0f} s, not even that it lives"
             )
         return out
+
+    def _look_at_held(self) -> None:
+        """Before anything of this poll is durable, so that a restart finds it."""
+        held = min(self._assembler.held.values(), default=None)
+        if held != self._held:
+            self._tell_held(held)
+            self._held = held
 
     def acknowledge(self, position: int, *, now: bool = False) -> None:
         """Nothing: the server keeps its binlog for as long as it is set to, whoever reads it."""

@@ -46,27 +46,30 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("commitlog")
         self._name = f"append {name}"
-        self._common: dict[str, str | int] = {"commitlog.log": name, "db.system.name": "postgresql"}
+        self._common: dict[str, str | int] = {"commitlog.log": name}
         self._open: deque[_Open] = deque(maxlen=OPEN_MAX)
 
     def close(self) -> None:
         """Send what is still here."""
         self._provider.shutdown()
 
-    def committed(self, transaction: Transaction, seq: int, *, rows: int, source: Mapping[str, Any]) -> None:
+    def committed(
+        self, transaction: Transaction, commit: str, seq: int, *, rows: int, source: Mapping[str, Any]
+    ) -> None:
         """Take note of a transaction whose commit was appended, if it had anything to record.
 
         Args:
             transaction: Its last tag names the request's trace.
+            commit: The commit's id.
             seq: The commit's record, its last one where there are parts.
             rows: How many changes it holds.
             source: The source's identity, as genesis has it.
         """
         parent = parent_of(transaction.tags[-1]) if rows and transaction.tags else None
         if parent is not None:
-            commit = f"pg:{source['system']}:{source['timeline']}:{transaction.end:016X}"
             attributes = {
                 **self._common,
+                "db.system.name": str(source["engine"]),
                 "db.namespace": str(source["database"]),
                 "commitlog.seq": seq,
                 "commitlog.commit": commit,

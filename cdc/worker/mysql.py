@@ -1,6 +1,7 @@
 """MySQL and MariaDB as sources: their catalogs and their binlog, for one attempt."""
 
 import logging
+import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -43,6 +44,7 @@ class MysqlSource(Source):
         self.id_prefix = f"{self.engine}:"
         self._end: LogEnd
         self._start = ""
+        self._held_path = config.state / f"{config.log.location.state_name}.prepared"
 
     def close(self) -> None:
         """Close the connection to the catalogs."""
@@ -68,7 +70,7 @@ class MysqlSource(Source):
         checks.check_log(catalog, self._identity, state)
         self.check_published(registry, state)
         self._end = catalog.binlog_status()
-        self._start = state.commit.get("after") or state.position or f"{self._end.name}:{self._end.offset}"
+        self._start = self._from(state)
         self.binlog = parse_binlog(self._start)[0].rpartition(".")[0]
         return BinlogStream(
             connect(config.source.conninfo(), patience_s=config.limits.silence_s),
@@ -76,6 +78,8 @@ class MysqlSource(Source):
             server=self._identity.server,
             start=self._start,
             server_id=config.source.server_id or server_id(config.log.location.name),
+            known=self.position(state.position) if state.position else 0,
+            held=self._keep_held,
             spill_bytes=config.limits.spill_bytes,
             silence_s=config.limits.silence_s,
             described=self._relation,
@@ -84,6 +88,27 @@ class MysqlSource(Source):
     def _relation(self, database: str, name: str) -> BinlogRelation | None:
         table = self._catalog.table(database, name)
         return None if table is None else relation_of(table)
+
+    def _from(self, state: LogState) -> str:
+        """Where to begin to read: so that the last commit comes again, and what was prepared before and is not decided."""
+        if not state.genesis:
+            return f"{self._end.name}:{self._end.offset}"
+        start = state.commit.get("after") or state.position
+        try:
+            held = self._held_path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            # Of a log that another machine wrote nobody here knows where.
+            held = f"{self._catalog.binary_logs()[0].name}:4" if self._catalog.prepared() else ""
+        return min(start, held, key=self.position) if held else start
+
+    def _keep_held(self, position: int | None) -> None:
+        """Remember where the oldest transaction begins that is prepared and not decided."""
+        temporary = self._held_path.with_suffix(".new")
+        with temporary.open("w", encoding="ascii") as file:
+            file.write("" if position is None else self.text(position))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._held_path)
 
     def genesis(self) -> tuple[str, dict[str, Any]]:
         """A new log begins at the binlog's end."""

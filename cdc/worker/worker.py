@@ -259,7 +259,10 @@ class Session:
                 self._wait_for_schema(stream, duties)
             if self._tracing is not None:
                 rows = self._vitals.counts.rows - rows
-                self._tracing.committed(transaction, self._chain.head.seq, rows=rows, source=self._state.genesis)
+                commit = self._source.commit_id(transaction)
+                self._tracing.committed(
+                    transaction, commit, self._chain.head.seq, rows=rows, source=self._state.genesis
+                )
             self._position = transaction.end
             duties.observe(transaction)
         finally:

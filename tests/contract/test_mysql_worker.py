@@ -1,8 +1,10 @@
 """The worker on MySQL and MariaDB: every transaction once, in order, whole; and the log replayed is the source."""
 
 import json
+from contextlib import closing
 
 from fixtures.binlog_source import BinlogSource
+from fixtures.patience import until
 
 TAG = json.dumps({"v": 1, "request": "r-1", "user": "alice", "app": "shop", "build": "b1"})
 
@@ -90,3 +92,81 @@ def test_truncate_is_one_change(binlog_source: BinlogSource) -> None:
     assert [change for commit in history.commits for change in commit.changes if change["op"] == "truncate"] == [
         {"op": "truncate", "entities": ["Order"]}
     ]
+
+
+def test_what_xa_prepares_is_told_when_it_is_committed_also_after_a_restart(binlog_source: BinlogSource) -> None:
+    source = binlog_source
+    open_shop(source)
+    run = source.run()
+    run.until_caught_up()
+    for number, end in enumerate(("COMMIT", "ROLLBACK")):
+        with closing(source.connect()) as connection, connection.cursor() as cursor:
+            for statement in (
+                f"XA START 'x{number}'",
+                f"INSERT INTO orders (id, status) VALUES ({number}, 'xa')",
+                f"XA END 'x{number}'",
+                f"XA PREPARE 'x{number}'",
+            ):
+                cursor.execute(statement)
+        source.execute(f"INSERT INTO orders (id, status) VALUES ({10 + number}, 'between')")
+        run.until_marked()
+        run.kill()
+        run = source.run()
+        run.until_marked()
+        assert (number,) not in source.history().rows(source.entities["Order"])
+        source.execute(f"XA {end} 'x{number}'")
+    run.until_caught_up()
+    run.terminate()
+
+    history = source.history()
+    source.check_tables(history)
+    source.verify()
+    assert (0,) in history.rows(source.entities["Order"])
+
+
+def test_lost_history_is_named_and_a_gap_leads_on(binlog_source: BinlogSource) -> None:
+    source = binlog_source
+    open_shop(source)
+    source.execute("INSERT INTO orders (id, status) VALUES (1, 'a')")
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    source.execute("INSERT INTO orders (id, status) VALUES (2, 'unseen')", "FLUSH BINARY LOGS")
+    last = source.binary_logs()[-1]
+
+    def purged() -> bool:
+        """A reader that the server has not seen end yet keeps the files that it reads."""
+        source.execute(f"PURGE BINARY LOGS TO '{last}'")
+        return source.binary_logs()[0] == last
+
+    until(purged, "the older files gone")
+
+    source.run().refused(3, "purged")
+    source.commitlog("resume", code=3)
+    source.commitlog("resume", "--accept-gap")
+    run = source.run()
+    run.until_caught_up()
+    source.execute("DELETE FROM orders WHERE id = 1")
+    run.until_marked()
+    run.terminate()
+
+    history = source.history()
+    assert [header["epoch"] for header, _ in history.of_kind("gap")] == [2]
+    source.check_tables(history, epoch=2)
+    source.verify()
+
+
+def test_status_shows_where_source_and_log_stand(binlog_source: BinlogSource) -> None:
+    source = binlog_source
+    open_shop(source)
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    source.execute("INSERT INTO orders (id, status) VALUES (1, 'a')")
+
+    shown = source.commitlog("status").stdout
+    document = json.loads(source.commitlog("status", "--json").stdout)
+
+    assert f"its binary log ends at {document['source']['wal_end']}" in shown
+    assert document["source"]["oldest"] in source.binary_logs()
+    assert document["lag"]["bytes"] > 0

@@ -20,7 +20,8 @@ from commitlog.cdc.telemetry.tracing import OPEN_MAX, Tracing, parent_of
 from commitlog.cdc.telemetry.vitals import Vitals
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SOURCE = {"system": "7", "timeline": 1, "database": "shop"}
+COMMIT = "pg:7:1:0000000000000010"
+SOURCE = {"engine": "postgresql", "system": "7", "timeline": 1, "database": "shop"}
 
 
 def tag(flags: str = "01", trace: str = TRACE, parent: str = PARENT) -> bytes:
@@ -43,7 +44,7 @@ def test_a_commit_of_a_sampled_request_is_a_span_below_the_requests_own(
     spans: tuple[Tracing, InMemorySpanExporter],
 ) -> None:
     tracing, exporter = spans
-    tracing.committed(transaction(b"{}", tag()), 7, rows=3, source=SOURCE)
+    tracing.committed(transaction(b"{}", tag()), COMMIT, 7, rows=3, source=SOURCE)
     tracing.durable(6)
     tracing.close()
     assert exporter.get_finished_spans() == (), "a span ends when its commit is durable, not before"
@@ -51,7 +52,7 @@ def test_a_commit_of_a_sampled_request_is_a_span_below_the_requests_own(
 
 def test_a_span_says_which_commit_it_is(spans: tuple[Tracing, InMemorySpanExporter]) -> None:
     tracing, exporter = spans
-    tracing.committed(transaction(tag()), 7, rows=3, source=SOURCE)
+    tracing.committed(transaction(tag()), COMMIT, 7, rows=3, source=SOURCE)
     tracing.durable(7)
     tracing.close()
 
@@ -65,7 +66,7 @@ def test_a_span_says_which_commit_it_is(spans: tuple[Tracing, InMemorySpanExport
         "db.system.name": "postgresql",
         "db.namespace": "shop",
         "commitlog.seq": 7,
-        "commitlog.commit": "pg:7:1:0000000000000010",
+        "commitlog.commit": COMMIT,
         "commitlog.rows": 3,
     }
     assert span.start_time == 1_000_000_000
@@ -95,8 +96,8 @@ def test_untagged_transactions_and_such_as_recorded_nothing_make_no_span(
     spans: tuple[Tracing, InMemorySpanExporter],
 ) -> None:
     tracing, exporter = spans
-    tracing.committed(transaction(), 1, rows=3, source=SOURCE)
-    tracing.committed(transaction(tag()), 1, rows=0, source=SOURCE)
+    tracing.committed(transaction(), COMMIT, 1, rows=3, source=SOURCE)
+    tracing.committed(transaction(tag()), COMMIT, 1, rows=0, source=SOURCE)
     tracing.durable(9)
     tracing.close()
     assert exporter.get_finished_spans() == ()
@@ -107,7 +108,7 @@ def test_spans_of_an_attempt_that_ended_are_forgotten_and_never_gather_without_b
 ) -> None:
     tracing, exporter = spans
     for seq in range(OPEN_MAX + 5):
-        tracing.committed(transaction(tag()), seq, rows=1, source=SOURCE)
+        tracing.committed(transaction(tag()), COMMIT, seq, rows=1, source=SOURCE)
     tracing.durable(6, last=True)
     tracing.durable(OPEN_MAX + 5)
     tracing.close()

@@ -1,0 +1,53 @@
+"""Going on after lost history on MySQL and MariaDB: at the binary log's end, or after the log's position where that is still there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...schemas.errors import HistoryLost
+from ..app_schemas.files import load_registry
+from ..config import Config
+from ..log.state import LogState
+from ..source.mysql import checks, provisioning
+from ..tail.mysql_catalog import Catalog
+from .resumption import Resumption
+
+
+class MysqlResumption(Resumption):
+    """See `Resumption`."""
+
+    def __init__(self, config: Config) -> None:
+        self._registry = load_registry(config.schemas.path)
+        self._catalog = Catalog(config.source.conninfo())
+        self.engine = self._catalog.engine
+        self._end = self._catalog.binlog_status()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._catalog.close()
+
+    def lost(self, state: LogState) -> HistoryLost | None:
+        """As the base says."""
+        try:
+            identity = self._catalog.identity()
+            checks.check_identity(identity, state)
+            checks.check_log(self._catalog, identity, state)
+            checks.check_published(self._catalog, self._registry, state)
+        except HistoryLost as exc:
+            return exc
+        return None
+
+    def make_ready(self) -> Iterator[str]:
+        """What `setup` makes."""
+        for step in provisioning.setup_steps(self._catalog, self._registry):
+            provisioning.execute(self._catalog, step)
+            yield f"done: {step.text}"
+        self._end = self._catalog.binlog_status()
+
+    def resumed_at(self, state: LogState, *, lost: bool) -> str:
+        """The binary log's end; the log's own position where nothing is lost."""
+        return f"{self._end.name}:{self._end.offset}" if lost else state.position
+
+    def identity(self) -> dict[str, Any]:
+        """Server, database, and what is in its history."""
+        identity = self._catalog.identity()
+        return {"server": identity.server, "database": identity.database, "gtids": str(self._end.gtids)}
