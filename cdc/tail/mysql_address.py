@@ -38,6 +38,10 @@ _REFUSALS = {
 """What the server or the library says by number, what it means, and what to do: no waiting helps."""
 
 
+_DENIED = (1045, 1698)
+"""The server does not say whether user, password or way was wrong; a password that is being changed is right in a moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a server is, and how to reach it.
@@ -175,7 +179,10 @@ def refusal(exc: Exception, *, what: str, where: str, user: str) -> CommitLogErr
         else:
             hint = f"add ssl-ca=FILE with the certificate of its CA to {where}"
         return Refused(f"{what} may be another one: its certificate is not accepted: {reason}", hint=hint)
-    return Unreachable(f"{what} cannot be reached: {text}", hint=f"check {where}, and that the server runs")
+    hint = f"check {where}, and that the server runs"
+    if number in _DENIED:
+        hint = f"check user and password in {where}; a user who may log in encrypted only needs ssl-mode=required"
+    return Unreachable(f"{what} cannot be reached: {text}", hint=hint)
 
 
 def code(exc: BaseException) -> int:
