@@ -21,7 +21,7 @@ from .output import Output
 from .progress import Bar, wanted
 
 if TYPE_CHECKING:
-    from ..fork.equality import Comparison
+    from ..fork.comparison import Comparison
     from ..fork.follow import Progress
     from ..fork.status import Status
 

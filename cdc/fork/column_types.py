@@ -4,6 +4,7 @@ The source's own type where the target has it built in; the plain type of the ca
 domain; an enum of the same name for an enum; `text`, and a note that says so, for every other type.
 """
 
+import re
 from typing import Any, Final, LiteralString, cast
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg import sql
 from ...schemas.shape import Column
 from ...transforms.table_name import TableName, quoted, table_name
 from ..tail.pgtypes import CANONICAL
+from .model import EntityModel
 from .table_plan import TypeChoice
 
 NAME_BYTES_MAX: Final = 63
@@ -61,22 +63,70 @@ def type_sql(shown: str) -> sql.SQL:
     return sql.SQL(cast(LiteralString, shown))  # type: ignore[redundant-cast] # mypy takes LiteralString for str
 
 
-def choose(connection: "psycopg.Connection[tuple[Any, ...]]", column: Column, *, table: TableName) -> TypeChoice:
+def choose(connection: "psycopg.Connection[tuple[Any, ...]]", column: Column, model: EntityModel) -> TypeChoice:
     """The type of a column. The connection must be in autocommit: old servers refuse a name they cannot parse.
 
     Args:
         connection: To the target.
         column: The column.
-        table: Its table, whose schema an enum gets that names none.
+        model: Its entity; an enum that has no name of its own gets one of its table.
     """
+    if model.engine in FAMILY:
+        return of_mysql(column, model)
     if column.type == "enum":
-        return _enum(column, table)
+        return _enum(column, model.table)
     built_in = _built_in(connection, column)
     if built_in:
         return TypeChoice(built_in)
     if column.type in PLAIN:
         return TypeChoice(PLAIN[column.type])
     return TypeChoice("text", note=f"the source's {column.engine_type} becomes text")
+
+
+FAMILY: Final = ("mysql", "mariadb")
+
+_NOTES: Final[dict[str, str]] = {
+    "date": "zero dates have no place",
+    "timestamp": "zero dates have no place",
+    "text": "texts with a NUL have no place",
+    "json": "texts with a NUL have no place",
+}
+
+
+def of_mysql(column: Column, model: EntityModel) -> TypeChoice:
+    """The type of a column of MySQL or MariaDB. No I/O."""
+    base, size = column.engine_type.partition("(")[0].partition(" ")[0], _size(column.engine_type)
+    match column.type:
+        case "enum" if column.labels:
+            return _enum_of_column(column, model.table)
+        case "decimal" if column.engine_type == "bigint unsigned":
+            return TypeChoice("numeric(20,0)")
+        case "decimal" if size:
+            return TypeChoice(f"numeric({size})" if "," in size else f"numeric({size},0)")
+        case "text" if base in ("char", "varchar") and size:
+            # A CHAR comes without its padding, and PostgreSQL's would get it.
+            return TypeChoice(f"character varying({size})", note=_NOTES["text"])
+        case "exact" if base == "bit" and size:
+            return TypeChoice(f"bit({size})")
+        case "exact" | "enum":
+            return TypeChoice("text", note=f"the source's {column.engine_type[:60]} becomes text")
+        case canonical:
+            return TypeChoice(PLAIN.get(canonical, "text"), note=_NOTES.get(canonical, ""))
+
+
+def _size(engine_type: str) -> str:
+    found = re.search(r"\(([0-9]+(?:,[0-9]+)?)\)", engine_type)
+    return found[1] if found else ""
+
+
+def _enum_of_column(column: Column, table: TableName) -> TypeChoice:
+    name = f"{table[1]}_{column.field}"
+    if len(name.encode()) > NAME_BYTES_MAX or not all(
+        0 < len(label.encode()) <= NAME_BYTES_MAX for label in column.labels
+    ):
+        return TypeChoice("text", note="the source's enum becomes text")
+    enum = (table[0], name)
+    return TypeChoice(quoted(enum), column.labels, enum, note="an invalid value, which is empty, has no place")
 
 
 def _enum(column: Column, table: TableName) -> TypeChoice:

@@ -5,7 +5,7 @@ It reads both databases as they are at the moment. They are equal only where the
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -15,70 +15,16 @@ from ...schemas.shape import Shape
 from ...transforms.table_name import table_name
 from ..tail.connection import connect, one_line
 from . import state
+from .comparison import Comparison, Found, Key, left_out
+from .equality_across import compare_across, engine_of
+from .model import fold
 from .postgres import STATEMENT_TIMEOUT_MS, Target
 from .status import require
-
-SHOWN_KEYS = 20
-"""Keys that are named of each kind of difference; all are counted."""
+from .targets import POSTGRESQL, open_target
 
 _FETCH_ROWS = 5000
 
-Key = tuple[str, ...]
-
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Rows of one kind that make two tables unequal: how many, and the first keys, each value as text."""
-
-    count: int
-    keys: tuple[Key, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A field that is not compared, and who is without it: the source's table, the fork's, or the newest shape that the log told."""
-
-    field: str
-    by: Literal["source", "fork", "shape"]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One table on both sides.
-
-    Args:
-        entity: The entity.
-        table: The table, quoted.
-        rows: How many rows the source has; None where one side is without the table, or without a field of its key.
-        missing: Rows that only the source has.
-        extra: Rows that only the fork has.
-        other: Rows of one key that differ.
-        left_out: Fields that some shape had, and that are not compared.
-    """
-
-    entity: str
-    table: str
-    rows: int | None
-    missing: Difference
-    extra: Difference
-    other: Difference
-    left_out: tuple[LeftOut, ...]
-
-    @property
-    def equal(self) -> bool:
-        """Whether both sides have the same rows, and the fork every field that the newest shape and the source have."""
-        differ = self.missing.count or self.extra.count or self.other.count
-        return self.rows is not None and not differ and all(left.by != "fork" for left in self.left_out)
-
-    def to_json(self) -> dict[str, Any]:
-        """The comparison as commands print it."""
-        out: dict[str, Any] = {"entity": self.entity, "table": self.table, "rows": self.rows, "equal": self.equal}
-        for name, found in (("missing", self.missing), ("extra", self.extra), ("other", self.other)):
-            out[name] = {"count": found.count, "keys": [list(key) for key in found.keys]}
-        out["left_out"] = [{"field": left.field, "by": left.by} for left in self.left_out]
-        return out
 
 
 def compare(source_url: str, target_url: str, entities: Collection[str] = ()) -> tuple[Comparison, ...]:
@@ -94,16 +40,19 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
         UsageError: There is no fork at `target_url`.
         Refused: This user may not read a table.
     """
-    with Target(target_url) as target:
+    with open_target(target_url) as target:
         require(target)
         shapes = state.shapes(target)
         newest = {shape.entity: shape for shape in shapes}
         once = {(shape.entity, column.field): None for shape in shapes for column in shape.columns}
+        wanted = [shape for shape in newest.values() if not entities or shape.entity in entities]
+        fields = {entity: [field for of, field in once if of == entity] for entity in newest}
+        if not isinstance(target, Target) or not source_url.startswith(POSTGRESQL):
+            models = fold(shapes, state.load(target).upstream.only, engine=engine_of(source_url))
+            return compare_across(source_url, target, models, [(shape, fields[shape.entity]) for shape in wanted])
         source = connect(source_url, where="--check")
         try:
             source.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(STATEMENT_TIMEOUT_MS)))
-            wanted = [shape for shape in newest.values() if not entities or shape.entity in entities]
-            fields = {entity: [field for of, field in once if of == entity] for entity in newest}
             return tuple(_compare(source, target.connection, shape, fields[shape.entity]) for shape in wanted)
         except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
             raise Unreachable(f"a database cannot be read: {one_line(exc)}") from exc
@@ -123,18 +72,9 @@ def _compare(source: Connection, target: Connection, shape: Shape, once: Collect
         once: The fields that any of its shapes has.
     """
     theirs, ours = _Side.of(source, shape), _Side.of(target, shape)
-    told = {column.field for column in shape.columns}
-    left_out: list[LeftOut] = []
-    for field in once:
-        if field not in told:
-            left_out.append(LeftOut(field, "shape"))
-        elif field not in theirs.columns:
-            left_out.append(LeftOut(field, "source"))
-        elif field not in ours.columns:
-            left_out.append(LeftOut(field, "fork"))
-    without = {left.field for left in left_out}
-    nothing = Difference(0, ())
-    found = Comparison(shape.entity, shape.table, None, nothing, nothing, nothing, tuple(left_out))
+    left = left_out(shape, once, theirs.columns, ours.columns)
+    without = {field.field for field in left}
+    found = Comparison.nothing(shape, left)
     if not without.isdisjoint(shape.key):
         return found
     columns = tuple(column for column in shape.columns if column.field not in without)
@@ -142,7 +82,7 @@ def _compare(source: Connection, target: Connection, shape: Shape, once: Collect
 
 
 def _compare_rows(source: "_Side", target: "_Side", shape: Shape, found: Comparison) -> Comparison:
-    missing, extra, other = _Found(), _Found(), _Found()
+    missing, extra, other = Found(), Found(), Found()
     rows = 0
     with source.connection.transaction(), target.connection.transaction():
         theirs, ours = source.rows(shape), target.rows(shape)
@@ -163,22 +103,6 @@ def _compare_rows(source: "_Side", target: "_Side", shape: Shape, found: Compari
             if here and here[0] == key:
                 here = next(ours, None)
     return replace(found, rows=rows, missing=missing.difference, extra=extra.difference, other=other.difference)
-
-
-class _Found:
-    """Keys, the first few kept."""
-
-    def __init__(self) -> None:
-        self._count, self._keys = 0, list[Key]()
-
-    def add(self, key: Key) -> None:
-        self._count += 1
-        if len(self._keys) < SHOWN_KEYS:
-            self._keys.append(key)
-
-    @property
-    def difference(self) -> Difference:
-        return Difference(self._count, tuple(self._keys))
 
 
 @dataclass(frozen=True, slots=True)

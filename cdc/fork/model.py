@@ -74,7 +74,9 @@ class EntityModel:
         columns += [column for column in new.columns if column.field not in known]
         partial = self.partial | (known.keys() ^ named.keys())
         optional = self.optional | new.optional | partial
-        renamed = {f: _renamed(self.renamed.get(f, {}), known[f], column) for f, column in named.items() if f in known}
+        # Only PostgreSQL renames a label.
+        both = named if self.engine == "postgresql" else {}
+        renamed = {f: _renamed(self.renamed.get(f, {}), known[f], column) for f, column in both.items() if f in known}
         return replace(
             self, table=new.table, columns=tuple(columns), partial=partial, optional=optional,
             renamed={f: labels for f, labels in renamed.items() if labels},

@@ -1,6 +1,6 @@
 """PostgreSQL as the database a fork lives in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 import orjson
@@ -39,6 +39,7 @@ _MEMORY: Final = (
     "CREATE INDEX conflicts_commit ON _commitlog.conflicts (commit)",
 )
 
+_FETCH_ROWS: Final = 5000
 _TABLES: Final = ("applied", "shapes", "entities", "made", "conflicts")
 _MARK: Final[LiteralString] = "SELECT count(pg_logical_emit_message(true, %s, tag)) FROM unnest(%s::text[]) AS tag"
 
@@ -172,6 +173,21 @@ class Target(Connected):
         fields = tuple(values)
         rows = self._ask(statements.cast_values(self._tables[entity], fields), {"after": values}).fetchall()
         return dict(zip(fields, rows[0], strict=True))
+
+    def cast_all(self, entity: str, rows: Sequence[Mapping[str, Any]]) -> list[Texts]:
+        """As `cast`, of many rows with the same fields."""
+        fields = tuple(rows[0])
+        query = statements.cast_values(self._tables[entity], fields)
+        found = self.prepared(query, orjson.dumps([{"after": row} for row in rows]).decode()).fetchall()
+        return [dict(zip(fields, row, strict=True)) for row in found]
+
+    def scan(self, entity: str) -> Iterator[Texts]:
+        """All rows, as `read` gives them."""
+        table = self._tables[entity]
+        with self.transaction(), self.connection.cursor("scan") as cursor:
+            cursor.itersize = _FETCH_ROWS
+            for row in cursor.execute(statements.scan(table)):
+                yield dict(zip((c.field for c in table.model.columns), row, strict=True))
 
     def insert(self, entity: str, after: Mapping[str, Any]) -> None:
         """Write a new row."""

@@ -78,10 +78,20 @@ def delete(table: Table, before: Fields) -> sql.Composed:
 
 def read(table: Table) -> sql.Composed:
     """The row of `key`, all fields as text in the model's order, locked against writers."""
-    texts = (_text(table, c.field, sql.SQL("t.{}").format(sql.Identifier(c.field))) for c in table.model.columns)
     return sql.SQL(
         "SELECT {} FROM {} AS t, jsonb_to_recordset($1::jsonb) AS x(key jsonb) WHERE {} FOR UPDATE OF t"
-    ).format(_COMMA.join(texts), table.name, _key(table))
+    ).format(_texts(table), table.name, _key(table))
+
+
+def scan(table: Table) -> sql.Composed:
+    """All rows, all fields as text in the model's order."""
+    return sql.SQL("SELECT {} FROM {} AS t").format(_texts(table), table.name)
+
+
+def _texts(table: Table) -> sql.Composed:
+    return _COMMA.join(
+        _text(table, c.field, sql.SQL("t.{}").format(sql.Identifier(c.field))) for c in table.model.columns
+    )
 
 
 def cast_values(table: Table, fields: Fields) -> sql.Composed:

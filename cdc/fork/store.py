@@ -4,7 +4,7 @@ A store is one connection. It makes the fork's tables and applies changes to the
 decided above it. Values go in as records hold them, and come out as the text that the database writes for them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -194,6 +194,14 @@ class Store(Protocol):
 
     def cast(self, entity: str, values: Mapping[str, Any]) -> Texts:
         """Values of a record as `read` would give them, had they been written."""
+        ...
+
+    def cast_all(self, entity: str, rows: Sequence[Mapping[str, Any]]) -> list[Texts]:
+        """As `cast`, of many rows with the same fields."""
+        ...
+
+    def scan(self, entity: str) -> Iterator[Texts]:
+        """All rows, as `read` gives them, in any order; not inside a transaction. Until the end nothing else is asked."""
         ...
 
     def insert(self, entity: str, after: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ def plan_table(target: Connected, model: EntityModel) -> TablePlan:
         Refused: A table of that name is there, and the fork cannot take it.
     """
     _check_names(model)
-    types = {column.field: choose(target.connection, column, table=model.table) for column in model.columns}
+    types = {column.field: choose(target.connection, column, model) for column in model.columns}
     actual = target.column_types(*model.table)
     if actual:
         _check_adoption(target, model, types, actual)
@@ -139,7 +139,7 @@ def plan_evolution(target: Connected, old: EntityModel, new: EntityModel) -> Evo
     for column in new.columns:
         if column == known.get(column.field):
             continue
-        choice = choose(target.connection, column, table=new.table)
+        choice = choose(target.connection, column, new)
         if choice.enum:
             was = known.get(column.field)
             # Labels that are gone upstream, rows may hold here until they are told anew.

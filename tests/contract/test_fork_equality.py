@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from commitlog.cdc.cli.main import main
-from commitlog.cdc.fork.equality import LeftOut, compare
+from commitlog.cdc.fork.comparison import LeftOut
+from commitlog.cdc.fork.equality import compare
 from fixtures.fork_log import Fork, MadeLog, column
 
 ID = column("id", "int32", nullable=False)

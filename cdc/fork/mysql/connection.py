@@ -1,12 +1,13 @@
 """The connection to a fork's MySQL or MariaDB, and what its errors mean for the fork."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
 from pymysql.constants import CLIENT
 from pymysql.converters import escape_string
+from pymysql.cursors import SSCursor
 
 from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable, UsageError
 from ...tail.mysql_connection import ERRORS, GONE, Connection, code, connect, one_line
@@ -150,6 +151,13 @@ class Connected:
             cursor.execute(query)
             found = cursor.fetchall()
         return [tuple(_text(value) for value in row) for row in found]
+
+    def stream(self, query: str) -> Iterator[Row]:
+        """As `ask`, one row after the other as they come; until the last nothing else can be asked."""
+        with self.translated(), self.connection.cursor(SSCursor) as cursor:
+            cursor.execute(query)
+            for row in cursor:
+                yield tuple(_text(value) for value in row)
 
     def execute(self, query: str, parameters: Sequence[object] = ()) -> int:
         """Run one statement and give the number of rows it found to change.

@@ -75,6 +75,12 @@ def evolve(target: Connected, evolution: Evolution) -> None:
         )
     if changes:
         target.run_all([f"ALTER TABLE {sql_name(new)} {', '.join(changes)}"])
+    if evolution.model.engine == "postgresql":
+        _rename_labels(target, evolution, new)
+
+
+def _rename_labels(target: Connected, evolution: Evolution, name: str) -> None:
+    """What PostgreSQL does to all rows when it renames a label."""
     for column in evolution.model.columns:
         was = evolution.old.by_field.get(column.field)
         if was is not None and (was.type, column.type) == ("enum", "enum"):
@@ -82,7 +88,7 @@ def evolve(target: Connected, evolution: Evolution) -> None:
                 place = sql_name(column.field)
                 target.run_all(
                     [
-                        f"UPDATE {sql_name(new)} SET {place} = {quoted_text(now)} WHERE {place} = {quoted_text(before)}"  # noqa: S608
+                        f"UPDATE {sql_name(name)} SET {place} = {quoted_text(now)} WHERE {place} = {quoted_text(before)}"  # noqa: S608
                     ]
                 )
 

@@ -203,6 +203,17 @@ class Target(Connected):
         forms = self._tables[entity].forms
         return {field: forms[field].text(value) for field, value in values.items()}
 
+    def cast_all(self, entity: str, rows: Sequence[Mapping[str, Any]]) -> list[Texts]:
+        """As `cast`, of many rows."""
+        return [self.cast(entity, row) for row in rows]
+
+    def scan(self, entity: str) -> Iterator[Texts]:
+        """All rows, as `read` gives them."""
+        table = self._tables[entity]
+        selected = ", ".join(form.selected for form in table.forms.values())
+        for row in self.stream(f"SELECT {selected} FROM {table.name}"):  # noqa: S608 - quoted
+            yield {field: form.read(text) for (field, form), text in zip(table.forms.items(), row, strict=True)}
+
     def insert(self, entity: str, after: Mapping[str, Any]) -> None:
         """Write a new row."""
         self.run_all(text for text, _ in self._inserts(self._tables[entity], tuple(after), [after]))

@@ -1,0 +1,151 @@
+"""The comparison of a fork with a source of another engine, or in another one than PostgreSQL.
+
+The source's values are projected to the types of the fork's columns, as they are when changes are applied, and compared with what is
+there. Keys are met in a temporary file, as two engines seldom sort alike.
+"""
+
+import hashlib
+import itertools
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+import orjson
+
+from ...schemas.errors import UsageError
+from ...schemas.shape import Shape
+from ..database_url import shown
+from .comparison import Comparison, Found, Key, left_out
+from .model import EntityModel
+from .store import Rejected, Store, Texts
+from .targets import MYSQL_FAMILY, POSTGRESQL
+
+BATCH_ROWS = 1000
+
+Told = Sequence[tuple[Shape, Collection[str]]]
+"""Newest shapes of entities, each with the fields that any of its shapes has."""
+
+
+class SourceTables(Protocol):
+    """The tables of a source, all as they are at one moment."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+    def columns(self, shape: Shape) -> frozenset[str]:
+        """The columns of a shape's table; none where it is not there."""
+        ...
+
+    def rows(self, shape: Shape, fields: Sequence[str]) -> Iterator[dict[str, object]]:
+        """The table's rows as records would hold them, in any order."""
+        ...
+
+
+def engine_of(url: str) -> str:
+    """The engine that a URL names, as logs call it."""
+    return "postgresql" if url.startswith(POSTGRESQL) else url.partition(":")[0]
+
+
+def compare_across(
+    source_url: str, target: Store, models: Mapping[str, EntityModel], told: Told
+) -> tuple[Comparison, ...]:
+    """Compare tables one after the other.
+
+    Args:
+        source_url: The source.
+        target: The fork.
+        models: Its entities.
+        told: What to compare.
+
+    Raises:
+        UsageError: The source's URL names no engine.
+        CommitLogError: One of them cannot be read.
+    """
+    with closing(_open_source(source_url)) as source:
+        target.load(models)
+        return tuple(_compare(source, target, shape, once) for shape, once in told)
+
+
+def _open_source(url: str) -> SourceTables:
+    # Loaded here only: a comparison needs the drivers of its two sides, and no others.
+    if url.startswith(POSTGRESQL):
+        from .source_postgres import PostgresTables
+
+        return PostgresTables(url)
+    if url.startswith(MYSQL_FAMILY):
+        from .source_mysql import MysqlTables
+
+        return MysqlTables(url)
+    raise UsageError(f"{shown(url)} is no source", hint="--check postgresql://…, mysql://… or mariadb://…")
+
+
+def _compare(source: SourceTables, target: Store, shape: Shape, once: Collection[str]) -> Comparison:
+    theirs = source.columns(shape)
+    left = left_out(shape, once, theirs, once)
+    found = Comparison.nothing(shape, left)
+    without = {field.field for field in left}
+    if not without.isdisjoint(shape.key):
+        return found
+    fields = [column.field for column in shape.columns if column.field not in without]
+    missing, extra, other, count = Found(), Found(), Found(), 0
+    with closing(_Rows()) as ours:
+        ours.fill((_key(row, shape), _digest(row, fields)) for row in target.scan(shape.entity))
+        rows = source.rows(shape, fields)
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            count += len(batch)
+            for row, texts in zip(batch, _projected(target, shape.entity, batch), strict=True):
+                key = _key(texts or {f: str(value) for f, value in row.items()}, shape)
+                digest = ours.take(key)
+                if digest is None:
+                    missing.add(key)
+                elif texts is None or digest != _digest(texts, fields):
+                    other.add(key)
+        for key in ours.left():
+            extra.add(key)
+    return replace(found, rows=count, missing=missing.difference, extra=extra.difference, other=other.difference)
+
+
+def _projected(target: Store, entity: str, rows: Sequence[dict[str, object]]) -> list[Texts | None]:
+    """Rows as the fork would have them; None for one that has a value without a place there."""
+    try:
+        return list(target.cast_all(entity, rows))
+    except Rejected:
+        if len(rows) == 1:
+            return [None]
+    half = len(rows) // 2
+    return _projected(target, entity, rows[:half]) + _projected(target, entity, rows[half:])
+
+
+def _key(texts: Mapping[str, Any], shape: Shape) -> Key:
+    return tuple(str(texts[field]) for field in shape.key)
+
+
+def _digest(texts: Texts, fields: Sequence[str]) -> bytes:
+    return hashlib.sha256(orjson.dumps([texts[field] for field in fields])).digest()
+
+
+class _Rows:
+    """Keys and hashes of rows, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._rows = sqlite3.connect("", isolation_level=None)
+        self._rows.execute("PRAGMA journal_mode = OFF")
+        self._rows.execute("PRAGMA synchronous = OFF")
+        self._rows.execute("CREATE TABLE row (key BLOB PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID")
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def fill(self, rows: Iterator[tuple[Key, bytes]]) -> None:
+        self._rows.executemany("INSERT INTO row VALUES (?, ?)", ((orjson.dumps(key), digest) for key, digest in rows))
+
+    def take(self, key: Key) -> bytes | None:
+        """Take a row out; its hash, or None."""
+        found = self._rows.execute("DELETE FROM row WHERE key = ? RETURNING digest", (orjson.dumps(key),)).fetchone()
+        return found[0] if found else None
+
+    def left(self) -> Iterator[Key]:
+        for (key,) in self._rows.execute("SELECT key FROM row ORDER BY key"):
+            yield tuple(orjson.loads(key))
