@@ -93,7 +93,7 @@ class MysqlSource(Source):
         """Where to begin to read: so that the last commit comes again, and what was prepared before and is not decided."""
         if not state.genesis:
             return f"{self._end.name}:{self._end.offset}"
-        start = state.commit.get("after") or state.position
+        start = checks.beginning(self._catalog, state)
         try:
             held = self._held_path.read_text(encoding="ascii")
         except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Each way in which a MySQL or MariaDB can lose what a log needs is told by its name, before anything is read."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from commitlog.cdc.source.mysql.checks import check_identity, check_log, check_p
 from commitlog.cdc.tail.mysql_catalog import Catalog
 from commitlog.schemas.errors import HistoryLost, Refused
 from commitlog.transforms.registry import Registry
+from fixtures.binlog_source import BinlogSource
 from fixtures.mysql import ENGINES
 from fixtures.patience import until
 
@@ -211,3 +213,36 @@ def test_without_a_binary_log_the_source_is_refused(own_either: LocalMysqld) -> 
             check_published(catalog, Registry([]), LogState())
     finally:
         catalog.close()
+
+
+def test_the_worker_goes_on_though_what_stands_before_its_position_was_purged(
+    server: LocalMysqld, catalog: Catalog, new_binlog_source: Callable[[str], BinlogSource]
+) -> None:
+    """Its last commit lies in a file that is gone; coverage has since taken the log's position into one that is there."""
+    source = new_binlog_source(server.database_url("shop"))
+    source.map("Order", "orders")
+    source.setup()
+    run = source.run(limits__coverage_s=0.05)
+    run.until_caught_up()
+    source.execute("INSERT INTO orders VALUES (7)", "CREATE TABLE other (id int PRIMARY KEY)")
+    run.until_caught_up()
+    catalog.rows("FLUSH BINARY LOGS")
+    newest = catalog.binary_logs()[-1].name
+
+    def covered() -> bool:
+        source.execute("REPLACE INTO other VALUES (1)")
+        position: str = json.loads(source.commitlog("status", "--json").stdout)["log"]["position"]
+        return position.startswith(f"{newest}:")
+
+    until(covered, f"a coverage record in {newest}")
+    run.terminate()
+    purge(catalog, newest)
+    source.execute("INSERT INTO orders VALUES (8)")
+
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+
+    # The referee would read what was purged; what the tables hold says that nothing is missing.
+    source.check_tables(source.history())
+    source.verify()

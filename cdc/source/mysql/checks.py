@@ -124,6 +124,13 @@ def check_log(catalog: Catalog, identity: Identity, state: LogState) -> None:
     _check_place(catalog, logs, state)
 
 
+def beginning(catalog: Catalog, state: LogState) -> str:
+    """Where to begin to read for a log that is there: so that its last commit comes again, if the server still has that."""
+    after = state.commit.get("after", "")
+    kept = {file.name for file in catalog.binary_logs()}
+    return after if after and parse_binlog(after)[0] in kept else state.position
+
+
 def known_gtids(engine: str, state: LogState) -> Gtids:
     """What the log knows to be in the source's history: what was there at its beginning, and its last commit."""
     known = parse_gtids(engine, state.genesis["gtids"])
