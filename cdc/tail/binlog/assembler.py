@@ -316,7 +316,8 @@ class BinlogAssembler:
             if table_id == _NO_TABLE:
                 return
             raise DecodeError(f"rows of a table that was never described (id {table_id})")
-        rows = reader.read(_OPERATIONS[kind], body, extra=kind >= events.WRITE_ROWS)
+        partial = kind == events.PARTIAL_UPDATE_ROWS
+        rows = reader.read(_OPERATIONS[kind], body, extra=kind >= events.WRITE_ROWS, partial=partial)
         if reader.table.tag is None:
             group.keep(reader.table.relation, rows, len(body))
         else:

@@ -7,10 +7,12 @@ from struct import Struct
 from typing import Final
 
 from ....schemas.change import INSERT, UPDATE
+from ....schemas.errors import DecodeError
 from ... import native
 from ..row_change import HEADER_BYTES as CHANGE_HEADER
 from ..row_change import parse_change
 from .event import HEADER_BYTES, packed_int, whole
+from .partial import partial_changes
 from .reading import ReadValue
 from .table_map import Table
 
@@ -36,16 +38,18 @@ class PythonRowReader:
         self.table = table
         self._plans: dict[bytes, Plan] = {}
 
-    def read(self, op: int, body: bytes, *, extra: bool) -> list[bytes]:
+    def read(self, op: int, body: bytes, *, extra: bool, partial: bool = False) -> list[bytes]:
         """The row changes of an event.
 
         Args:
             op: INSERT, UPDATE or DELETE.
             body: The event without its checksum.
             extra: Whether it may carry extra data (version 2).
+            partial: Whether its new documents may be told by differences.
 
         Raises:
             ValueError, IndexError, struct.error: It is malformed.
+            DecodeError: It tells differences of what it does not say.
         """
         at = HEADER_BYTES + 8
         if extra:
@@ -59,6 +63,10 @@ class PythonRowReader:
         if op == UPDATE:
             second, at = whole(body, at, at + width), at + width
         opening = _OPENING + _change(op, self.table.relation.oid)
+        if partial:
+            if None in (*self._plan(first), *self._plan(second or first)):
+                raise DecodeError("differences of rows that are not whole", hint="SET GLOBAL binlog_row_image = FULL")
+            return partial_changes(body, at, opening, self.table.readings, self.table.documents)
         return self.changes(body, at, opening, b"N" if op == INSERT else b"O", first, second)
 
     def changes(  # noqa: PLR0913 - as the compiled part has it, where names cost
