@@ -18,6 +18,7 @@ pytest_plugins = (
     "fixtures.fork_log",
     "fixtures.binlog_source",
     "fixtures.pair",
+    "fixtures.stamped",
     "fixtures.tagged",
     "fixtures.tls",
 )

@@ -77,10 +77,10 @@ from psycopg import threadsafety as threadsafety
 from psycopg import types as types
 from psycopg.rows import Row
 
+from .. import submodules
 from ..psycopg_cursors import StampedCursor, StampedServerCursor
 from ..psycopg_stamp import StampedConnection, StampedPipeline
 from ..psycopg_stamp import Untagged as Untagged
-from . import _submodules
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, Query
@@ -305,7 +305,7 @@ def _stamp_pipeline(pipeline: Any, stamped: type[P]) -> P:
     return cast("P", pipeline)
 
 
-_submodules.install()
+submodules.install(__name__, _psycopg.__name__)
 
 # In psycopg these are there without an import; ours hold the classes above, so they come after them.
 from . import client_cursor as client_cursor  # noqa: E402

@@ -1,0 +1,1 @@
+from pymysql.constants.COMMAND import *

@@ -1,0 +1,1 @@
+from pymysql.constants.FIELD_TYPE import *

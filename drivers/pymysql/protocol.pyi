@@ -1,0 +1,1 @@
+from pymysql.protocol import *

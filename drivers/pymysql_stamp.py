@@ -1,0 +1,294 @@
+"""How a tag gets into a transaction of PyMySQL: before a COMMIT the connection sends a stamp, where the transaction wrote.
+
+It never retries, swallows or reorders, and adds nothing to a transaction that only read, or that ends in ROLLBACK.
+"""
+# pyright: reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pymysql import err
+from pymysql.constants import CLIENT
+
+from . import session as sessions
+from .mysql_stamp import END_BLOCK, IN_TRANSACTION, Form, stamp
+from .mysql_statement import Kind, kind
+from .pymysql_packets import MySQLResult, TrackedConnection
+
+T = TypeVar("T")
+
+# Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
+READ = Kind.READ
+WRITE = Kind.WRITE
+LOCK = Kind.LOCK
+COMMIT = Kind.COMMIT
+_STAYS = (READ, WRITE, LOCK)
+_STAMPS = (Form.ROW, Form.LOGGED)
+
+_SHOW_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
+_DEADLOCK, _LOCK_WAIT_TIMEOUT, _XA_STATE = 1213, 1205, 1399
+_ROLLED_BACK = frozenset((_DEADLOCK, 1402, 1613, 1614, 3101))
+"""Errors after which the transaction is gone; their SQLSTATE is of class 40 or XA."""
+
+_BY_ITSELF = "a procedure or a prepared statement, which may commit by itself"
+_FILL = "CREATE TABLE … SELECT, which commits by itself"
+_SCRIPT = "several statements in one text"
+_LOCKED = "tables are locked by LOCK TABLES"
+_BESIDE = "a table without transactions"
+_FAILED = "the server refused the stamp"
+
+
+class Untagged(sessions.Untagged, err.NotSupportedError):
+    """A session is bound, its write cannot be tagged, and `on_untagged` is "raise". The write has not happened."""
+
+
+class StampedConnection(TrackedConnection):
+    """The part of a connection that stamps its transactions."""
+
+    _own_block: sessions.Session | None = None  # of a block of ours around a statement whose rows are still to be read
+
+    def _request_authentication(self) -> None:
+        self._own_block = None
+        super()._request_authentication()
+
+    def query(self, sql: Any, unbuffered: bool = False) -> int:
+        """See `pymysql.connections.Connection.query`. All statements of all cursors come by here."""
+        if isinstance(sql, str):
+            sql = sql.encode(self.encoding)
+        session = sessions.current()
+        now = self._transaction
+        self._drain()
+        if self._kept_warnings is not None and not unbuffered and _SHOW_WARNINGS.fullmatch(sql):
+            self._result = self._kept_warnings
+            self._affected_rows = self._result.affected_rows
+            return self._affected_rows
+        if session is None and now.session is None:
+            return self._query_unbound(sql, unbuffered)
+        of = kind(sql, several=bool(self.client_flag & CLIENT.MULTI_STATEMENTS))
+        if now.lone:
+            if of is READ or of is LOCK:
+                return self._query_plain(sql, unbuffered)
+            if session is not None:
+                if of is WRITE and self._may_stamp():
+                    return self._query_in_block(sql, unbuffered, session)
+                self._refuse_lone(of)
+        elif of is COMMIT:
+            return self._commit(sql, lambda: self._read_affected(unbuffered))
+        elif of is not Kind.ROLLBACK:
+            if of not in _STAYS:
+                self._stamp_early()
+            if not now.begun:
+                now.begun, now.session = True, session
+            now.run(of)
+        return self._query_settled(of, sql, unbuffered)
+
+    def _query_plain(self, sql: bytes, unbuffered: bool) -> int:
+        affected: int = super().query(sql, unbuffered)
+        return affected
+
+    def _query_unbound(self, sql: bytes, unbuffered: bool) -> int:
+        """Run a statement where no session is, and note whether a transaction has had its first by that."""
+        now = self._transaction
+        was_open = now.open
+        try:
+            return self._query_plain(sql, unbuffered)
+        finally:
+            now.begun = now.open and (was_open or kind(sql) is not Kind.BEGIN)
+
+    def _query_settled(self, of: Kind, sql: bytes, unbuffered: bool) -> int:
+        was_open = self._transaction.open
+        try:
+            affected = self._query_plain(sql, unbuffered)
+        except err.MySQLError as error:
+            self._note_error(error)
+            raise
+        if of is Kind.CALL and was_open and not self._transaction.open:
+            self._regret(_BY_ITSELF)
+        self._settle(of)
+        return affected
+
+    def _settle(self, of: Kind) -> None:
+        """After a statement, note whether the transaction is still there."""
+        now = self._transaction
+        if not now.open or of in (Kind.BEGIN, COMMIT, Kind.ROLLBACK):
+            now.forget()
+        elif of is Kind.XA_END:
+            now.session = None  # what is left to do is its end
+
+    def _note_error(self, error: err.MySQLError) -> None:
+        """An error's packet does not say whether the transaction is still there, but some errors do."""
+        now = self._transaction
+        if error.args and error.args[0] in _ROLLED_BACK:
+            now.note(now.status & ~IN_TRANSACTION, b"________")
+        if not now.open:
+            now.forget()
+
+    def _query_in_block(self, sql: bytes, unbuffered: bool, session: sessions.Session) -> int:
+        """Run a statement of autocommit in a block of its own, so that COMMIT can carry the stamp."""
+        if not self._sock:
+            raise err.InterfaceError(0, "")
+        self._result = None
+        self._send(b"BEGIN", sql)
+        refused = self._answer()
+        self._next_seq_id = 1
+        try:
+            affected = self._read_affected(unbuffered)
+        except err.MySQLError:
+            if refused is None:
+                self._own_block = session
+                self._abandon_block()
+            raise
+        if refused is not None:
+            self._regret(_FAILED)  # the statement stood alone, as it would have
+            return affected
+        self._own_block = session
+        if not self._result.unbuffered_active:
+            self._end_block(self._result)
+        return affected
+
+    def _ended(self, result: MySQLResult) -> None:
+        """All rows of a result have been read."""
+        if self._own_block is not None and result is self._result:
+            self._end_block(result)
+
+    def _end_block(self, result: Any) -> None:
+        now = self._transaction
+        now.session, self._own_block = self._own_block, None
+        self._commit(END_BLOCK, self._read_ok_packet, of=result)
+        if result.server_status is not None:
+            result.server_status = self.server_status
+
+    def _abandon_block(self) -> None:
+        """After an error the statement in a block of ours leaves nothing, as it would have alone."""
+        if self._own_block is not None:
+            self._own_block = None
+            if self._sock is not None:
+                self._send(b"ROLLBACK")
+                self._answer()
+
+    # Transaction control
+
+    def begin(self) -> None:
+        """See `pymysql.connections.Connection.begin`."""
+        self._drain()
+        self._stamp_early()
+        super().begin()
+        self._settle(Kind.BEGIN)
+
+    def commit(self) -> None:
+        """See `pymysql.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
+        self._drain()
+        self._commit(b"COMMIT", self._read_ok_packet)
+
+    def rollback(self) -> None:
+        """See `pymysql.connections.Connection.rollback`."""
+        super().rollback()
+        self._settle(Kind.ROLLBACK)
+
+    def _send_autocommit_mode(self) -> None:
+        self._drain()
+        self._stamp_early()
+        super()._send_autocommit_mode()
+        self._settle(Kind.ENDS)
+
+    def _commit(self, sql: bytes, read: Callable[[], T], *, of: Any = None) -> T:
+        """Send COMMIT, with a stamp before it where the transaction wrote, and return or raise what COMMIT gave.
+
+        Args:
+            sql: Text of the COMMIT.
+            read: Reads its answer.
+            of: The result of the statement before; by default the connection's last.
+        """
+        now = self._transaction
+        error: err.MySQLError | None = None
+        session = now.session
+        with_stamp = session is not None and now.wrote and self._form in _STAMPS and not now.locked
+        if session is not None and with_stamp and sessions.settings().on_untagged != "raise":
+            kept = self._read_warnings(of or self._result)
+            self._send(stamp(self._form, session.tag), sql)
+            error = self._answer()
+            self._kept_warnings = kept
+            self._next_seq_id = 1
+        else:
+            # A stamp that must not fail is waited for.
+            self._stamp_before_commit()
+            self._send(sql)
+            self._next_seq_id = 1
+        if of is None:
+            self._result = None
+        try:
+            value = read()
+        except err.MySQLError as failed:
+            self._note_error(failed)
+            if failed.args[0] != _XA_STATE:
+                now.forget()
+            raise
+        self._settle(COMMIT)
+        if error is not None:
+            self._judge(error)
+        return value
+
+    def _stamp_before_commit(self) -> None:
+        try:
+            self._stamp_early()
+        except Untagged:
+            self._send(b"ROLLBACK")
+            self._answer()
+            self._settle(Kind.ROLLBACK)
+            raise
+
+    def _stamp_early(self) -> None:
+        """Stamp the open transaction before a statement that ends it."""
+        now = self._transaction
+        if now.session is None or not now.open:
+            return
+        if now.wrote:
+            if self._may_stamp():
+                self._send(stamp(self._form, now.session.tag))
+                error = self._answer()
+                if error is not None:
+                    self._judge(error)
+        elif now.wrote_beside:
+            self._regret(_BESIDE)
+
+    def _may_stamp(self) -> bool:
+        """Return whether the stamp will succeed, as far as that can be known; do what `on_untagged` says if not."""
+        if self._transaction.locked:
+            self._refuse(_LOCKED)
+        elif self._form not in _STAMPS:
+            self._refuse(self._form.value)
+        else:
+            return True
+        return False
+
+    def _judge(self, error: err.MySQLError) -> None:
+        """Deal with a stamp that failed: where it took the transaction with it, that is the app's error."""
+        gone = error.args[0] in _ROLLED_BACK
+        if error.args[0] == _LOCK_WAIT_TIMEOUT:
+            gone = self._value(b"SELECT @@innodb_rollback_on_timeout") == 1
+        if gone:
+            self._note_error(error)
+            raise error
+        self._refuse(_FAILED)
+
+    def _refuse_lone(self, of: Kind) -> None:
+        if of is Kind.CALL:
+            self._refuse(_BY_ITSELF)
+        elif of is Kind.FILL:
+            self._refuse(_FILL)
+        elif of is Kind.SCRIPT:
+            self._refuse(_SCRIPT)
+
+    def _refuse(self, why: str) -> None:
+        sessions.untagged(why, error=Untagged)
+
+    def _regret(self, why: str) -> None:
+        """Count a write that went untagged, where that was known too late to refuse it."""
+        sessions.count(f"untagged: {why}")
+        if sessions.settings().on_untagged != "allow":
+            warnings.warn(f"a write went untagged: {why}", sessions.TagWarning, stacklevel=2)
