@@ -1,10 +1,7 @@
 """F7: the fork is killed with SIGKILL at its worst moments, or loses its database; the next one goes on, nothing lost, nothing twice."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 
 import psycopg
@@ -13,46 +10,15 @@ import pytest
 from commitlog.cdc.fork.equality import compare
 from commitlog.cdc.servers.local import PostgresServer
 from fixtures.fork_log import Fork, MadeLog, column
+from fixtures.fork_process import Process
 from fixtures.load import load, open_shop
-from fixtures.patience import WAIT_S, until
+from fixtures.patience import until
 from fixtures.proxy import TcpProxy
 from fixtures.worker import Source
 
 pytestmark = pytest.mark.timeout(150)  # a busy machine is no finding
 
 ID = column("id", "int32", nullable=False)
-
-
-class Process:
-    """`commitlog fork` as anyone runs it."""
-
-    def __init__(self, log: str, url: str, *flags: str, failpoint: str = "") -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "commitlog.cdc.cli.main", "fork", log, "--into", url, "--yes", *flags],
-            env={**os.environ, "COMMITLOG_FAILPOINT": failpoint},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def ended(self) -> int:
-        """Its exit code."""
-        try:
-            self.output = self.process.communicate(timeout=WAIT_S)[0]
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-        return self.process.returncode
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        self.process.kill()
-        assert self.ended() == -signal.SIGKILL, self.output
-
-    def terminate(self) -> int:
-        """End it with SIGTERM; its exit code."""
-        self.process.terminate()
-        return self.ended()
 
 
 def position(url: str) -> int:

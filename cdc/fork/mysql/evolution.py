@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from ....schemas.errors import Refused
+from ...failpoint import failpoint
 from ...tail.enums import renamed_labels
 from ...tail.mysql_catalog import sql_name
 from ...tail.mysql_types import engine_type
@@ -65,6 +66,7 @@ def evolve(target: Connected, evolution: Evolution) -> None:
     old, new = name_of(evolution.old.table), name_of(evolution.model.table)
     if old != new and columns(target, old):
         target.run_all([f"RENAME TABLE {sql_name(old)} TO {sql_name(new)}"])
+        failpoint("after_target_rename")
     actual, collation, changes = columns(target, new), target.collation, list[str]()
     for field, choice in evolution.added.items():
         changes.append(f"ADD COLUMN {definition(field, choice, 'NULL', collation)}")

@@ -11,6 +11,7 @@ from typing import Final
 from ....schemas.errors import Refused
 from ....schemas.shape import Column
 from ....transforms.table_name import TableName
+from ...failpoint import failpoint
 from ...tail.mysql_catalog import sql_name
 from ...tail.mysql_types import engine_type
 from ..model import EntityModel, without
@@ -197,6 +198,7 @@ def make(target: Connected, plans: Iterable[TablePlan]) -> None:
             _check_empty(target, name)
             target.run_all([f"DROP TABLE {sql_name(name)}"])
         target.run_all([create_table(plan, target.collation)])
+        failpoint("after_target_table")
 
 
 def create_table(plan: TablePlan, collation: str) -> str:
@@ -320,3 +322,4 @@ def drop(target: Connected) -> None:
     """
     for name in made(target):
         target.run_all([f"DROP TABLE {sql_name(name)}"])
+        failpoint("after_target_drop")

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from ....schemas.errors import Refused
 from ....transforms.table_name import TableName
+from ...failpoint import failpoint
 from ..batch import Op, Step
 from ..merge import Value
 from ..model import EntityModel
@@ -27,7 +28,7 @@ _MEMORY: Final = {
     " epoch INT NOT NULL, seq BIGINT NOT NULL, error LONGTEXT NOT NULL, at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), closed_at DATETIME(6) NULL,"
     " KEY (status, entity(100), `key`(200)), KEY (commit(200))",
 }
-"""Name to columns. The position is dropped first and has its row last: without it there is no fork."""
+"""Name to columns. There is a fork when the position has its row, which comes last."""
 
 
 class Target(Connected):
@@ -72,11 +73,11 @@ class Target(Connected):
             self.execute(
                 f"CREATE TABLE _commitlog.{name} ({columns}) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self.collation}"
             )
+            failpoint("in_target_memory")
 
     def drop_memory(self) -> None:
-        """Drop them, the position first."""
-        for name in _MEMORY:
-            self.execute(f"DROP TABLE IF EXISTS _commitlog.{name}")
+        """Drop them, all in one statement."""
+        self.execute(f"DROP TABLE IF EXISTS {', '.join(f'_commitlog.{name}' for name in _MEMORY)}")
 
     def moment(self, column: str) -> str:
         """A time as text."""
