@@ -1,9 +1,8 @@
-"""The binlog's decoder, on dumps of real servers: tests/fixtures/binlog has their events, in hex, behind the statements that made them."""
+"""The binlog's decoder, on dumps of real servers."""
 
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -12,22 +11,13 @@ from commitlog.cdc.tail.binlog.transaction import BinlogTransaction, Statement
 from commitlog.cdc.tail.row_change import parse_change
 from commitlog.schemas.change import DELETE, INSERT, UPDATE
 from commitlog.schemas.errors import DecodeError, HistoryLost
-
-Flavour = Literal["mysql", "mariadb"]
-
-DUMPS = Path(__file__).parents[1] / "fixtures" / "binlog"
-FLAVOURS: tuple[Flavour, ...] = ("mysql", "mariadb")
+from fixtures.binlog_events import FLAVOURS, Flavour, events
 
 CAFE = [b"1", "café".encode(), b"-12.50", b"2026-11-22 10:11:12.345", b"b"]
 CHEAP = [b"1", "café".encode(), b"0.05", b"2026-11-22 10:11:12.345", b"b"]
 BIG = [b"18446744073709551614", None, None, None, None]
 RENAMED = [[number, b"b", None, None, None] for number in (b"10", b"11")]
 LONG = [[number, b"a" * 20, None, None, None] for number in (b"10", b"11")]
-
-
-def events(flavour: str) -> list[bytes]:
-    lines = (DUMPS / f"{flavour}.hex").read_text().splitlines()
-    return [bytes.fromhex(line) for line in lines if not line.startswith("#")]
 
 
 def assembler(flavour: Flavour, **settings: Any) -> BinlogAssembler:

@@ -69,7 +69,7 @@ class PythonRowReader:
             return partial_changes(body, at, opening, self.table.readings, self.table.documents)
         return self.changes(body, at, opening, b"N" if op == INSERT else b"O", first, second)
 
-    def changes(  # noqa: PLR0913 - as the compiled part has it, where names cost
+    def changes(
         self, body: bytes, at: int, opening: bytes, mark: bytes, first: bytes, second: bytes | None, /
     ) -> list[bytes]:
         """The row changes that stand from a place to the end.
@@ -155,7 +155,7 @@ if native.COMPILED:
                 tuple((each.read, each.kind, each.first, each.second, each.texts) for each in table.readings)
             )
 
-        def changes(  # noqa: PLR0913 - see the Python
+        def changes(
             self, body: bytes, at: int, opening: bytes, mark: bytes, first: bytes, second: bytes | None, /
         ) -> list[bytes]:
             """As the Python, which decides whatever is not plain."""
