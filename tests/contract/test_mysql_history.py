@@ -246,3 +246,39 @@ def test_the_worker_goes_on_though_what_stands_before_its_position_was_purged(
     # The referee would read what was purged; what the tables hold says that nothing is missing.
     source.check_tables(source.history())
     source.verify()
+
+
+@pytest.mark.full
+def test_M3_a_copy_of_the_server_that_grew_by_as_much_is_told_by_what_it_repeats(
+    server: LocalMysqld, catalog: Catalog, new_binlog_source: Callable[[str], BinlogSource]
+) -> None:
+    """It has the same identity, the same GTIDs and the same places in its binary log: only the last commit's time differs."""
+    executed = f"SELECT @@GLOBAL.{'gtid_binlog_pos' if server.product == 'mariadb' else 'gtid_executed'}"
+    catalog.close()
+    source = new_binlog_source(server.database_url("shop"))
+    source.map("Order", "orders")
+    source.setup()
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    server.stop()
+    with type(server).start(settings=QUICK, copy_of=server) as copy:
+        server.restart()
+        run = source.run()
+        run.until_caught_up()
+        source.execute("INSERT INTO orders VALUES (70)")
+        run.until_marked()
+        run.terminate()
+        ends = source.value(executed)
+        moment = source.value("SELECT CURRENT_TIMESTAMP")
+        until(lambda: source.value("SELECT CURRENT_TIMESTAMP") > moment, "the next second")
+        original, source.url = source.url, copy.database_url("shop")
+        source.configure(source.url)
+        source.mark()
+        source.execute("INSERT INTO orders VALUES (80)")
+        source.mark()
+        assert source.value(executed) == ends
+        source.mark()
+
+        source.run().refused(3, "history is another one: the log's last commit")
+        source.url = original
