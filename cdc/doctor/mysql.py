@@ -173,8 +173,9 @@ def _tables(config: Config, catalog: Catalog, registry: Registry, status: LogEnd
                 "commitlog schema draft",
             )
     held = Privileges.parse(catalog.grants())
+    there = catalog.tables_of(known)
     for name in sorted(known):
-        found = catalog.table(*name)
+        found = there.get(name)
         if found is None and not held.has("SELECT", name):
             continue  # nothing of it is shown to this user, which was said above
         if found is None:
@@ -223,9 +224,8 @@ def _entities(table: MysqlTable, catalog: Catalog, config: Config, registry: Reg
 def _cascades(catalog: Catalog, registry: Registry) -> Iterator[Finding]:
     if catalog.logs_cascades:
         return
-    for name in sorted(mapped(registry)):
-        table = catalog.table(*name)
-        for key in catalog.cascades(table) if table is not None else ():
+    for name, table in sorted(catalog.tables_of(mapped(registry)).items()):
+        for key in catalog.cascades(table):
             yield Finding(
                 "warning",
                 f"foreign key {key.name} changes rows of {'.'.join(name)} when {'.'.join(key.parent)} changes (ON DELETE {key.on_delete},"

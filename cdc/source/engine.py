@@ -171,6 +171,7 @@ class MysqlProvision(Provision):
     def missing_tables(self, registry: Registry) -> Iterator[str]:
         """As the base says."""
         entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
+        there = self._catalog.tables_of({table for table, _ in entities})
         for table, name in sorted(entities):
-            if self._catalog.table(*table) is None:
+            if table not in there:
                 yield f"table {quoted(table)} of {name} does not exist"

@@ -3,7 +3,7 @@
 The binary log describes a table as it was when the transaction ran, the catalogs as it is now. Where the two differ the log holds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +211,14 @@ class Catalog:
         found = self._tables("TABLE_SCHEMA = %s AND TABLE_NAME = %s", (namespace, name))
         # MariaDB compares names in its catalogs without case.
         return next((table for table in found if (table.namespace, table.name) == (namespace, name)), None)
+
+    def tables_of(self, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], MysqlTable]:
+        """Those of these tables that there are. Many are read as fast as one."""
+        databases = sorted({database for database, _ in names})
+        if not databases:
+            return {}
+        found = self._tables(f"TABLE_SCHEMA IN ({', '.join(['%s'] * len(databases))})", tuple(databases))
+        return {name: table for table in found if (name := (table.namespace, table.name)) in names}
 
     def _tables(self, where: str, names: tuple[str, ...]) -> Iterable[MysqlTable]:
         """Read by three queries for all that `where` means, as each costs the server about the same for one table or for hundreds."""

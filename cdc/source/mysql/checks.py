@@ -224,20 +224,22 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
         Refused: It leaves out one that is new to the log, or one may not be read.
     """
     status, held = catalog.binlog_status(), Privileges.parse(catalog.grants())
-    for name in sorted(mapped(registry)):
-        table = catalog.table(*name)
+    names = mapped(registry)
+    found = catalog.tables_of(names)
+    for name in sorted(names):
+        table = found.get(name)
         if table is None and not held.has("SELECT", name):
             # The server shows nothing of a table to who may not read it.
             raise Refused(
                 f"table {quoted(name)} is mapped by an app schema, and does not exist, or user {catalog.address.user} may not read it",
                 hint=f"GRANT SELECT ON {sql_name(*name)} TO {own_account(catalog)}; or take it out of the app schemas",
             )
-        found = unfit(status, table) if table is not None else None
-        if found is None:
+        wrong = unfit(status, table) if table is not None else None
+        if wrong is None:
             continue
-        message, hint = found
-        names = {schema.by_table[name].name for schema in registry.schemas if name in schema.by_table}
-        if names & state.snapshots.keys():
+        message, hint = wrong
+        entities = {schema.by_table[name].name for schema in registry.schemas if name in schema.by_table}
+        if entities & state.snapshots.keys():
             raise HistoryLost(f"{message}: changes of it may be missing", hint=f"{hint}, then {ACCEPT_GAP}")
         raise Refused(message, hint=f"{hint}, then {setup}")
 

@@ -29,17 +29,16 @@ def mapped_tables(catalog: Catalog, registry: Registry) -> list[MysqlTable]:
     Raises:
         Refused: A key is not one that the source itself keeps, or none of the tables exists.
     """
-    found = [table for name in sorted(mapped(registry)) if (table := catalog.table(*name)) is not None]
-    names = {(table.namespace, table.name) for table in found}
+    found = catalog.tables_of(mapped(registry))
     for entity in {(e.table, e.key): e for schema in registry.schemas for e in schema.entities.values()}.values():
-        if entity.table in names:
+        if entity.table in found:
             require_unique(catalog.unique_keys(entity.table), entity)
     if not found:
         raise Refused(
             "no app schema maps a table of this server: nothing would be recorded",
             hint="commitlog schema draft > schemas/app.yaml, then read and correct it",
         )
-    return found
+    return list(found.values())
 
 
 def setup_steps(catalog: Catalog, registry: Registry) -> list[Step]:
@@ -121,7 +120,7 @@ def no_blackhole(catalog: Catalog) -> str:
 
 def grant_steps(catalog: Catalog, registry: Registry, role: str) -> list[Step]:
     """What a user lacks to be the worker's: no more is granted than it needs, and that it can see whether there is a stamp."""
-    tables = [STAMP, *(name for name in mapped(registry) if catalog.table(*name) is not None)]
+    tables = [STAMP, *catalog.tables_of(mapped(registry))]
     return [Step(f"user {role}: {lack.grant}", lack.grant) for lack in missing(catalog, role, tables)]
 
 
