@@ -5,10 +5,11 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import latency
 import worker
@@ -19,7 +20,6 @@ from drained import Reader
 
 from commitlog import __version__
 from commitlog.cdc import native
-from commitlog.cdc.servers.local import PostgresServer
 
 CACHE = Path(__file__).parents[2] / ".cache" / "bench"
 _ROWS_MIN = 1_000
@@ -37,21 +37,23 @@ class Plan:
         readers: Who drains, in turn.
         extra: Who drains once, at the end.
         home: Where our log goes, as `worker.Commitlog` has it.
+        backlog: What makes a backlog on that server.
     """
 
     arguments: argparse.Namespace
-    server: PostgresServer
+    server: Any
     folder: Path
     readers: Sequence[Reader]
     extra: Sequence[Reader]
     home: str = worker.HOME
+    backlog: Callable[[Any, str, int, int, int], Any] = Backlog
 
     def cases(self) -> list[Case]:
         """Drain the backlogs that were asked for."""
         asked, parts = self.arguments, self.arguments.only or _PARTS
         return [
             take_turns(
-                Backlog(self.server, f"bench_{count}", count, asked.warmup, rows),
+                self.backlog(self.server, f"bench_{count}", count, asked.warmup, rows),
                 self.readers,
                 asked.rounds,
                 self.extra,
@@ -64,7 +66,7 @@ class Plan:
         """Measure our latency; None where it was not asked for."""
         if "latency" not in (self.arguments.only or _PARTS) or self.arguments.skip_ours:
             return None
-        backlog = Backlog(self.server, "bench_latency", 1, 0, 0)
+        backlog = self.backlog(self.server, "bench_latency", 1, 0, 0)
         backlog.create()
         home = self.home.format(run="latency")
         delays = latency.measure(backlog, self.folder / "latency", self.arguments.seconds, home=home)
@@ -92,23 +94,28 @@ def parse(description: str | None) -> argparse.Namespace:
     return arguments
 
 
-def print_setup(server: PostgresServer) -> None:
-    """What was chosen for every bench."""
+def print_setup(product: str, settings: Mapping[str, str] = SERVER_SETTINGS) -> None:
+    """What was chosen for every bench.
+
+    Args:
+        product: The server's name and version.
+        settings: The server's, beside those of every server of ours.
+    """
     print(f"command     {shlex.join([sys.executable, *sys.argv])}")
     print(f"time        {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load {os.getloadavg()[0]:.1f} before the start")
     print(f"machine     {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}")
-    print(f"versions    commitlog {__version__}, Python {platform.python_version()}, PostgreSQL {server.version}")
+    print(f"versions    commitlog {__version__}, Python {platform.python_version()}, {product}")
     print(f"compiled    {'yes, SHA-256 by ' + native.choose(False) if native.COMPILED else 'no: ' + native.missing}")
-    print(f"server      fsync on, {pairs(SERVER_SETTINGS)}")
+    print(f"server      fsync on, {pairs(settings)}")
     print(
         f"rows        {workload.PATTERN!r} of insert, update, delete; {workload.USERS} users, every transaction tagged"
     )
 
 
-def print_ours() -> None:
-    """What was chosen for ours."""
+def print_ours(config: str = worker.CONFIG) -> None:
+    """What was chosen for ours: its configuration and its app schema."""
     print("ours        commitlog run --config commitlog.toml, with this file and this app schema:")
-    print("\n".join(f"            {line}" for line in (worker.CONFIG + "\n" + worker.SCHEMA).splitlines() if line))
+    print("\n".join(f"            {line}" for line in (config + "\n" + worker.SCHEMA).splitlines() if line))
 
 
 def pairs(settings: Mapping[str, str]) -> str:
