@@ -42,7 +42,7 @@ _DML: Final = frozenset(
 )
 _FILLED: Final = re.compile(r"\bselect\b|\bas\s*\(?\s*(?:table|values|with)\b", re.IGNORECASE)
 _CREATE_TABLE: Final = re.compile(r"create\s+(?:or\s+replace\s+)?(?:temporary\s+)?table\b", re.IGNORECASE)
-_NAME: Final = re.compile(r"`((?:[^`]|``)*)`\s*$")
+_NAME: Final = re.compile(r"\s(?:`((?:[^`]|``)*)`|\"((?:[^\"]|\"\")*)\"|([^\s`\"]+))\s*$")
 _XA_ID: Final = re.compile(r"X'([0-9a-f]*)'\s*,\s*X'([0-9a-f]*)'\s*,\s*(\d+)", re.IGNORECASE)
 
 
@@ -113,11 +113,15 @@ def _skip_comments(text: str) -> int:
 
 
 def savepoint_name(text: str) -> str:
-    """The name in a SAVEPOINT or ROLLBACK TO, as the server writes it: in backquotes. Raises ValueError."""
+    """The name in a SAVEPOINT or ROLLBACK TO, as the server writes it: in the quotes of the session's sql_mode, or in none where it is
+    set to write none. Raises ValueError."""
     found = _NAME.search(text)
     if found is None:
         raise ValueError(f"no name of a savepoint in {text[:80]!r}")
-    return found[1].replace("``", "`")
+    quoted, in_ansi, plain = found.groups()
+    if quoted is not None:
+        return quoted.replace("``", "`")
+    return plain if in_ansi is None else in_ansi.replace('""', '"')
 
 
 def xa_id(gtrid: bytes, bqual: bytes, format_id: int) -> str:
