@@ -129,7 +129,7 @@ def _choose(column: Column, engine: str) -> TypeChoice:
 def _of_the_family(column: Column) -> TypeChoice | None:
     """The source's own type; None where another is better."""
     engine_type, base = column.engine_type, _base(column.engine_type)
-    known = CANONICAL.get(engine_type.split("(")[0] + (" unsigned" if engine_type.endswith("unsigned") else ""))
+    known = CANONICAL.get(base + (" unsigned" if engine_type.endswith("unsigned") else ""))
     if base in ("enum", "set"):
         return _enum(column.labels or labels_of(engine_type), column, kind=base)
     if base in _AS_THEY_ARE and (known or "exact") == column.type:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ....drivers.mysql_stamp import LOGGED, PROBES, Form, stamp
 from ....schemas.errors import Refused
 from ....transforms.table_name import TableName
 from ...failpoint import failpoint
@@ -50,7 +51,7 @@ class Target(Connected):
         super().__init__(url)
         self.engine = "MariaDB" if self.flavour == "mariadb" else "MySQL"
         self._tables: dict[str, Table] = {}
-        self._stamp: str | None = None
+        self._stamp: Form | None = None
 
     def __enter__(self) -> "Target":
         return self
@@ -115,12 +116,14 @@ class Target(Connected):
     def load(self, models: Mapping[str, EntityModel]) -> None:
         """Take over the tables as they are now."""
         self._tables = tables.load(self, models)
-        self._stamp = self._stamp_statement()
+        self._stamp = self._stamp_form()
 
     def mark(self, tags: Sequence[str]) -> None:
-        """Write the last of the tags where drivers stamp theirs; without such a place the position's own row tells a tail."""
-        if self._stamp:
-            self.run_all([self._stamp.replace("?", quoted_text(tags[-1]))])
+        """Write tags where drivers stamp theirs; without such a place the position's own row tells a tail."""
+        if self._stamp is not None:
+            # Where a connection has one row for its tags, that of the last stays.
+            tags = tags if self._stamp is LOGGED else tags[-1:]
+            self.run_all(stamp(self._stamp, tag.encode()).decode() for tag in tags)
 
     def check_at_once(self) -> None:
         """Every constraint is checked at each statement anyway."""
@@ -277,21 +280,15 @@ class Target(Connected):
         )
         return f"UPDATE {table.name} SET {', '.join(assignments)} WHERE {where}"  # noqa: S608 - quoted
 
-    def _stamp_statement(self) -> str | None:
-        """The statement that stamps a transaction, with ? for the tag; None where `commitlog setup` made no place for it, or this
-        user may not write there."""
-        rows = self.ask(
-            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'commitlog' AND TABLE_NAME = 'stamp'"
-        )
-        names = {row[0] for row in rows}
-        if "ctx" not in names or "conn" in names:
-            return None
-        statement = "INSERT INTO commitlog.stamp (ctx)"
-        try:
-            self.run_all([statement + " SELECT '' FROM DUAL WHERE 1 = 0"])  # noqa: S608 - constant
-        except Refused:
-            return None
-        return statement + " VALUES (?)"
+    def _stamp_form(self) -> Form | None:
+        """How a transaction is stamped; None where `commitlog setup` made no place for it, or this user may not write there."""
+        for form, probe in PROBES:
+            try:
+                self.ask(probe.decode())
+            except Refused:
+                continue
+            return form
+        return None
 
 
 _STATEMENT_CHARACTERS: Final = 1 << 20
