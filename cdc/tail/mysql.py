@@ -244,13 +244,13 @@ class BinlogStream:
 
     def _refusal(self, code: int, message: str) -> Exception:
         message = " ".join(message.split())
-        if code != _FATAL_READING:
-            return Unreachable(f"the binlog cannot be read now: {message} ({code})")
-        if "same server_uuid/server_id" in message or "same server_id" in message:
+        if "same server_uuid/server_id" in message:
             return Refused(
                 f"another reader of the binlog calls itself server {self._server_id}, as we do: {message}",
                 hint="stop it, or write a number of your own to [source] server_id",
             )
+        if code != _FATAL_READING:
+            return Unreachable(f"the binlog cannot be read now: {message} ({code})")
         if "max_allowed_packet" in message:
             return Refused(
                 f"the server does not send an event of this size: {message}",

@@ -39,8 +39,8 @@ class MysqlSource(Source):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._catalog = Catalog(config.source.conninfo(), patience_s=config.limits.silence_s)
-        self._identity: Identity = self._catalog.identity()
-        self.engine = self._identity.engine
+        self._identity: Identity
+        self.engine = config.source.engine
         self.id_prefix = f"{self.engine}:"
         self._end: LogEnd
         self._start = ""
@@ -65,6 +65,7 @@ class MysqlSource(Source):
     def open(self, state: LogState, registry: Registry, *, leased: bool) -> Stream:
         """As the base says. The dump begins where the log's last commit came after, which so comes again."""
         config, catalog = self.config, self._catalog
+        self._identity = catalog.identity()
         checks.check_identity(self._identity, state)
         checks.check_settings(catalog)
         checks.check_log(catalog, self._identity, state)
