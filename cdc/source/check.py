@@ -5,6 +5,7 @@ a log cannot mend.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...schemas.errors import HistoryLost, Refused, Unreachable
 from ...schemas.position import format_lsn, parse_lsn
@@ -12,10 +13,12 @@ from ...transforms.registry import Registry
 from ..config import SourceConfig
 from ..log.chain import Clock
 from ..log.state import LogState
-from ..tail.catalog import Catalog, Identity, Slot
 from ..tail.transaction import Transaction
 from .step import ACCEPT_GAP as ACCEPT_GAP
 from .step import mapped as mapped
+
+if TYPE_CHECKING:  # the driver is not needed to compare what it has read
+    from ..tail.catalog import Catalog, Identity, Slot
 
 FIND_PRIMARY = (
     "point [source] url at the primary; a url that lists all servers and says target_session_attrs=read-write finds it"
@@ -31,7 +34,7 @@ _INVALIDATED = {
 """What pg_replication_slots.invalidation_reason means for a log; before PostgreSQL 17 only the first can be."""
 
 
-def check_primary(identity: Identity) -> None:
+def check_primary(identity: "Identity") -> None:
     """Does the source take writes?
 
     Raises:
@@ -41,7 +44,7 @@ def check_primary(identity: Identity) -> None:
         raise Unreachable("the source is a standby, which takes no writes and cannot be tailed", hint=FIND_PRIMARY)
 
 
-def check_identity(identity: Identity, state: LogState) -> None:
+def check_identity(identity: "Identity", state: LogState) -> None:
     """Is this the database the log was made from?
 
     Raises:
@@ -69,12 +72,12 @@ def check_identity(identity: Identity, state: LogState) -> None:
         )
 
 
-def lost_because(slot: Slot) -> str:
+def lost_because(slot: "Slot") -> str:
     """Why the server gave a slot up that is lost."""
     return _INVALIDATED.get(slot.invalidation, _INVALIDATED["wal_removed"])
 
 
-def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot:
+def check_slot(slot: "Slot | None", source: SourceConfig, state: LogState) -> "Slot":
     """Does the slot still hold everything after the log's position?
 
     Raises:
@@ -107,7 +110,7 @@ def check_slot(slot: Slot | None, source: SourceConfig, state: LogState) -> Slot
 
 
 def check_published(
-    catalog: Catalog, source: SourceConfig, registry: Registry, *, state: LogState, setup: str = "commitlog setup"
+    catalog: "Catalog", source: SourceConfig, registry: Registry, *, state: LogState, setup: str = "commitlog setup"
 ) -> None:
     """Is every table that a schema maps, and that exists, in the publication, with all that happens to it?
 

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..log.appender import Appender
-from ..tail.catalog import Slot
+
+if TYPE_CHECKING:  # the driver is not needed to tell of what it has read
+    from ..tail.catalog import Slot
 
 STUCK_SILENCES = 2
 """The worker's thread waits for a silent server as long as `limits.silence_s`; at twice that it hangs."""
@@ -97,7 +100,7 @@ class Vitals:
     snapshots_left: int = 0
     trouble: str = "it has only just started"
     waiting_for: str = ""
-    slot: Slot | None = None
+    slot: "Slot | None" = None
     level: Level = field(default_factory=Level)
     appender: Appender | None = None
     unknown_builds: Callable[[], int] = int
@@ -129,7 +132,7 @@ class Vitals:
             return None
         return max(0.0, time.time() - since) if self.level.behind or self.trouble else 0.0
 
-    def looked(self, slot: Slot | None) -> None:
+    def looked(self, slot: "Slot | None") -> None:
         """Take note of the slot, and with it of the end of the WAL."""
         self.slot = slot
         if slot is not None:
