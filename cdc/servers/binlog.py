@@ -3,16 +3,16 @@
 It makes no promise about who else uses the server: databases and users are told apart by name.
 """
 
-import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
-from ...schemas.errors import Refused, Unreachable, UsageError
+from ...schemas.errors import Refused, Unreachable
+from ..tail.mysql_address import parse
 from .process import Service
 
 _CONNECT_TIMEOUT_S = 10
@@ -105,9 +105,8 @@ class GivenBinlogServer(BinlogServer):
     def __init__(self, url: str, features: Mapping[str, str], variable: str) -> None:
         super().__init__(url)
         place = urlsplit(url).hostname
-        title = {"mysql": "MySQL", "mariadb": "MariaDB"}.get(self.product)
-        if title is None:
-            raise UsageError(f"{variable} is not a URL of the form mysql://… or mariadb://…")
+        parse(url, variable)
+        title = {"mysql": "MySQL", "mariadb": "MariaDB"}[self.product]
         try:
             found = self.variables(features)
         except pymysql.err.OperationalError as error:
@@ -127,28 +126,31 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def connect(url: str, **options: Any) -> "Connection[Cursor]":
-    """A connection that commits each statement by itself.
+def settings(url: str) -> dict[str, Any]:
+    """What PyMySQL takes to connect there, with each statement committed by itself.
 
     Args:
-        url: `mysql://USER:PASSWORD@HOST:PORT/DATABASE`, `mariadb://…`; `?ssl-mode=REQUIRED` for TLS without a check of who it is.
-        options: More for pymysql.
+        url: `mysql://USER:PASSWORD@HOST:PORT/DATABASE?ssl-mode=…`, `mariadb://…`.
+
+    Raises:
+        UsageError: It is no such URL.
     """
-    parts = urlsplit(url)
-    mode = parse_qs(parts.query).get("ssl-mode", ["PREFERRED"])[0].upper()
-    if mode == "REQUIRED":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        options = {"ssl": context, **options}
-    settings: dict[str, Any] = {
-        "host": parts.hostname,
-        "port": parts.port or 3306,
-        "user": unquote(parts.username or "root"),
-        "password": unquote(parts.password or ""),
-        "database": unquote(parts.path[1:]) or None,
+    address = parse(url, "the server's URL")
+    tls = address.tls()
+    return {
+        "host": address.host,
+        "port": address.port,
+        "user": address.user,
+        "password": address.password,
+        "database": address.database or None,
+        "ssl": tls,
+        "ssl_disabled": tls is None,
         "charset": "utf8mb4",
         "autocommit": True,
         "connect_timeout": _CONNECT_TIMEOUT_S,
-        **options,
     }
-    return pymysql.connect(**settings)
+
+
+def connect(url: str, **options: Any) -> "Connection[Cursor]":
+    """A connection with `settings` and more of PyMySQL's options."""
+    return pymysql.connect(**{**settings(url), **options})
