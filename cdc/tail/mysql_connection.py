@@ -151,6 +151,9 @@ def _introduce(connection: Connection, engine: str, *, what: str, where: str) ->
             hint=f"write {connection.engine}:// into {where}",
         )
     settings = {**_SETTINGS, **_ONLY[connection.engine]}
+    if connection.engine == "mysql" and version >= (8, 0, 30):
+        # Keys that the server makes itself are in the binary log whether they are shown or not.
+        settings["show_gipk_in_create_table_and_information_schema"] = "1"
     if connection.engine == "mariadb" and version < (11, 1, 1):
         settings["tx_isolation"] = settings.pop("transaction_isolation")
     connection.rows("SET SESSION " + ", SESSION ".join(f"{name} = {value}" for name, value in settings.items()))

@@ -110,6 +110,23 @@ def test_tables_of_other_engines_and_foreign_keys_that_cascade_are_told(catalog:
     assert [key.on_update for key in cascades if key.name == "two"] == ["SET NULL"]
 
 
+def test_a_key_that_the_server_made_itself_is_a_key(mysql_database: str, mysql_server: BinlogServer) -> None:
+    catalog = Catalog(mysql_database)
+    catalog.rows("SET SESSION sql_generate_invisible_primary_key = ON")
+    catalog.rows("CREATE TABLE keyless (a int)")
+    catalog.close()
+    mysql_server.query("SET GLOBAL show_gipk_in_create_table_and_information_schema = OFF")
+    try:
+        table = catalog.table(catalog.address.database, "keyless")
+    finally:
+        mysql_server.query("SET GLOBAL show_gipk_in_create_table_and_information_schema = ON")
+        catalog.close()
+
+    assert table is not None
+    assert table.key == ("my_row_id",)
+    assert [name for name, column in columns(table).items() if column.invisible] == ["my_row_id"]
+
+
 def test_a_draft_of_an_app_schema_is_made_of_the_tables(catalog: Catalog) -> None:
     catalog.rows("CREATE TABLE users (id bigint unsigned PRIMARY KEY, email varchar(80), born date)")
 
