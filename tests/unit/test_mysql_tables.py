@@ -1,0 +1,80 @@
+"""What a statement in a binlog says of tables."""
+
+import pytest
+
+from commitlog.cdc.tail.mysql import truncated
+from commitlog.cdc.worker.mysql_tables import concerned, leaves_rows
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("TRUNCATE orders", ("shop", "orders")),
+        ("truncate table `a b`.`c``d`", ("a b", "c`d")),
+        ("/* by */ TRUNCATE TABLE x . orders /* all */", ("x", "orders")),
+        ("DELETE FROM orders", None),
+    ],
+)
+def test_truncate_names_its_table(text: str, table: tuple[str, str] | None) -> None:
+    assert truncated(text, "shop") == table
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("ALTER TABLE orders ADD x int", ("shop", "orders")),
+        ("RENAME TABLE a TO b, `old`.`orders` TO orders", ("shop", "orders")),
+        ("RENAME TABLE a TO b, `old`.`orders` TO orders", ("old", "orders")),
+        ('ALTER TABLE "orders" ADD x int', ("shop", "orders")),
+        ("/*!40000 ALTER TABLE orders FORCE */", ("shop", "orders")),
+        ("ALTER TABLE x COMMENT 'orders'", None),
+        ("ALTER TABLE x /* orders */ FORCE -- orders", None),
+    ],
+)
+def test_a_statement_concerns_the_tables_that_it_names(text: str, table: tuple[str, str] | None) -> None:
+    found = concerned(text, "shop")
+
+    assert (table in found) if table else (("shop", "orders") not in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER TABLE orders ADD INDEX i (a, b), DROP KEY k, ALGORITHM=INPLACE, LOCK=NONE",
+        "alter table `shop`.`orders` add constraint c foreign key (a) references x (b) on delete cascade",
+        "ALTER TABLE orders ADD COLUMN internal varchar(20) DEFAULT 'a, b', ADD `other` enum('x,y','z')",
+        "ALTER TABLE orders COMMENT = 'DROP COLUMN status'",
+        "ALTER TABLE orders AUTO_INCREMENT = 7",
+        "ALTER TABLE orders ADD PRIMARY KEY (id)",
+        "ALTER TABLE orders ADD PARTITION (PARTITION p VALUES LESS THAN (9))",
+        "ALTER TABLE orders /* all of them, DROP x */ ADD UNIQUE u (status)",
+    ],
+)
+def test_these_leave_rows_as_they_are(text: str) -> None:
+    assert leaves_rows(text, {"id", "status"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER TABLE orders ADD COLUMN status varchar(9) DEFAULT 'x'",
+        "ALTER TABLE orders ADD COLUMN IF NOT EXISTS `status` int",
+        "ALTER TABLE orders ADD INDEX i (a), MODIFY status text",
+        "ALTER TABLE orders ADD (internal int, status int)",
+        "ALTER TABLE orders DROP COLUMN status",
+        "ALTER TABLE orders DROP status",
+        "ALTER TABLE orders RENAME TO x",
+        "ALTER TABLE orders CHANGE a status int",
+        "ALTER TABLE orders TRUNCATE PARTITION p1",
+        "ALTER TABLE orders EXCHANGE PARTITION p WITH TABLE t",
+        "ALTER TABLE orders CONVERT TO CHARACTER SET latin1",
+        "ALTER TABLE orders /*!80000 DROP status */",
+        "RENAME TABLE a TO orders",
+        "CREATE TABLE orders LIKE x",
+        "DROP TABLE orders",
+        "ALTER TABLE orders ADD SYSTEM VERSIONING",
+        "ALTER TABLE orders ENGINE=InnoDB",
+    ],
+)
+def test_these_may_change_them(text: str) -> None:
+    assert not leaves_rows(text, {"id", "status"})
