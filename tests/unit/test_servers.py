@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from commitlog.cdc.servers.binlog_container import ContainerBinlogServer
 from commitlog.cdc.servers.container import docker_answers
 from commitlog.cdc.servers.failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 from commitlog.cdc.servers.kafka import DEFAULTS, provide_kafka
 from commitlog.cdc.servers.kafka_container import start_command
 from commitlog.cdc.servers.kafka_programs import KAFKA_VERSION
+from commitlog.cdc.servers.mariadb import MariaDbServer
+from commitlog.cdc.servers.mysql import MySqlServer
+from commitlog.cdc.servers.mysqld import LocalMysqld
 from commitlog.cdc.servers.postgres import Server
 
 
@@ -60,29 +64,44 @@ def test_the_docker_command_without_a_daemon_counts_for_nothing(
     assert docker_answers() is False
 
 
-def test_without_java_a_daemon_that_answers_is_asked_for_a_kafka(
-    daemon: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It answers here, and has none to give."""
+@pytest.fixture
+def daemon_without_images(daemon: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Docker daemon that answers, and has nothing to give; no other program is on PATH."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{daemon.getsockname()}")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(KAFKA_BOOTSTRAP_VARIABLE, raising=False)
+
+    done = threading.Event()
 
     def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = daemon.accept()
-                with connection:
-                    asked = connection.recv(10_000)
-                    ping = asked.startswith(b"GET /_ping HTTP/1.1\r\n")
-                    connection.sendall(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % (b"200 OK" if ping else b"500 No"))
+        while not done.is_set():
+            connection, _ = daemon.accept()
+            with connection, contextlib.suppress(OSError):
+                asked = connection.recv(10_000)
+                ping = asked.startswith(b"GET /_ping HTTP/1.1\r\n")
+                connection.sendall(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % (b"200 OK" if ping else b"500 No"))
 
     server = threading.Thread(target=serve)
     server.start()
+    yield
+    done.set()
+    with socket.socket(socket.AF_UNIX) as last:
+        last.connect(daemon.getsockname())
+    server.join(10)
+
+
+@pytest.mark.usefixtures("daemon_without_images")
+def test_without_java_a_daemon_that_answers_is_asked_for_a_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KAFKA_BOOTSTRAP_VARIABLE, raising=False)
     with pytest.raises(ServerFailed, match=f"step container: apache/kafka:{KAFKA_VERSION} did not start"):
         provide_kafka()
-    daemon.shutdown(socket.SHUT_RDWR)
-    server.join(10)
+
+
+@pytest.mark.usefixtures("daemon_without_images")
+@pytest.mark.parametrize("local", [MySqlServer, MariaDbServer])
+def test_a_daemon_that_has_no_image_to_give_is_named_with_the_way_on(local: type[LocalMysqld]) -> None:
+    with pytest.raises(ServerFailed, match=f"step container: {local.image} did not start") as failed:
+        ContainerBinlogServer(local, local.image, {})
+    assert local.variable in failed.value.hint
 
 
 def test_a_kafka_in_a_container_has_the_settings_of_a_local_one_and_is_reached_from_outside() -> None:
