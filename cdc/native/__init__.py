@@ -2,7 +2,7 @@
 
 What stands here twice gives the same bytes, and tests/unit/test_native.py compares them: `Collector` with `tail/assembler.py`,
 `Shaper` with `transforms/project.py`, `run` with `worker/commits.py`, `plain_record` with `schemas/record.py`, `seal` with
-`log/chain.py`; and tests/unit/test_binlog_native.py compares `BinlogRows` with `tail/binlog/rows.py`. `COMMITLOG_PURE=1` in the
+`log/chain.py`; and tests/unit/test_binlog_native.py compares `BinlogRows` and `binlog_groups` with `tail/binlog/`. `COMMITLOG_PURE=1` in the
 environment leaves the compiled part out.
 """
 
@@ -15,7 +15,7 @@ missing = ""
 try:
     if os.environ.get("COMMITLOG_PURE"):
         raise ImportError("COMMITLOG_PURE is set")
-    from ._native import BinlogRows, Collector, Shaper, choose, plain_record, run, seal, sha256
+    from ._native import BinlogRows, Collector, Shaper, binlog_groups, choose, plain_record, run, seal, sha256
 except ImportError as exc:
     missing = str(exc)
 
@@ -26,6 +26,7 @@ __all__ = [
     "BinlogRows",
     "Collector",
     "Shaper",
+    "binlog_groups",
     "choose",
     "missing",
     "plain_record",

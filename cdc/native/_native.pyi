@@ -28,6 +28,18 @@ class Shaper:
     ) -> Shaper: ...
     def __call__(self, data: bytes, shape_index: int, /) -> bytes | None: ...
 
+def binlog_groups(
+    buffer: bytes | bytearray,
+    at: int,
+    room: int,
+    behind: int,
+    tables: dict[bytes, tuple[BinlogRows, Any, int | None, int]],
+    mariadb: bool,
+    spill_bytes: int,
+    transaction: Callable[..., T],
+    out: list[T],
+    /,
+) -> tuple[int, int]: ...
 def run(
     rule: tuple[Any, ...], seq: int, hash_: str, position: str, transactions: list[Any], start: int, salts: bytes, /
 ) -> tuple[int, bytes, int, str, str, int, int]: ...

@@ -16,6 +16,8 @@ typedef struct {
     text out;
 } BinlogRows;
 
+static PyObject *rows_new(PyTypeObject *type, PyObject *arguments, PyObject *names);
+
 /* What the column's reader makes of a value. */
 static int ask(const binlog_column *column, text *out, PyObject *body, cursor *from) {
     const uint8_t *start = (const uint8_t *)PyBytes_AS_STRING(body);
@@ -80,14 +82,38 @@ static int add_row(BinlogRows *self, PyObject *body, cursor *from, const uint8_t
     return 0;
 }
 
-static int add_change(BinlogRows *self, PyObject *body, cursor *from, PyObject *opening, const char *mark, const uint8_t *first, const uint8_t *second) {
+static int add_change(BinlogRows *self, PyObject *body, cursor *from, const binlog_event *event) {
     text *out = &self->out;
+    const uint8_t *first = event->first, *second = event->second;
     out->size = 0;
-    if (text_add(out, PyBytes_AS_STRING(opening), (size_t)PyBytes_GET_SIZE(opening)) || text_add(out, mark, 1)) return -1;
+    if (text_add(out, event->opening, event->opening_size) || text_add(out, &event->mark, 1)) return -1;
     int failed = add_row(self, body, from, first);
     if (failed || !second) return failed;
     if (text_add(out, "N", 1)) return -1;
     return add_row(self, body, from, second);
+}
+
+Py_ssize_t binlog_width(PyObject *rows) { return ((BinlogRows *)rows)->width; }
+
+int binlog_is_rows(PyObject *object) { return Py_TYPE(object)->tp_new == rows_new; }
+
+int binlog_add_changes(PyObject *rows, PyObject *body, const binlog_event *event, PyObject *relation, PyObject *changes) {
+    BinlogRows *self = (BinlogRows *)rows;
+    const uint8_t *start = (const uint8_t *)PyBytes_AS_STRING(body);
+    cursor from = {start + event->at, start + PyBytes_GET_SIZE(body)};
+    if (!columns_of(self, event->first) || (event->second && !columns_of(self, event->second))) return 1;
+    int failed = 0;
+    while (!failed && from.at < from.end) {
+        failed = add_change(self, body, &from, event);
+        if (failed) break;
+        PyObject *change = PyBytes_FromStringAndSize(self->out.bytes, (Py_ssize_t)self->out.size);
+        PyObject *entry = change && relation ? PyTuple_Pack(2, relation, change) : Py_XNewRef(change);
+        failed = !entry || PyList_Append(changes, entry) ? -1 : 0;
+        Py_XDECREF(change);
+        Py_XDECREF(entry);
+    }
+    text_shrink(&self->out);
+    return failed;
 }
 
 /* (body, at, opening, mark, columns of the old or only rows, columns of the new rows or None) */
@@ -99,25 +125,19 @@ static PyObject *rows_call(PyObject *object, PyObject *const *arguments, size_t 
         PyBytes_GET_SIZE(arguments[4]) != bitmap ||
         (arguments[5] != Py_None && (!PyBytes_Check(arguments[5]) || PyBytes_GET_SIZE(arguments[5]) != bitmap)))
         return PyErr_Format(PyExc_TypeError, "BinlogRows takes body, at, opening, mark and the bitmaps of columns");
-    PyObject *body = arguments[0];
     Py_ssize_t at = PyLong_AsSsize_t(arguments[1]);
     if (at == -1 && PyErr_Occurred()) return NULL;
-    const uint8_t *start = (const uint8_t *)PyBytes_AS_STRING(body);
-    if (at < 0 || at > PyBytes_GET_SIZE(body)) Py_RETURN_NONE;
-    cursor from = {start + at, start + PyBytes_GET_SIZE(body)};
-    const uint8_t *first = (const uint8_t *)PyBytes_AS_STRING(arguments[4]);
-    const uint8_t *second = arguments[5] == Py_None ? NULL : (const uint8_t *)PyBytes_AS_STRING(arguments[5]);
-    if (!columns_of(self, first) || (second && !columns_of(self, second))) Py_RETURN_NONE;
+    if (at < 0 || at > PyBytes_GET_SIZE(arguments[0])) Py_RETURN_NONE;
+    binlog_event event = {
+        .at = at,
+        .opening = PyBytes_AS_STRING(arguments[2]),
+        .opening_size = (size_t)PyBytes_GET_SIZE(arguments[2]),
+        .mark = PyBytes_AS_STRING(arguments[3])[0],
+        .first = (const uint8_t *)PyBytes_AS_STRING(arguments[4]),
+        .second = arguments[5] == Py_None ? NULL : (const uint8_t *)PyBytes_AS_STRING(arguments[5]),
+    };
     PyObject *changes = PyList_New(0);
-    int failed = !changes ? -1 : 0;
-    while (!failed && from.at < from.end) {
-        failed = add_change(self, body, &from, arguments[2], PyBytes_AS_STRING(arguments[3]), first, second);
-        if (failed) break;
-        PyObject *change = PyBytes_FromStringAndSize(self->out.bytes, (Py_ssize_t)self->out.size);
-        failed = !change || PyList_Append(changes, change) ? -1 : 0;
-        Py_XDECREF(change);
-    }
-    text_shrink(&self->out);
+    int failed = changes ? binlog_add_changes(object, arguments[0], &event, NULL, changes) : -1;
     if (!failed) return changes;
     Py_XDECREF(changes);
     if (failed > 0) Py_RETURN_NONE;
@@ -126,7 +146,10 @@ static PyObject *rows_call(PyObject *object, PyObject *const *arguments, size_t 
 
 static int take_octets(binlog_column *column) {
     column->octets = PyMem_Calloc(256, sizeof *column->octets);
-    if (!column->octets) return PyErr_NoMemory() ? -1 : -1;
+    if (!column->octets) {
+        PyErr_NoMemory();
+        return -1;
+    }
     for (Py_ssize_t i = 0; i < 256; i++) {
         PyObject *octet = PyTuple_GET_ITEM(column->texts, i);
         if (PyBytes_GET_SIZE(octet) > 4) {

@@ -47,4 +47,21 @@ uint64_t binlog_big(const uint8_t *bytes, unsigned size);
 /* Write a number in decimal with `width` digits; 1 where it has more. */
 int binlog_add_digits(text *out, uint64_t number, unsigned width);
 
+/* An event's rows: where they begin in its body, what each change begins with, and which columns are there. */
+typedef struct {
+    Py_ssize_t at;
+    const char *opening;
+    size_t opening_size;
+    char mark; /* before the old or only row */
+    const uint8_t *first, *second; /* a bit for each column; the second of new rows, NULL where there are none */
+} binlog_event;
+
+/* Whether an object is a BinlogRows, and of how many columns. */
+int binlog_is_rows(PyObject *object);
+Py_ssize_t binlog_width(PyObject *rows);
+
+/* Append an event's changes to a list, as (relation, change) where there is a relation. Returns 0; 1 where they are not plain;
+ * -1 where there is no memory. After another than 0 the list holds some of them. */
+int binlog_add_changes(PyObject *rows, PyObject *body, const binlog_event *event, PyObject *relation, PyObject *changes);
+
 #endif

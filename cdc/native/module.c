@@ -23,6 +23,7 @@ static PyObject *native_choose(PyObject *module, PyObject *portable) {
 }
 
 static PyMethodDef methods[] = {
+    {"binlog_groups", native_binlog_groups, METH_VARARGS, "binlog_groups(buffer, at, room, behind, tables, mariadb, spill_bytes, transaction, out) -> (at, behind)"},
     {"run", native_run, METH_VARARGS, "run(rule, seq, hash, position, transactions, start, salts) -> (taken, lines, seq, hash, position, rows, last)"},
     {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "the line of a record and its hash, of the values of log/chain.py's seal"},
     {"plain_record", native_plain_record, METH_O, "plain_record(line) -> (header bytes, body bytes, recorded, header, hash), or None"},
@@ -41,6 +42,7 @@ static int add_type(PyObject *module, PyType_Spec *spec) {
 
 static int fill(PyObject *module) {
     sha256_choose(0);
+    native_binlog_begin();
     return native_record_begin() || native_run_begin() || add_type(module, &shaper_spec) || add_type(module, &collector_spec) ||
                    add_type(module, &binlog_rows_spec)
                ? -1 : 0;

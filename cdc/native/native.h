@@ -7,8 +7,10 @@
 
 extern PyType_Spec binlog_rows_spec, collector_spec, shaper_spec;
 
+void native_binlog_begin(void);
 int native_record_begin(void);
 int native_run_begin(void);
+PyObject *native_binlog_groups(PyObject *module, PyObject *arguments);
 PyObject *native_plain_record(PyObject *module, PyObject *line);
 PyObject *native_run(PyObject *module, PyObject *arguments);
 PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t count);

@@ -1,6 +1,7 @@
 """The compiled reader of the binlog's rows and the Python it stands in for give the same bytes, and fail alike."""
 
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,13 +11,17 @@ from hypothesis import strategies as st
 
 from commitlog.cdc import native
 from commitlog.cdc.tail.binlog import field_type as types
+from commitlog.cdc.tail.binlog.assembler import BinlogAssembler
 from commitlog.cdc.tail.binlog.charset import charset_of
 from commitlog.cdc.tail.binlog.column import Attributes, resolve
 from commitlog.cdc.tail.binlog.field_type import FieldType
 from commitlog.cdc.tail.binlog.reading import Kind, Reading
 from commitlog.cdc.tail.binlog.rows import PythonRowReader, RowReader
 from commitlog.cdc.tail.binlog.table_map import BinlogRelation, Table
+from commitlog.cdc.tail.binlog.transaction import BinlogTransaction
 from commitlog.cdc.tail.row_change import MALFORMED
+from commitlog.schemas.errors import DecodeError, HistoryLost
+from fixtures.binlog_events import FLAVOURS, Flavour, events
 from fixtures.json_binary import binary, length
 
 pytestmark = pytest.mark.skipif(not native.COMPILED, reason="no compiled part")
@@ -166,3 +171,136 @@ def test_every_kind_is_read_by_the_compiled_part_itself() -> None:
 
 def behind(data: bytes) -> bytes:
     return len(data).to_bytes(4, "little") + data
+
+
+def packets(dump: list[bytes]) -> bytes:
+    return b"".join((len(event) + 1).to_bytes(3, "little") + b"\7\0" + event for event in dump)
+
+
+def told(transactions: list[BinlogTransaction], into: BinlogAssembler) -> list[object]:
+    """All that is known of transactions, and where the assembler stands."""
+    all_of_them: list[object] = []
+    for each in transactions:
+        changes = [(relation, data) for relation, data in each.changes]
+        places = [relation.table for relation, _ in changes if isinstance(relation, BinlogRelation)]
+        all_of_them.append(
+            (
+                each.gtid,
+                each.xid,
+                each.end,
+                each.time_us,
+                each.tags,
+                each.statements,
+                places,
+                [data for _, data in changes],
+            )
+        )
+        each.close()
+    return [all_of_them, into.position, into.in_transaction]
+
+
+def fed(into: BinlogAssembler, event: bytes, out: list[BinlogTransaction]) -> object:
+    try:
+        transaction = into.feed(event)
+    except (DecodeError, HistoryLost) as exc:
+        return type(exc), str(exc)
+    if transaction is not None:
+        out.append(transaction)
+    return None
+
+
+def by_feeding(into: BinlogAssembler, dump: list[bytes]) -> list[object]:
+    out: list[BinlogTransaction] = []
+    failed = next((error for event in dump if (error := fed(into, event, out)) is not None), None)
+    return [failed, *told(out, into)]
+
+
+def by_draining(into: BinlogAssembler, dump: list[bytes], room: int) -> list[object]:
+    buffer, at, failed = packets(dump), 0, None
+    out: list[BinlogTransaction] = []
+    while at < len(buffer) and failed is None:
+        at = into.drain(buffer, at, out, room)
+        end = at + 4 + int.from_bytes(buffer[at : at + 3], "little")
+        if at < len(buffer):
+            failed = fed(into, buffer[at + 5 : end], out)
+            at = end
+    return [failed, *told(out, into)]
+
+
+def assemblers(flavour: Flavour) -> tuple[BinlogAssembler, BinlogAssembler]:
+    first, second = (BinlogAssembler(1 << 20, flavour=flavour, server_uuid="a-server") for _ in range(2))
+    return first, second
+
+
+DUMPS: dict[Flavour, list[bytes]] = {flavour: events(flavour) for flavour in FLAVOURS}
+
+
+@given(st.sampled_from(FLAVOURS), st.integers(1, 8000), st.integers(1, 3))
+def test_groups_in_a_buffer_become_transactions_alike(flavour: Flavour, room: int, times: int) -> None:
+    dump = DUMPS[flavour] * times
+    one, other = assemblers(flavour)
+    assert by_draining(one, dump, room) == by_feeding(other, dump)
+
+
+@given(
+    st.sampled_from(FLAVOURS),
+    st.integers(0, 300),
+    st.integers(0, 2000),
+    st.binary(min_size=1, max_size=8),
+    st.sampled_from(["over", "into", "cut"]),
+    st.booleans(),
+)
+def test_damaged_groups_fail_alike(flavour: Flavour, place: int, at: int, damage: bytes, how: str, right: bool) -> None:
+    dump = [*DUMPS[flavour], *DUMPS[flavour]]
+    event = dump[place % len(dump)]
+    at = 4 + at % (len(event) - 8)
+    rest = {"over": event[at + len(damage) :], "into": event[at:], "cut": event[-4:]}[how]
+    event = event[:at] + damage + rest
+    if right and len(event) > 23:
+        body = event[:9] + len(event).to_bytes(4, "little") + event[13:-4]
+        event = body + zlib.crc32(body).to_bytes(4, "little")
+    dump[place % len(dump)] = event
+    one, other = assemblers(flavour)
+    assert by_draining(one, dump, 1 << 20) == by_feeding(other, dump)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_plain_groups_are_taken_by_the_compiled_part_itself(flavour: Flavour) -> None:
+    """The second time, for the tables are known then."""
+    into, _ = assemblers(flavour)
+    by_feeding(into, DUMPS[flavour])
+    kinds = {"mysql": (33, 30), "mariadb": (162, 23)}[flavour]
+    dump = DUMPS[flavour]
+    starts = [n for n, event in enumerate(dump) if event[4] == kinds[0]]
+    ends = [n for n, event in enumerate(dump) if event[4] == 16]
+    taken = 0
+    by_feeding(into, dump[:2])
+    for start in starts:
+        end = min((n for n in ends if n > start), default=len(dump))
+        group = dump[start : end + 1]
+        if [event[4] for event in group].count(kinds[0]) == 1 and kinds[1] in [event[4] for event in group]:
+            out: list[BinlogTransaction] = []
+            buffer = packets(group)
+            into._place.behind = into._place.behind >> 40 << 40 | 4  # pyright: ignore[reportPrivateUsage]
+            taken += into.drain(buffer, 0, out, 1) == len(buffer) and len(out) == 1
+    assert taken >= 2
+
+
+def test_checksums_of_every_length_are_the_same() -> None:
+    dump = DUMPS["mysql"]
+    into, _ = assemblers("mysql")
+    by_feeding(into, dump)
+    start = next(n for n, event in enumerate(dump) if event[4] == 33 and dump[n + 2][4] == 19)
+    group = dump[start : next(n for n, event in enumerate(dump) if n > start and event[4] == 16) + 1]
+    for size in range(40):
+        body = bytearray(b"\1\0\0\0\x1d" + bytes(14) + bytes(range(size)))
+        body[9:13] = (len(body) + 4).to_bytes(4, "little")
+        ignored = bytes(body) + zlib.crc32(body).to_bytes(4, "little")
+        buffer = packets([resealed(event) for event in (*group[:2], ignored, *group[2:])])
+        assert into.drain(buffer, 0, [], 1) == len(buffer)
+
+
+def resealed(event: bytes) -> bytes:
+    """Without a position in its header."""
+    body = event[:13] + bytes(4) + event[17:-4]
+    return body + zlib.crc32(body).to_bytes(4, "little")

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from ....schemas.change import DELETE, INSERT, UPDATE
 from ....schemas.errors import DecodeError, HistoryLost
+from ... import native
 from ..row_change import MALFORMED
 from . import event as events
 from .compressed import COMPRESSED, open_payload, plain_event
@@ -19,7 +20,7 @@ from .gtid import GroupStart, parse_gtid, parse_mariadb_gtid, parse_tagged_gtid
 from .place import Place
 from .prepared import Prepared
 from .query import kind_of, parse_query, savepoint_name, xa_id, xa_id_of
-from .rows import PythonRowReader, RowReader
+from .rows import Plain, PythonRowReader, RowReader
 from .table_map import parse_table_map
 from .transaction import BinlogTransaction
 
@@ -83,6 +84,7 @@ class BinlogAssembler:
         self._prepared = Prepared()
         self._group: Group | None = None
         self._tables: dict[bytes, PythonRowReader] = {}
+        self._plain: dict[bytes, Plain] = {}
         self._mapped: dict[int, PythonRowReader] = {}
         self._seconds = 0
         self._handlers: Mapping[int, Callable[[int, bytes], BinlogTransaction | None]] = self._handlers_of(flavour)
@@ -129,6 +131,34 @@ class BinlogAssembler:
             raise DecodeError(
                 f"malformed {self._name(event)} event at {self._place} of server {self._server_uuid}: {exc}"
             ) from exc
+
+    def drain(self, packets: bytes | bytearray, at: int, out: list[BinlogTransaction], room: int) -> int:
+        """Take plain groups that are whole in a buffer, where the compiled part is there; `feed` takes what follows.
+
+        Args:
+            packets: As the server sends them: length, number, status byte, event.
+            at: Where to begin in them, between two packets.
+            out: The transactions are put behind these.
+            room: How many bytes to take at most, or a group more.
+
+        Returns:
+            Where to go on in them.
+        """
+        if not native.COMPILED or self._group is not None:
+            return at
+        place = self._place
+        at, place.behind = native.binlog_groups(
+            packets,
+            at,
+            room,
+            place.behind,
+            self._plain,
+            self._flavour == "mariadb",
+            self._spill_bytes,
+            BinlogTransaction,
+            out,
+        )
+        return at
 
     def close(self) -> None:
         """Drop what is in hand, and the temporary files."""
@@ -305,7 +335,10 @@ class BinlogAssembler:
         if table is None:
             if len(self._tables) >= _TABLES_KEPT:
                 self._tables.clear()
+                self._plain.clear()
             table = self._tables[description] = RowReader(parse_table_map(body, self._flavour))
+            if table.plain is not None:
+                self._plain[description] = table.plain
         self._mapped[int.from_bytes(description[:6], "little")] = table
 
     def _rows(self, kind: int, body: bytes) -> None:

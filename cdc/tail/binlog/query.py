@@ -7,6 +7,7 @@ import re
 from struct import Struct
 from typing import Final, Literal
 
+from ....schemas.errors import DecodeError
 from .charset import charset_of, to_utf8
 from .event import HEADER_BYTES, whole
 from .transaction import Statement
@@ -47,15 +48,24 @@ _XA_ID: Final = re.compile(r"X'([0-9a-f]*)'\s*,\s*X'([0-9a-f]*)'\s*,\s*(\d+)", r
 
 
 def parse_query(body: bytes) -> Statement:
-    """The statement of a QUERY event, and its default database. Raises ValueError, IndexError, struct.error or DecodeError."""
+    """The statement of a QUERY event, and its default database. Raises ValueError, IndexError or struct.error."""
     _, _, database_bytes, _, variables = _post_header(body, HEADER_BYTES)
     start = HEADER_BYTES + 13
     at = start + variables
     database = whole(body, at, at + database_bytes).decode()
     text = body[at + database_bytes + 1 :]
-    recode = to_utf8(charset_of(_client_collation(body[start:at])))
-    # What is not text of the client's charset (a blob's bytes) is of no use to those who look for names.
-    return Statement(database, (recode(text) if recode else text).decode(errors="replace"))
+    return Statement(database, _decoded(text, body[start:at]))
+
+
+def _decoded(text: bytes, variables: bytes) -> str:
+    """A statement as text. What is none in the client's charset (a blob's bytes) is of no use to those who look for names."""
+    if text.isascii():
+        return text.decode()
+    try:
+        recode = to_utf8(charset_of(_client_collation(variables)))
+        return (recode(text) if recode else text).decode(errors="replace")
+    except (DecodeError, UnicodeDecodeError):
+        return text.decode(errors="replace")
 
 
 def _client_collation(variables: bytes) -> int:

@@ -14,7 +14,7 @@ from ..row_change import parse_change
 from .event import HEADER_BYTES, packed_int, whole
 from .partial import partial_changes
 from .reading import ReadValue
-from .table_map import Table
+from .table_map import BinlogRelation, Table
 
 _u16 = Struct("<H").unpack_from
 _head = Struct(">cI").pack
@@ -27,12 +27,18 @@ Plan = list[ReadValue | None]
 """The readers of a row's columns, None for those that are not in it."""
 
 
+Plain = tuple["native.BinlogRows", BinlogRelation, int | None, int]
+"""What the compiled part needs of a table: its own reader, the relation, the column that holds tags, the relation's number."""
+
+
 class PythonRowReader:
     """Reads the rows of one table.
 
     Args:
         table: The table.
     """
+
+    plain: Plain | None = None
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -154,6 +160,7 @@ if native.COMPILED:
             self._compiled = native.BinlogRows(
                 tuple((each.read, each.kind, each.first, each.second, each.texts) for each in table.readings)
             )
+            self.plain = (self._compiled, table.relation, table.tag, table.relation.oid)
 
         def changes(
             self, body: bytes, at: int, opening: bytes, mark: bytes, first: bytes, second: bytes | None, /
