@@ -155,11 +155,23 @@ def test_M4_another_server_is_told(catalog: Catalog) -> None:
     foreign = replace(state, genesis={**state.genesis, "server": server, "gtids": other}, commit={})
     assert "the source is another server: " in lost(catalog, foreign)
 
-    moved = replace(state, genesis={**state.genesis, "server": server})
+    moved = replace(state, genesis={**state.genesis, "server": server}, commit={})
     assert "it has all that the log has, but its binary log is its own" in lost(catalog, moved)
 
     postgres = replace(state, genesis={"system": "7", "timeline": 1, "database": "shop"})
     assert "made from another kind of database" in lost(catalog, postgres)
+
+
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_M4_a_mariadb_is_known_by_its_history_and_not_by_its_server_id(catalog: Catalog) -> None:
+    state = log_of(catalog)
+    catalog.rows("SET GLOBAL server_id = 77")
+    try:
+        check(catalog, state)
+    finally:
+        catalog.rows("SET GLOBAL server_id = 1")
+    earlier = replace(state, commit={**state.commit, "id": "mariadb:0-1-2"})
+    assert "the log's last commit, mariadb:0-1-2, does not end at" in lost(catalog, earlier)
 
 
 def test_M5_a_replica_that_lacks_what_the_log_has_is_told(catalog: Catalog) -> None:

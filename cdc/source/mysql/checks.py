@@ -116,12 +116,33 @@ def check_log(catalog: Catalog, identity: Identity, state: LogState) -> None:
         return
     executed, known = catalog.gtid_executed(), known_gtids(identity.engine, state)
     missing = known.subtract(executed)
-    if identity.server != state.genesis["server"]:
+    ends = _ends_there(catalog, state) if not missing else None
+    # A MariaDB may be given another server_id; where its log has our last commit in its place, it is the same one.
+    if identity.server != state.genesis["server"] and not ends:
         _another(identity, state, missing=missing, shares=bool(known.subtract(missing)))
     logs = catalog.binary_logs()
     if missing:
         _behind(catalog, logs, executed=executed, missing=missing)
     _check_place(catalog, logs, state)
+    if ends is False:
+        raise HistoryLost(
+            f"the source's history is another one: the log's last commit, {state.commit['id']}, does not end at"
+            f" {state.commit['position']} of its binary log",
+            hint=CORRECT,
+        )
+
+
+def _ends_there(catalog: Catalog, state: LogState) -> bool | None:
+    """Whether the log's last commit ends in the binary log where the log says; None where that cannot be asked, as of a MySQL.
+
+    Of that the stream tells by repeating it. A MariaDB is asked as well, because many have server_id 1.
+    """
+    if catalog.engine != "mariadb" or not state.commit:
+        return None
+    name, offset = parse_binlog(state.commit["position"])
+    if all(file.name != name for file in catalog.binary_logs()):
+        return None
+    return state.commit["id"].partition(":")[2] in str(catalog.gtids_at(name, offset)).split(",")
 
 
 def beginning(catalog: Catalog, state: LogState) -> str:
