@@ -1,6 +1,6 @@
 """What a comparison of a fork with its source found. No I/O."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,9 @@ SHOWN_KEYS = 20
 """Keys that are named of each kind of difference; all are counted."""
 
 Key = tuple[str, ...]
+
+Told = Sequence[tuple[Shape, Collection[str]]]
+"""Newest shapes of entities, each with the fields that any of its shapes has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,47 @@
-"""The proof that a fork is equal to its source: the published rows of both, by key, as hashes of their text.
+"""The proof that a fork is equal to its source: the published rows of both, by key.
 
 It reads both databases as they are at the moment. They are equal only where the source is at rest and the fork has caught up.
+
+Across engines the source's values are projected to the types of the fork's columns, as they are when changes are applied, and
+compared with what is there. Keys are met in a temporary file, as two engines seldom sort alike.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+import hashlib
+import itertools
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
 
-import psycopg
-from psycopg import sql
+import orjson
 
-from ...schemas.errors import Refused, Unreachable
+from ...schemas.errors import UsageError
 from ...schemas.shape import Shape
-from ...transforms.table_name import table_name
-from ..tail.connection import connect, one_line
+from ..database_url import shown
 from . import state
-from .comparison import Comparison, Found, Key, left_out
-from .equality_across import compare_across, engine_of
+from .comparison import Comparison, Found, Key, Told, left_out
 from .model import fold
-from .postgres import STATEMENT_TIMEOUT_MS, Target
 from .status import require
-from .targets import POSTGRESQL, open_target
+from .store import Rejected, Store, Texts
+from .targets import MYSQL_FAMILY, POSTGRESQL, open_target
 
-_FETCH_ROWS = 5000
+BATCH_ROWS = 1000
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+
+class SourceTables(Protocol):
+    """The tables of a source, all as they are at one moment."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+    def columns(self, shape: Shape) -> frozenset[str]:
+        """The columns of a shape's table; none where it is not there."""
+        ...
+
+    def rows(self, shape: Shape, fields: Sequence[str]) -> Iterator[dict[str, object]]:
+        """The table's rows as records would hold them, in any order."""
+        ...
 
 
 def compare(source_url: str, target_url: str, entities: Collection[str] = ()) -> tuple[Comparison, ...]:
@@ -37,117 +54,111 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
 
     Raises:
         Unreachable: One of them does not answer.
-        UsageError: There is no fork at `target_url`.
+        UsageError: There is no fork at `target_url`, or `source_url` names no engine.
         Refused: This user may not read a table.
     """
     with open_target(target_url) as target:
         require(target)
         shapes = state.shapes(target)
-        newest = {shape.entity: shape for shape in shapes}
-        once = {(shape.entity, column.field): None for shape in shapes for column in shape.columns}
-        wanted = [shape for shape in newest.values() if not entities or shape.entity in entities]
-        fields = {entity: [field for of, field in once if of == entity] for entity in newest}
-        if not isinstance(target, Target) or not source_url.startswith(POSTGRESQL):
-            models = fold(shapes, state.load(target).upstream.only, engine=engine_of(source_url))
-            return compare_across(source_url, target, models, [(shape, fields[shape.entity]) for shape in wanted])
-        source = connect(source_url, where="--check")
-        try:
-            source.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(STATEMENT_TIMEOUT_MS)))
-            return tuple(_compare(source, target.connection, shape, fields[shape.entity]) for shape in wanted)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
-            raise Unreachable(f"a database cannot be read: {one_line(exc)}") from exc
-        except psycopg.Error as exc:
-            raise Refused(f"the databases cannot be compared: {one_line(exc)}") from exc
-        finally:
-            source.close()
+        told = _told(shapes, entities)
+        if not source_url.startswith(POSTGRESQL) or not target_url.startswith(POSTGRESQL):
+            engine = "postgresql" if source_url.startswith(POSTGRESQL) else source_url.partition(":")[0]
+            target.load(fold(shapes, state.load(target).upstream.only, engine=engine))
+            with closing(_open_source(source_url)) as source:
+                return tuple(_compare(source, target, shape, once) for shape, once in told)
+    from .postgres.equality import compare_servers
+
+    return compare_servers(source_url, target_url, told)
 
 
-def _compare(source: Connection, target: Connection, shape: Shape, once: Collection[str]) -> Comparison:
-    """Compare one table.
+def _told(shapes: Sequence[Shape], entities: Collection[str]) -> Told:
+    newest = {shape.entity: shape for shape in shapes}
+    once = {(shape.entity, column.field): None for shape in shapes for column in shape.columns}
+    return [
+        (shape, [field for of, field in once if of == entity])
+        for entity, shape in newest.items()
+        if not entities or entity in entities
+    ]
 
-    Args:
-        source: The source.
-        target: The fork.
-        shape: The entity's newest shape.
-        once: The fields that any of its shapes has.
-    """
-    theirs, ours = _Side.of(source, shape), _Side.of(target, shape)
-    left = left_out(shape, once, theirs.columns, ours.columns)
-    without = {field.field for field in left}
+
+def _open_source(url: str) -> SourceTables:
+    # Loaded here only: a comparison needs the drivers of its two sides, and no others.
+    if url.startswith(POSTGRESQL):
+        from .postgres.source import PostgresTables
+
+        return PostgresTables(url)
+    if url.startswith(MYSQL_FAMILY):
+        from .mysql.source import MysqlTables
+
+        return MysqlTables(url)
+    raise UsageError(f"{shown(url)} is no source", hint="--check postgresql://…, mysql://… or mariadb://…")
+
+
+def _compare(source: SourceTables, target: Store, shape: Shape, once: Collection[str]) -> Comparison:
+    theirs = source.columns(shape)
+    left = left_out(shape, once, theirs, once)
     found = Comparison.nothing(shape, left)
+    without = {field.field for field in left}
     if not without.isdisjoint(shape.key):
         return found
-    columns = tuple(column for column in shape.columns if column.field not in without)
-    return _compare_rows(theirs, ours, replace(shape, columns=columns), found)
+    fields = [column.field for column in shape.columns if column.field not in without]
+    missing, extra, other, count = Found(), Found(), Found(), 0
+    with closing(_Rows()) as ours:
+        ours.fill((_key(row, shape), _digest(row, fields)) for row in target.scan(shape.entity))
+        rows = source.rows(shape, fields)
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            count += len(batch)
+            for row, texts in zip(batch, _projected(target, shape.entity, batch), strict=True):
+                key = _key(texts or {f: str(value) for f, value in row.items()}, shape)
+                digest = ours.take(key)
+                if digest is None:
+                    missing.add(key)
+                elif texts is None or digest != _digest(texts, fields):
+                    other.add(key)
+        for key in ours.left():
+            extra.add(key)
+    return replace(found, rows=count, missing=missing.difference, extra=extra.difference, other=other.difference)
 
 
-def _compare_rows(source: "_Side", target: "_Side", shape: Shape, found: Comparison) -> Comparison:
-    missing, extra, other = Found(), Found(), Found()
-    rows = 0
-    with source.connection.transaction(), target.connection.transaction():
-        theirs, ours = source.rows(shape), target.rows(shape)
-        there, here = next(theirs, None), next(ours, None)
-        while there or here:
-            if here is None or (there is not None and there[0] < here[0]):
-                assert there is not None
-                missing.add(there[0])
-            elif there is None or here[0] < there[0]:
-                extra.add(here[0])
-            elif there[1] != here[1]:
-                other.add(there[0])
-            # A row of equal key moves both sides on, any other only its own.
-            key = min(row[0] for row in (there, here) if row)
-            if there and there[0] == key:
-                rows += 1
-                there = next(theirs, None)
-            if here and here[0] == key:
-                here = next(ours, None)
-    return replace(found, rows=rows, missing=missing.difference, extra=extra.difference, other=other.difference)
+def _projected(target: Store, entity: str, rows: Sequence[dict[str, object]]) -> list[Texts | None]:
+    """Rows as the fork would have them; None for one that has a value without a place there."""
+    try:
+        return list(target.cast_all(entity, rows))
+    except Rejected:
+        if len(rows) == 1:
+            return [None]
+    half = len(rows) // 2
+    return _projected(target, entity, rows[:half]) + _projected(target, entity, rows[half:])
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """A table as one side has it; without columns where it does not."""
+def _key(texts: Mapping[str, Any], shape: Shape) -> Key:
+    return tuple(str(texts[field]) for field in shape.key)
 
-    connection: Connection
-    table: sql.Identifier
-    partitioned: bool
-    columns: frozenset[str]
 
-    @classmethod
-    def of(cls, connection: Connection, shape: Shape) -> "_Side":
-        """Look it up."""
-        name = table_name(shape.table)
-        rows = connection.execute(
-            "SELECT c.relkind = 'p', a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-            " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')",
-            name,
-        ).fetchall()
-        return cls(connection, sql.Identifier(*name), any(row[0] for row in rows), frozenset(row[1] for row in rows))
+def _digest(texts: Texts, fields: Sequence[str]) -> bytes:
+    return hashlib.sha256(orjson.dumps([texts[field] for field in fields])).digest()
 
-    def rows(self, shape: Shape) -> Iterator[tuple[Key, bytes]]:
-        """Keys and hashes of the fields of a shape, inside a transaction that begins here."""
-        self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        with self.connection.cursor("compare") as cursor:
-            cursor.itersize = _FETCH_ROWS
-            cursor.execute(self._query(shape))
-            for key, digest in cursor:
-                yield tuple(key), digest
 
-    def _query(self, shape: Shape) -> sql.Composed:
-        """Key texts and row hashes in the order of the keys' bytes, which is that of Python's strings."""
-        # Of tables that inherit from this one a log knows nothing under its name; partitions are the table's own.
-        only = sql.SQL("" if self.partitioned else "ONLY ")
-        # What records hold is what the types' output functions write, as concat() and a composite value have it. A cast to text is
-        # another thing: it strips character(n), and writes an inet's mask where there is none.
-        key = [sql.SQL('(concat({}) COLLATE "C")').format(sql.Identifier(f)) for f in shape.key]
-        fields = [sql.Identifier(column.field) for column in shape.columns]
-        # The text of a composite value tells null from empty, and one column from the next.
-        return sql.SQL("SELECT ARRAY[{}], sha256(convert_to(ROW({})::text, 'UTF8')) FROM {}{} ORDER BY {}").format(
-            sql.SQL(", ").join(key),
-            sql.SQL(", ").join(fields),
-            only,
-            self.table,
-            sql.SQL(", ").join(key),
-        )
+class _Rows:
+    """Keys and hashes of rows, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._rows = sqlite3.connect("", isolation_level=None)
+        self._rows.execute("PRAGMA journal_mode = OFF")
+        self._rows.execute("PRAGMA synchronous = OFF")
+        self._rows.execute("CREATE TABLE row (key BLOB PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID")
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def fill(self, rows: Iterator[tuple[Key, bytes]]) -> None:
+        self._rows.executemany("INSERT INTO row VALUES (?, ?)", ((orjson.dumps(key), digest) for key, digest in rows))
+
+    def take(self, key: Key) -> bytes | None:
+        """Take a row out; its hash, or None."""
+        found = self._rows.execute("DELETE FROM row WHERE key = ? RETURNING digest", (orjson.dumps(key),)).fetchone()
+        return found[0] if found else None
+
+    def left(self) -> Iterator[Key]:
+        for (key,) in self._rows.execute("SELECT key FROM row ORDER BY key"):
+            yield tuple(orjson.loads(key))

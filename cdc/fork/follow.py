@@ -335,8 +335,8 @@ class Session:
 
 def group_name(target: Store) -> str:
     """What a fork is called where its position is shown to others: by its database and the server's identifier."""
-    system, database = target.database()
-    place = hashlib.sha256(system.encode()).hexdigest()[:8]
+    database = target.database()[1]
+    place = hashlib.sha256(target.place().encode()).hexdigest()[:8]
     return f"fork.{re.sub('[^A-Za-z0-9._-]', '_', database)}.{place}"
 
 

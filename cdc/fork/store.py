@@ -75,6 +75,10 @@ class Store(Protocol):
         """
         ...
 
+    def place(self) -> str:
+        """What tells the server from others that have a database of this name, empty where it is not to be known."""
+        ...
+
     def lock(self) -> None:
         """Keep every other fork process off this database until the connection ends.
 

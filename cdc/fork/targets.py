@@ -19,15 +19,19 @@ def open_target(url: str) -> Store:
     """
     # Loaded here only: an engine's driver is needed for forks into it, and for no other.
     if url.startswith(POSTGRESQL):
-        from .postgres import Target as PostgresTarget
-
-        return PostgresTarget(url)
+        return _postgres(url)
     if url.startswith(MYSQL_FAMILY):
         return _mysql(url)
     raise UsageError(
         f"{shown(url)} is not a database a fork can live in",
         hint="--into postgresql://HOST/DATABASE, mysql://HOST/DATABASE or mariadb://HOST/DATABASE",
     )
+
+
+def _postgres(url: str) -> Store:
+    from .postgres.target import Target
+
+    return Target(url)
 
 
 def _mysql(url: str) -> Store:

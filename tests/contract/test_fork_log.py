@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commitlog.cdc.fork import follow, postgres_connection
+from commitlog.cdc.fork import follow
 from commitlog.cdc.fork.follow import Follower
 from commitlog.cdc.fork.growth import drop
-from commitlog.cdc.fork.postgres import Target
+from commitlog.cdc.fork.postgres import connection as postgres_connection
+from commitlog.cdc.fork.postgres.target import Target
 from commitlog.cdc.log.location import Location
 from commitlog.cdc.log.reader import Reader
 from commitlog.schemas.errors import CommitLogError, HistoryLost, Locked, RecordError, Refused, VerificationFailed

@@ -9,8 +9,8 @@ from psycopg import sql
 
 from commitlog.cdc.fork.growth import drop
 from commitlog.cdc.fork.plan import is_fork_of, make_plan
-from commitlog.cdc.fork.postgres import Target
-from commitlog.cdc.fork.tables import widens
+from commitlog.cdc.fork.postgres.tables import widens
+from commitlog.cdc.fork.postgres.target import Target
 from commitlog.schemas.errors import Locked, Refused, UsageError
 from fixtures.fork_log import Fork, MadeLog, column
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartiti
 from confluent_kafka.admin import AdminClient
 
 from commitlog.cdc.fork.follow import Follower, group_name
-from commitlog.cdc.fork.postgres import Target
+from commitlog.cdc.fork.postgres.target import Target
 from commitlog.cdc.log.home import open_reader
 from commitlog.cdc.log.kafka_location import KafkaLocation
 from commitlog.cdc.log.kafka_topic import Topic

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from commitlog.cdc.fork.postgres import Target
+from commitlog.cdc.fork.postgres.target import Target
 from commitlog.cdc.servers.postgres import Server
 from commitlog.cdc.tail.connection import connect
 from fixtures.load import open_shop

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commitlog.cdc.fork.postgres import Target
+from commitlog.cdc.fork.postgres.target import Target
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.tail import connection, postgres
 from commitlog.schemas.errors import Refused

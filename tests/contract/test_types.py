@@ -20,7 +20,7 @@ import pytest
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.fork.conflicts import listed
 from commitlog.cdc.fork.equality import compare
-from commitlog.cdc.fork.postgres import Target
+from commitlog.cdc.fork.postgres.target import Target
 from commitlog.cdc.log.row_key import format_key
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.servers.postgres import Server

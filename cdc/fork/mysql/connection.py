@@ -231,16 +231,20 @@ class Connected:
             raise Locked("another process works on this fork", hint="stop it, or let it do the work")
 
     def database(self) -> tuple[str, str]:
-        """(the server's uuid, or what MariaDB has instead; the database's name).
+        """(the server's uuid, of MariaDB its server_id; the database's name).
 
         Raises:
             Refused: It takes no writes.
         """
-        identity = "@@server_uuid" if self.flavour == "mysql" else "CONCAT(@@hostname, ':', @@port, ':', @@server_id)"
+        identity = "@@server_uuid" if self.flavour == "mysql" else "@@server_id"
         system, name, read_only = self.rows(f"SELECT {identity}, DATABASE(), @@read_only")[0]
-        if read_only == "1" and not self._may_write():
+        if read_only not in ("0", "OFF") and not self._may_write():
             raise Refused(f"database {name} is read-only", hint="give the fork a primary server")
         return str(system), str(name)
+
+    def place(self) -> str:
+        """What tells this server from others of the same database's name."""
+        return str(self.rows("SELECT CONCAT(@@hostname, ':', @@port)")[0][0])
 
     def _may_write(self) -> bool:
         """Whether this user is one of those whom read_only does not hold."""

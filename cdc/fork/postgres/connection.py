@@ -7,10 +7,10 @@ from typing import Final
 import psycopg
 from psycopg import errors, sql
 
-from ...schemas.errors import CommitLogError, Locked, Refused, Unreachable
-from ..tail.address import refusal, secured
-from ..tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
-from .store import Again, Refusal, Rejected, Row
+from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable
+from ...tail.address import refusal, secured
+from ...tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
+from ..store import Again, Refusal, Rejected, Row
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 600_000
@@ -141,6 +141,10 @@ class Connected:
             raise Refused(f"database {name} is read-only", hint="give the fork a primary server")
         system = self.rows("SELECT system_identifier::text FROM pg_control_system()")[0][0] if may_see else ""
         return system, name
+
+    def place(self) -> str:
+        """The system identifier."""
+        return self.database()[0]
 
     def column_types(self, schema: str, table: str, *, modified: bool = True) -> dict[str, str]:
         """Column to the server's name of its type; empty where there is no such table.

@@ -6,12 +6,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ...schemas.errors import CommitLogError, Refused, Unreachable
-from ...schemas.shape import Shape
-from ...transforms.table_name import table_name
-from ..tail.connection import connect, one_line
-from ..tail.pgtypes import converter
-from .postgres_connection import STATEMENT_TIMEOUT_MS
+from ....schemas.errors import CommitLogError, Refused, Unreachable
+from ....schemas.shape import Shape
+from ....transforms.table_name import table_name
+from ...tail.connection import connect, one_line
+from ...tail.pgtypes import converter
+from .connection import STATEMENT_TIMEOUT_MS
 
 _FETCH_ROWS = 5000
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from .batch import Fields
+from ..batch import Fields
+from ..model import EntityModel
 from .column_types import type_sql
-from .model import EntityModel
 
 _CAST_TO_ANOTHER = ("bpchar", "character", "inet")
 """Types whose cast to text is not what the server writes: without its padding, or with a mask that is not there."""

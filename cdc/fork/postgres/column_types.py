@@ -10,11 +10,11 @@ from typing import Any, Final, LiteralString, cast
 import psycopg
 from psycopg import sql
 
-from ...schemas.shape import Column
-from ...transforms.table_name import TableName, quoted, table_name
-from ..tail.pgtypes import CANONICAL
-from .model import EntityModel
-from .table_plan import TypeChoice
+from ....schemas.shape import Column
+from ....transforms.table_name import TableName, quoted, table_name
+from ...tail.pgtypes import CANONICAL
+from ..model import EntityModel
+from ..table_plan import TypeChoice
 
 NAME_BYTES_MAX: Final = 63
 """PostgreSQL cuts longer names, silently: two of them could become one."""
@@ -88,6 +88,7 @@ FAMILY: Final = ("mysql", "mariadb")
 _NOTES: Final[dict[str, str]] = {
     "date": "zero dates have no place",
     "timestamp": "zero dates have no place",
+    "instant": "zero dates have no place",
     "text": "texts with a NUL have no place",
     "json": "texts with a NUL have no place",
 }

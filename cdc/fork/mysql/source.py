@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from pymysql.cursors import SSCursor
 
-from ...schemas.shape import Shape
-from ...transforms.table_name import table_name
-from ..tail.mysql_catalog import Catalog
-from ..tail.mysql_connection import ERRORS, connect, failure
-from ..tail.mysql_rows import relation_of, rows_after, text_of
-from ..tail.pgtypes import converter
+from ....schemas.shape import Shape
+from ....transforms.table_name import table_name
+from ...tail.mysql_catalog import Catalog
+from ...tail.mysql_connection import ERRORS, connect, failure
+from ...tail.mysql_rows import relation_of, rows_after, text_of
+from ...tail.pgtypes import converter
 
 _PATIENCE_S = 600.0
 

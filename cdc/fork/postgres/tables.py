@@ -10,15 +10,15 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from ...schemas.errors import Refused
-from ...schemas.shape import Column
-from ...transforms.table_name import TableName, quote, quoted
-from ..tail.enums import renamed_labels
+from ....schemas.errors import Refused
+from ....schemas.shape import Column
+from ....transforms.table_name import TableName, quote, quoted
+from ...tail.enums import renamed_labels
+from ..model import EntityModel, without
+from ..table_plan import Evolution, TablePlan, TypeChoice
 from .column_types import BAND, NAME_BYTES_MAX, choice_sql, choose
-from .model import EntityModel, without
-from .postgres_connection import Connected
+from .connection import Connected
 from .statements import Table
-from .table_plan import Evolution, TablePlan, TypeChoice
 
 
 def plan_table(target: Connected, model: EntityModel) -> TablePlan:

@@ -7,19 +7,18 @@ import orjson
 import psycopg
 from psycopg import sql
 
-from ...drivers.tag import PREFIX
-from ...schemas.errors import Refused
-from ...transforms.table_name import TableName, quoted
-from ..tail.pgtypes import converter
+from ....drivers.tag import PREFIX
+from ....schemas.errors import Refused
+from ....transforms.table_name import TableName, quoted
+from ...tail.pgtypes import converter
+from ..batch import Op, Signature, Step
+from ..merge import Value
+from ..model import EntityModel
+from ..store import Texts
+from ..table_plan import Evolution, TablePlan
 from . import statements, tables
-from .batch import Op, Signature, Step
-from .merge import Value
-from .model import EntityModel
-from .postgres_connection import STATEMENT_TIMEOUT_MS as STATEMENT_TIMEOUT_MS
-from .postgres_connection import Connected, translated
+from .connection import Connected, translated
 from .statements import Table
-from .store import Texts
-from .table_plan import Evolution, TablePlan
 
 _MEMORY: Final = (
     "CREATE SCHEMA _commitlog",
