@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from ...schemas.errors import UsageError
 from ...transforms.registry import Registry
 from ...transforms.table_name import quoted
 from ..config import Config
@@ -67,7 +68,7 @@ class Provision(ABC):
 
     @abstractmethod
     def app_steps(self, user: str) -> list[Step]:
-        """What an app's role lacks to tag its transactions."""
+        """What an app's role lacks to tag its transactions. Raises UsageError where none lacks anything."""
 
     @abstractmethod
     def teardown_steps(self) -> list[Step]:
@@ -76,6 +77,9 @@ class Provision(ABC):
     @abstractmethod
     def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
         """Do one step; `say` is told what is waited for. Raises Refused or Unreachable."""
+
+    def note_begin(self) -> None:
+        """After the steps are done: see to it that a log which has not begun will have everything from here on. Raises Unreachable."""
 
     @abstractmethod
     def missing_tables(self, registry: Registry) -> Iterator[str]:
@@ -113,8 +117,8 @@ class PostgresProvision(Provision):
         return self._do.grant_steps(self._catalog, registry, role)
 
     def app_steps(self, user: str) -> list[Step]:
-        """Nothing: everybody may."""
-        return []
+        """As the base says."""
+        raise UsageError(f"role {user!r} needs nothing: on PostgreSQL every role may tag", hint="leave out --app-role")
 
     def teardown_steps(self) -> list[Step]:
         """As the base says."""
@@ -141,7 +145,7 @@ class MysqlProvision(Provision):
         from ..tail.mysql_catalog import Catalog
         from .mysql import provisioning
 
-        self._do = provisioning
+        self._do, self._config = provisioning, config
         self._catalog = Catalog(config.source.conninfo())
 
     def close(self) -> None:
@@ -167,6 +171,12 @@ class MysqlProvision(Provision):
     def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
         """As the base says."""
         self._do.execute(self._catalog, step, say=say)
+
+    def note_begin(self) -> None:
+        """By a file beside the configuration, once; the first worker begins there."""
+        from .mysql.beginning import Beginning
+
+        Beginning.now(self._catalog).note(self._config.begin_path)
 
     def missing_tables(self, registry: Registry) -> Iterator[str]:
         """As the base says."""

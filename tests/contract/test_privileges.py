@@ -194,3 +194,12 @@ def test_a_fork_needs_connect_and_create_and_names_what_is_missing(
             assert f"try: {grant}\n" in source.commitlog(*fork, code=4).stderr
             connection.execute(grant.encode())
         source.commitlog(*fork)
+
+
+def test_an_apps_role_needs_nothing_to_tag_and_that_is_said(source: Source) -> None:
+    source.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+    source.map("Order", "orders")
+
+    refused = source.commitlog("setup", "--sql", "--app-role", "app", code=2)
+
+    assert "every role may tag" in refused.stderr
