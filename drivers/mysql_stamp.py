@@ -70,6 +70,9 @@ def _literal(tag: bytes) -> bytes:
 PROBES = tuple((form, b"EXPLAIN " + stamp(form, b"")) for form in (ROW, LOGGED))
 """What tells, without writing, which form this connection may use: the first that the server explains."""
 
+END_PROBES = b"ROLLBACK AND NO CHAIN NO RELEASE"
+"""Comes after them: a server that does not start in autocommit has begun a transaction, and MySQL takes the stamp for written."""
+
 
 class Said(NamedTuple):
     """What a server's answer says behind its counters: the text as a client without tracking gets it, and the state."""
@@ -138,11 +141,12 @@ def ending(data: bytes) -> Ending:
 class Transaction:
     """Whose transaction a connection has in hand, and what the server said it has done."""
 
-    __slots__ = ("begun", "only_locks", "session", "state", "status")
+    __slots__ = ("begun", "doubtful", "only_locks", "session", "state", "status")
 
     def __init__(self) -> None:
         self.session: sessions.Session | None = None
         self.begun = False  # whether it has had a statement
+        self.doubtful = False  # whether an error, which says nothing of it, may have ended it
         self.only_locks = False  # whether what the server counts as a write are locks that a query took
         self.status = AUTOCOMMIT
         self.state = b"________"
@@ -150,6 +154,7 @@ class Transaction:
     def note(self, status: int, state: bytes | None) -> None:
         """Take in what an answer of the server says."""
         self.status = status
+        self.doubtful = False
         if state is not None:
             self.state = state
 

@@ -7,6 +7,7 @@ what loses a tag.
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 
 class Kind(Enum):
@@ -29,6 +30,7 @@ _SKIPPED = r"(?:\s|/\*M?!\d*|/\*(?!M?!).*?\*/|#[^\n]*(?:\n|\Z)|--(?=\s|\Z)[^\n]*
 # Comments that the server runs, /*! … */, count as their content.
 _WORDS = re.compile(_SKIPPED + r"([a-z_]+)(?:\b" + _SKIPPED + r"([a-z_]+))?", re.DOTALL | re.IGNORECASE)
 _HEAD = 512
+_REMEMBERED_MAX = 512
 _HIDDEN = re.compile(
     r"""(?P<comment>/\*(?!M?!).*?(?:\*/|\Z)|\#[^\n]*|--(?=\s|\Z)[^\n]*)
     |'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`""",
@@ -98,6 +100,12 @@ def kind(text: str | bytes | bytearray, *, several: bool = False) -> Kind:
         text: The text as it is sent; bytes in any encoding that has ASCII in it.
         several: Whether the connection lets a text hold several statements.
     """
+    if len(text) <= _REMEMBERED_MAX and not isinstance(text, bytearray):
+        return _remembered(text, several)
+    return _kind(text, several)
+
+
+def _kind(text: str | bytes | bytearray, several: bool) -> Kind:
     if several and (b";" in text if isinstance(text, bytes | bytearray) else ";" in text):
         statements = split(_str(text))
         if statements is None or len(statements) > 1:
@@ -112,6 +120,9 @@ def kind(text: str | bytes | bytearray, *, several: bool = False) -> Kind:
     if first in _QUERIES:
         return _query(first, _str(text))
     return _other(first, second, text)
+
+
+_remembered = lru_cache(maxsize=2048)(_kind)
 
 
 def _str(text: str | bytes | bytearray) -> str:

@@ -17,7 +17,18 @@ from pymysql import err
 from pymysql.constants import COMMAND, SERVER_STATUS
 from pymysql.protocol import MysqlPacket
 
-from .mysql_stamp import DEPRECATE_EOF, PROBES, SESSION_TRACK, STATE_CHANGED, TRACK, Form, Transaction, ending, said
+from .mysql_stamp import (
+    DEPRECATE_EOF,
+    END_PROBES,
+    PROBES,
+    SESSION_TRACK,
+    STATE_CHANGED,
+    TRACK,
+    Form,
+    Transaction,
+    ending,
+    said,
+)
 
 if TYPE_CHECKING:
     # What PyMySQL's stubs leave out is most of what is used here.
@@ -69,7 +80,7 @@ class MySQLResult(PlainResult):  # type: ignore[misc] # see above
         try:
             return super()._read_rowdata_packet_unbuffered()
         except err.MySQLError:
-            connection._abandon_block()
+            connection._row_failed()
             raise
 
 
@@ -97,19 +108,17 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     def _ask(self) -> None:
         """Have the server tell what transactions do, and learn which stamp it takes: one round trip, before all others."""
-        self._send(TRACK, *(probe for _, probe in PROBES))
+        self._send(TRACK, *(probe for _, probe in PROBES), END_PROBES)
         refused = self._answer()
         answers = [(form, self._answer()) for form, _ in PROBES]
+        self._answer()
         if refused is None:
             self._form = next((form for form, error in answers if error is None), Form.NONE)
-        if self._transaction.open:  # by a probe, where the server does not start in autocommit
-            self._send(b"ROLLBACK")
-            self._answer()
 
     def _ended(self, result: MySQLResult) -> None:
         """All rows of a result have been read."""
 
-    def _abandon_block(self) -> None:
+    def _row_failed(self) -> None:
         """An error came in the middle of a result's rows."""
 
     def _send(self, *statements: bytes) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pymysql import err
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, COMMAND
 
 from . import session as sessions
-from .mysql_stamp import END_BLOCK, IN_TRANSACTION, Form, stamp
+from .mysql_stamp import END_BLOCK, Form, stamp
 from .mysql_statement import Kind, kind
 from .pymysql_packets import MySQLResult, TrackedConnection
 
@@ -31,9 +31,10 @@ _STAYS = (READ, WRITE, LOCK)
 _STAMPS = (Form.ROW, Form.LOGGED)
 
 _SHOW_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
-_DEADLOCK, _LOCK_WAIT_TIMEOUT, _XA_STATE = 1213, 1205, 1399
-_ROLLED_BACK = frozenset((_DEADLOCK, 1402, 1613, 1614, 3101))
+_LOCK_WAIT_TIMEOUT = 1205
+_ROLLED_BACK = frozenset((1213, 1402, 1613, 1614, 3101))
 """Errors after which the transaction is gone; their SQLSTATE is of class 40 or XA."""
+_ENDING = _ROLLED_BACK | {_LOCK_WAIT_TIMEOUT}
 
 _BY_ITSELF = "a procedure or a prepared statement, which may commit by itself"
 _FILL = "CREATE TABLE … SELECT, which commits by itself"
@@ -69,6 +70,7 @@ class StampedConnection(TrackedConnection):
             return self._affected_rows
         if session is None and now.session is None:
             return self._query_unbound(sql, unbuffered)
+        self._resolve()
         of = kind(sql, several=bool(self.client_flag & CLIENT.MULTI_STATEMENTS))
         if now.lone:
             if of is READ or of is LOCK:
@@ -97,6 +99,9 @@ class StampedConnection(TrackedConnection):
         was_open = now.open
         try:
             return self._query_plain(sql, unbuffered)
+        except err.MySQLError as error:
+            self._doubt(error, kind(sql))
+            raise
         finally:
             now.begun = now.open and (was_open or kind(sql) is not Kind.BEGIN)
 
@@ -105,7 +110,7 @@ class StampedConnection(TrackedConnection):
         try:
             affected = self._query_plain(sql, unbuffered)
         except err.MySQLError as error:
-            self._note_error(error)
+            self._doubt(error, of)
             raise
         if of is Kind.CALL and was_open and not self._transaction.open:
             self._regret(_BY_ITSELF)
@@ -120,13 +125,21 @@ class StampedConnection(TrackedConnection):
         elif of is Kind.XA_END:
             now.session = None  # what is left to do is its end
 
-    def _note_error(self, error: err.MySQLError) -> None:
-        """An error's packet does not say whether the transaction is still there, but some errors do."""
+    def _doubt(self, error: err.MySQLError, of: Kind) -> None:
+        """Note that an error may have ended the transaction."""
+        if of not in _STAYS or (error.args and error.args[0] in _ENDING):
+            self._transaction.doubtful = True
+        elif not self._transaction.open:
+            self._transaction.forget()
+
+    def _resolve(self) -> None:
+        """Where the last statement failed, have the server say whether the transaction is still there."""
         now = self._transaction
-        if error.args and error.args[0] in _ROLLED_BACK:
-            now.note(now.status & ~IN_TRANSACTION, b"________")
-        if not now.open:
-            now.forget()
+        if now.doubtful and self._sock is not None:
+            self._execute_command(COMMAND.COM_PING, b"")
+            self._read_ok_packet()
+            if not now.open:
+                now.forget()
 
     def _query_in_block(self, sql: bytes, unbuffered: bool, session: sessions.Session) -> int:
         """Run a statement of autocommit in a block of its own, so that COMMIT can carry the stamp."""
@@ -163,6 +176,10 @@ class StampedConnection(TrackedConnection):
         if result.server_status is not None:
             result.server_status = self.server_status
 
+    def _row_failed(self) -> None:
+        self._transaction.doubtful = True
+        self._abandon_block()
+
     def _abandon_block(self) -> None:
         """After an error the statement in a block of ours leaves nothing, as it would have alone."""
         if self._own_block is not None:
@@ -176,6 +193,7 @@ class StampedConnection(TrackedConnection):
     def begin(self) -> None:
         """See `pymysql.connections.Connection.begin`."""
         self._drain()
+        self._resolve()
         self._stamp_early()
         super().begin()
         self._settle(Kind.BEGIN)
@@ -183,6 +201,7 @@ class StampedConnection(TrackedConnection):
     def commit(self) -> None:
         """See `pymysql.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         self._drain()
+        self._resolve()
         self._commit(b"COMMIT", self._read_ok_packet)
 
     def rollback(self) -> None:
@@ -192,6 +211,7 @@ class StampedConnection(TrackedConnection):
 
     def _send_autocommit_mode(self) -> None:
         self._drain()
+        self._resolve()
         self._stamp_early()
         super()._send_autocommit_mode()
         self._settle(Kind.ENDS)
@@ -223,10 +243,8 @@ class StampedConnection(TrackedConnection):
             self._result = None
         try:
             value = read()
-        except err.MySQLError as failed:
-            self._note_error(failed)
-            if failed.args[0] != _XA_STATE:
-                now.forget()
+        except err.MySQLError:
+            now.doubtful = True
             raise
         self._settle(COMMIT)
         if error is not None:
@@ -272,7 +290,7 @@ class StampedConnection(TrackedConnection):
         if error.args[0] == _LOCK_WAIT_TIMEOUT:
             gone = self._value(b"SELECT @@innodb_rollback_on_timeout") == 1
         if gone:
-            self._note_error(error)
+            self._transaction.doubtful = True
             raise error
         self._refuse(_FAILED)
 

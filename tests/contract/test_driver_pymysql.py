@@ -124,34 +124,68 @@ def test_the_session_of_the_first_statement_is_the_transactions(
     ]
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        "COMMIT",
-        "commit /* it */ work",
-        "BEGIN",
-        "START TRANSACTION",
-        "SET autocommit = 1",
-        "CREATE TABLE other (id INT)",
-        "TRUNCATE plain",
-        "LOCK TABLES item WRITE",
-        "COMMIT AND CHAIN",
-        "GRANT SELECT ON item TO CURRENT_USER()",
-        "/*!50000 CREATE TABLE */ other (id INT)",
-        "ANALYZE TABLE item",
-    ],
+ENDS = (
+    "COMMIT",
+    "commit /* it */ work",
+    "BEGIN",
+    "START TRANSACTION",
+    "SET autocommit = 1",
+    "CREATE TABLE other (id INT)",
+    "TRUNCATE plain",
+    "LOCK TABLES item WRITE",
+    "COMMIT AND CHAIN",
+    "GRANT SELECT ON item TO CURRENT_USER()",
+    "/*!50000 DROP TABLE */ other",
+    "ANALYZE TABLE item",
 )
-def test_whatever_commits_is_preceded_by_the_stamp(
-    stamp_log: StampLog, conn: "pymysql.Connection[Any]", end: str
+
+
+def test_whatever_commits_is_preceded_by_the_stamp(stamp_log: StampLog, conn: "pymysql.Connection[Any]") -> None:
+    for number, end in enumerate(ENDS):
+        with session.bind(request=end):
+            run(conn, f"INSERT INTO item VALUES ({number}, 'a')".replace("(0,", "(100,"))
+            try:
+                run(conn, end)
+            except pymysql.OperationalError:
+                assert end.startswith("GRANT")  # who may not grant has committed all the same
+            run(conn, "ROLLBACK", "UNLOCK TABLES", "SET autocommit = 0")
+    assert stamp_log.seen() == [([end], "I") for end in ENDS]
+
+
+def test_a_statement_that_commits_and_then_fails_has_ended_the_transaction(
+    stamp_log: StampLog, auto: "pymysql.Connection[Any]"
 ) -> None:
     with session.bind(request="r"):
-        run(conn, "INSERT INTO item VALUES (1, 'a')")
-        try:
-            run(conn, end)
-        except pymysql.OperationalError:
-            assert end.startswith("GRANT")  # who may not grant has committed all the same
-        conn.rollback()
-    assert stamp_log.seen() == [(["r"], "I")]
+        run(auto, "BEGIN", "INSERT INTO item VALUES (1, 'a')")
+        with pytest.raises(pymysql.OperationalError, match="exists"):
+            run(auto, "CREATE TABLE item (id INT)")
+        run(auto, "INSERT INTO item VALUES (2, 'a')")
+    run(auto, "BEGIN", "INSERT INTO item VALUES (3, 'a')")
+    with pytest.raises(pymysql.OperationalError, match="exists"):
+        run(auto, "CREATE TABLE item (id INT)")
+    with session.bind(request="s"):
+        run(auto, "INSERT INTO item VALUES (4, 'a')")
+    assert stamp_log.seen() == [(["r"], "I"), (["r"], "I"), ([], "I"), (["s"], "I")]
+
+
+def test_after_a_deadlock_the_next_transaction_is_another(stamp_log: StampLog) -> None:
+    with closing(stamp_log.connect()) as conn, closing(stamp_log.connect()) as other:
+        run(other, "INSERT INTO item VALUES (1, 'a'), (2, 'b')")
+        other.commit()
+        stamp_log.read()
+        run(other, "UPDATE item SET name = 'o' WHERE id = 2", "INSERT INTO item VALUES (5, 'a'), (6, 'a'), (7, 'a')")
+        with session.bind(request="lost"):
+            run(conn, "UPDATE item SET name = 'c' WHERE id = 1")
+            thread = threading.Thread(target=run, args=(other, "UPDATE item SET name = 'o' WHERE id = 1"))
+            thread.start()
+            with pytest.raises(pymysql.OperationalError, match="Deadlock"):
+                run(conn, "UPDATE item SET name = 'c' WHERE id = 2")
+            thread.join(30)
+        other.commit()
+        with session.bind(request="next"):
+            run(conn, "INSERT INTO item VALUES (3, 'a')")
+            conn.commit()
+    assert stamp_log.seen() == [([], "UIIIU"), (["next"], "I")]
 
 
 def test_methods_that_commit_are_preceded_by_the_stamp(stamp_log: StampLog, conn: "pymysql.Connection[Any]") -> None:

@@ -1,0 +1,134 @@
+"""Whatever an app does, it gets from the wrapped PyMySQL what the plain one gives, and the log holds the same changes."""
+
+from contextlib import closing
+from typing import Any
+
+import pymysql as plain
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from commitlog.cdc.servers.binlog import connect
+from commitlog.drivers import pymysql, session
+from fixtures.stamped import StampLog
+
+STATEMENTS = (
+    "INSERT INTO item (name) VALUES ('a')",
+    "INSERT INTO item VALUES (1, 'one') ON DUPLICATE KEY UPDATE name = 'two'",
+    "INSERT INTO item VALUES (1, 'a')",
+    "INSERT IGNORE INTO item VALUES (1, 'too long')",
+    "INSERT INTO item VALUES (NULL, 'b'), (NULL, 'too long')",
+    "REPLACE INTO item VALUES (2, 'r')",
+    "UPDATE item SET name = 'u' WHERE id > 1",
+    "UPDATE item SET name = 'u' WHERE id = 99999",
+    "DELETE FROM item WHERE id % 2 = 0",
+    "SELECT id, name FROM item ORDER BY id",
+    "SELECT * FROM item WHERE id = 1 FOR UPDATE",
+    "SELECT @@autocommit, LAST_INSERT_ID()",
+    "SHOW WARNINGS",
+    "SELECT add_item(NULL)",
+    "SET @x = add_item(NULL)",
+    "CALL add_items()",
+    "CALL commit_items()",
+    "BEGIN",
+    "START TRANSACTION READ ONLY",
+    "COMMIT",
+    "COMMIT AND CHAIN",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "ROLLBACK TO s",
+    "SET autocommit = 0",
+    "SET autocommit = 1",
+    "SET completion_type = 'CHAIN'",
+    "SET completion_type = 'NO_CHAIN'",
+    "CREATE TABLE IF NOT EXISTS other (id INT)",
+    "TRUNCATE TABLE other",
+    "INSERT INTO plain VALUES (1)",
+    "LOCK TABLES item WRITE, plain WRITE",
+    "UNLOCK TABLES",
+    "XA START 'x'",
+    "XA END 'x'",
+    "XA PREPARE 'x'",
+    "XA COMMIT 'x'",
+    "XA ROLLBACK 'x'",
+    "nonsense",
+    "",
+)
+METHODS = ("commit", "rollback", "begin", "autocommit on", "autocommit off", "many", "warnings", "ping")
+
+actions = st.lists(
+    st.tuples(
+        st.sampled_from((*STATEMENTS, *STATEMENTS[:4], *METHODS, "commit", "commit")),
+        st.sampled_from(("buffered", "buffered", "unbuffered")),
+    ),
+    max_size=14,
+)
+
+
+def play(conn: Any, action: str, kind: str) -> Any:
+    """What an app sees of an action."""
+    try:
+        seen = _method(conn, action) if action in METHODS else _statement(conn, action, kind)
+    except plain.MySQLError as error:
+        seen = (type(error).__name__, error.args[0])
+    return action, seen, conn.get_autocommit(), conn.server_status & 0x201
+
+
+def _method(conn: Any, action: str) -> Any:
+    match action.split():
+        case ["autocommit", value]:
+            return conn.autocommit(value == "on")
+        case ["warnings"]:
+            return conn.show_warnings()
+        case ["many"]:
+            with conn.cursor() as cursor:
+                done = cursor.executemany("INSERT INTO item (name) VALUES (%s)", [("x",), ("y",)])
+                return done, cursor.rowcount, cursor.lastrowid
+        case _:
+            return getattr(conn, action)()
+
+
+def _statement(conn: Any, text: str, kind: str) -> Any:
+    seen: list[Any] = []
+    with conn.cursor(plain.cursors.SSCursor if kind == "unbuffered" else plain.cursors.DictCursor) as cursor:
+        cursor.execute(text)
+        while True:
+            rows = list(cursor.fetchall()) if cursor.description else None
+            seen.append((rows, cursor.rowcount, cursor.lastrowid, cursor.description, cursor.warning_count))
+            if not cursor.nextset():
+                return seen, conn.affected_rows()
+
+
+def clean(log: StampLog) -> None:
+    """Empty tables, and no transaction that somebody prepared."""
+    with closing(connect(log.server.url)) as conn, conn.cursor() as cursor:
+        cursor.execute("XA RECOVER")
+        for row in cursor.fetchall():
+            cursor.execute(f"XA ROLLBACK '{row[3]}'")
+        cursor.execute(f"TRUNCATE TABLE `{log.database}`.item")
+        cursor.execute(f"TRUNCATE TABLE `{log.database}`.plain")
+        cursor.execute(f"DROP TABLE IF EXISTS `{log.database}`.other")
+    log.read()
+
+
+def counted() -> int:
+    return sum(count for what, count in session.counters().items() if what.startswith("untagged"))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions)
+def test_the_wrapped_library_gives_what_the_plain_one_does(stamp_log: StampLog, script: list[tuple[str, str]]) -> None:
+    clean(stamp_log)
+    with closing(plain.connect(**stamp_log.options(read_timeout=10))) as conn:
+        expected = [play(conn, *action) for action in script]
+    expected_log = [logged.changes for logged in stamp_log.read()]
+    clean(stamp_log)
+    before = counted()
+    with closing(pymysql.connect(**stamp_log.options(read_timeout=10))) as conn, session.bind(request="r"):
+        for action, result in zip(script, expected, strict=True):
+            assert play(conn, *action) == result
+    found = stamp_log.read()
+    assert [logged.changes for logged in found if logged.changes] == expected_log
+    if counted() == before and (
+        "INSERT INTO plain VALUES (1)" not in dict(script)
+    ):  # which is logged at once, and alone
+        assert all(logged.requests == ["r"] * len(logged.requests) and logged.requests for logged in found)
