@@ -150,6 +150,11 @@ class Config:
         return self.state / f"{self.log.location.state_name}.tables"
 
     @property
+    def begin_path(self) -> Path:
+        """Where `setup` notes from where on a log that has not begun is to have everything, where the source keeps no place for it."""
+        return self.state / f"{self.log.location.state_name}.begin.json"
+
+    @property
     def memory_path(self) -> Path:
         """Where the writer remembers the head of its log, outside the log."""
         return self.state / f"{self.log.location.state_name}.head"

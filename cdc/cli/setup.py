@@ -60,6 +60,8 @@ def command(invocation: Invocation, files: tuple[Path, ...], dry_run: bool, role
             else:
                 source.execute(step, say=note)
                 output.line(f"done: {step.text}")
+        if not dry_run:
+            source.note_begin()
         for text in () if dry_run else source.missing_tables(registry):
             output.line(f"warning: {text}: nothing of it will be recorded")
     finally:

@@ -78,6 +78,7 @@ class Provision(ABC):
     def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
         """Do one step; `say` is told what is waited for. Raises Refused or Unreachable."""
 
+    @abstractmethod
     def note_begin(self) -> None:
         """After the steps are done: see to it that a log which has not begun will have everything from here on. Raises Unreachable."""
 
@@ -127,6 +128,9 @@ class PostgresProvision(Provision):
     def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
         """As the base says."""
         self._do.execute(self._catalog, step, say=say)
+
+    def note_begin(self) -> None:
+        """Nothing: the slot does."""
 
     def missing_tables(self, registry: Registry) -> Iterator[str]:
         """As the base says, with what a worker remembers of them."""

@@ -15,13 +15,14 @@ from ..config import Config
 from ..log.state import LogState, Progress
 from ..source.check import RepeatCheck
 from ..source.mysql import checks
+from ..source.mysql.beginning import Beginning
 from ..tail.binlog.shapes import project
 from ..tail.binlog.table_map import BinlogRelation
 from ..tail.binlog.transaction import BinlogTransaction
 from ..tail.enums import Enums
 from ..tail.items import ShapeItem, shape_item
 from ..tail.mysql import BinlogStream
-from ..tail.mysql_catalog import Catalog, Identity, LogEnd
+from ..tail.mysql_catalog import Catalog, Identity
 from ..tail.mysql_connection import connect
 from ..tail.mysql_rows import relation_of
 from ..tail.transaction import Mark, Relation, Transaction
@@ -42,7 +43,7 @@ class MysqlSource(Source):
         self._identity: Identity
         self.engine = config.source.engine
         self.id_prefix = f"{self.engine}:"
-        self._end: LogEnd
+        self._beginning: Beginning
         self._start = ""
         self._held_path = config.state / f"{config.log.location.state_name}.prepared"
 
@@ -70,7 +71,7 @@ class MysqlSource(Source):
         checks.check_settings(catalog)
         checks.check_log(catalog, self._identity, state)
         self.check_published(registry, state)
-        self._end = catalog.binlog_status()
+        self._beginning = Beginning.noted(config.begin_path, catalog) or Beginning.now(catalog)
         self._start = self._from(state)
         self.binlog = parse_binlog(self._start)[0].rpartition(".")[0]
         return BinlogStream(
@@ -93,7 +94,7 @@ class MysqlSource(Source):
     def _from(self, state: LogState) -> str:
         """Where to begin to read: so that the last commit comes again, and what was prepared before and is not decided."""
         if not state.genesis:
-            return f"{self._end.name}:{self._end.offset}"
+            return self._beginning.position
         start = checks.beginning(self._catalog, state)
         try:
             held = self._held_path.read_text(encoding="ascii")
@@ -112,12 +113,12 @@ class MysqlSource(Source):
         temporary.replace(self._held_path)
 
     def genesis(self) -> tuple[str, dict[str, Any]]:
-        """A new log begins at the binlog's end."""
+        """A new log begins where `setup` was done, or at the binlog's end where that is not known, or gone."""
         identity = self._identity
-        return f"{self._end.name}:{self._end.offset}", {
+        return self._beginning.position, {
             "server": identity.server,
             "database": identity.database,
-            "gtids": str(self._end.gtids),
+            "gtids": self._beginning.gtids,
         }
 
     def follow(self, genesis: Mapping[str, Any]) -> None:

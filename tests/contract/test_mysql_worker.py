@@ -170,3 +170,17 @@ def test_status_shows_where_source_and_log_stand(binlog_source: BinlogSource) ->
     assert f"its binary log ends at {document['source']['wal_end']}" in shown
     assert document["source"]["oldest"] in source.binary_logs()
     assert document["lag"]["bytes"] > 0
+
+
+def test_a_new_log_has_everything_since_setup(binlog_source: BinlogSource) -> None:
+    source = binlog_source
+    open_shop(source)
+    source.transact("INSERT INTO orders (id, status) VALUES (1, 'before a worker')", tag=TAG)
+    source.execute("FLUSH BINARY LOGS")
+    source.commitlog("setup")
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+
+    history = source.check()
+    assert [commit.by and commit.by["user"] for commit in history.commits][0] == "alice"
