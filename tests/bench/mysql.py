@@ -1,4 +1,5 @@
-"""`make bench-mysql`: the worker beside Debezium and mysqlbinlog on one MySQL, as `bench-postgres` has it on PostgreSQL.
+"""`make bench-mysql`: the worker beside Debezium and mysqlbinlog on one MySQL, as `bench-postgres` has it on PostgreSQL;
+with `BENCH_ARGS=--mariadb` the worker and mysqlbinlog on one MariaDB.
 
 The real worker in its default, durable configuration, Debezium's engine and mysqlbinlog, the server's own tool, drain the same
 backlog of the binlog in turn, from the same position. The clock runs from the first row after a warm-up to the last, where a reader
@@ -23,12 +24,15 @@ import plan
 from case import Case, short, whole
 from mysql_backlog import SERVER_SETTINGS, BinlogBacklog
 
+from commitlog.cdc.servers.mariadb import MariaDbServer
 from commitlog.cdc.servers.mysql import MySqlServer
+from commitlog.cdc.servers.mysqld import LocalMysqld
 
 
 def main() -> int:
     """Run what was asked for; the exit code."""
-    arguments = plan.parse(__doc__)
+    arguments = plan.parse(__doc__, mariadb="on a MariaDB, for which the peer's package has no connector")
+    arguments.skip_peer |= arguments.mariadb
     try:
         return _bench(arguments)
     except peer.Missing as missing:
@@ -40,7 +44,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     plan.CACHE.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=plan.CACHE, ignore_cleanup_errors=True) as name,
-        MySqlServer.start(settings=SERVER_SETTINGS) as server,
+        (MariaDbServer if arguments.mariadb else MySqlServer).start(settings=SERVER_SETTINGS) as server,
     ):
         folder = Path(name)
         _print_setup(arguments, server)
@@ -51,12 +55,12 @@ def _bench(arguments: argparse.Namespace) -> int:
         begin = {} if arguments.skip_ours else {"begin": ours.begin}
         make = partial(BinlogBacklog, **begin)
         cases = plan.Plan(arguments, server, folder, readers, extra, backlog=make).cases()
-    print(json.dumps(_summary(cases), separators=(",", ":")))
+    print(json.dumps(_summary(server, cases), separators=(",", ":")))
     return 0
 
 
 def _readers(
-    arguments: argparse.Namespace, server: MySqlServer, folder: Path, ours: mysql_worker.MySqlCommitlog
+    arguments: argparse.Namespace, server: LocalMysqld, folder: Path, ours: mysql_worker.MySqlCommitlog
 ) -> list[Any]:
     readers: list[Any] = []
     if not arguments.skip_ours:
@@ -67,9 +71,9 @@ def _readers(
     return readers
 
 
-def _print_setup(arguments: argparse.Namespace, server: MySqlServer) -> None:
+def _print_setup(arguments: argparse.Namespace, server: LocalMysqld) -> None:
     """Everything that was chosen."""
-    plan.print_setup(f"MySQL {server.version}", SERVER_SETTINGS)
+    plan.print_setup(f"{server.title} {server.version}", SERVER_SETTINGS)
     print(f"limit       mysqlbinlog {' '.join(mysql_limit.OPTIONS)}, into memory")
     if not arguments.skip_peer:
         print(f"peer        {peer.versions()}, one more run with a small heap")
@@ -78,12 +82,12 @@ def _print_setup(arguments: argparse.Namespace, server: MySqlServer) -> None:
     plan.print_ours(mysql_worker.CONFIG)
 
 
-def _summary(cases: Sequence[Case]) -> dict[str, Any]:
+def _summary(server: LocalMysqld, cases: Sequence[Case]) -> dict[str, Any]:
     limit = mysql_limit.MySqlBinlog.name
     # One figure for the limit: the case in which we come least near to it.
     lowest = min(cases, key=lambda case: case.ratio(limit) or 0, default=None)
     return {
-        "bench": "mysql",
+        "bench": server.scheme,
         "cases": [case.summary("debezium") for case in cases],
         "limit": {
             "name": limit,

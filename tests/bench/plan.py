@@ -75,8 +75,13 @@ class Plan:
         return delays
 
 
-def parse(description: str | None) -> argparse.Namespace:
-    """Read the arguments."""
+def parse(description: str | None, **flags: str) -> argparse.Namespace:
+    """Read the arguments.
+
+    Args:
+        description: What the bench is.
+        flags: Its own switches, each with what it does.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each reader (3)")
     parser.add_argument("--rows-1", type=int, default=200_000, help="rows at one row per transaction (200000)")
@@ -86,6 +91,8 @@ def parse(description: str | None) -> argparse.Namespace:
     parser.add_argument("--skip-peer", action="store_true", help="leave Debezium out")
     parser.add_argument("--skip-ours", action="store_true", help="leave commitlog out")
     parser.add_argument("--only", choices=_PARTS, action="append", help="a part, again for more; by default all")
+    for flag, help_text in flags.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=help_text)
     arguments = parser.parse_args()
     for name in ("rows_1", "rows_10", "warmup"):
         rows = getattr(arguments, name)
