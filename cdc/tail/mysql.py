@@ -117,8 +117,11 @@ class BinlogStream:
         """
         out: list[Transaction] = []
         room, waited = POLL_BYTES_MAX, False
-        feed = self._assembler.feed
+        feed, drain = self._assembler.feed, self._assembler.drain
         while room > 0:
+            if not self._long:
+                at = drain(self._buffer, self._at, out, room)
+                room, self._at = room - (at - self._at), at
             packet = self._packet()
             if packet is not None:
                 room -= len(packet)

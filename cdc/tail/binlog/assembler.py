@@ -11,6 +11,7 @@ from ....schemas.change import DELETE, INSERT, UPDATE
 from ....schemas.errors import DecodeError, HistoryLost
 from ... import native
 from ..row_change import MALFORMED
+from ..transaction import Transaction
 from . import event as events
 from .compressed import COMPRESSED, open_payload, plain_event
 from .event import CHECKSUM_BYTES, HEADER_BYTES, IGNORABLE, event_name, header, whole
@@ -132,7 +133,7 @@ class BinlogAssembler:
                 f"malformed {self._name(event)} event at {self._place} of server {self._server_uuid}: {exc}"
             ) from exc
 
-    def drain(self, packets: bytes | bytearray, at: int, out: list[BinlogTransaction], room: int) -> int:
+    def drain(self, packets: bytes | bytearray, at: int, out: list[Transaction], room: int) -> int:
         """Take plain groups that are whole in a buffer, where the compiled part is there; `feed` takes what follows.
 
         Args:
