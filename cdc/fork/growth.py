@@ -53,7 +53,7 @@ def plan_growth(
     for shape in shapes:
         model = after.get(shape.entity)
         after[shape.entity] = model.then(shape) if model else EntityModel.of(shape, engine)
-    check_tables(after)
+    check_tables(after, target.shown)
     return Growth(
         tuple(shapes),
         tuple(target.plan_table(model) for entity, model in after.items() if entity not in models),

@@ -1,6 +1,6 @@
 """The fork's tables as the shapes of a log make them, one after the other. No I/O, and nothing of the target's types."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -128,18 +128,22 @@ def fold(
     return models
 
 
-def check_tables(models: Mapping[str, EntityModel]) -> None:
+def check_tables(models: Mapping[str, EntityModel], shown: Callable[[TableName], str] = quoted) -> None:
     """Refuse two entities with one table.
+
+    Args:
+        models: All entities.
+        shown: Gives the name of a table in the fork.
 
     Raises:
         Refused: There are two.
     """
-    claimed: dict[TableName, str] = {}
+    claimed: dict[str, str] = {}
     for model in models.values():
-        other = claimed.setdefault(model.table, model.entity)
+        other = claimed.setdefault(shown(model.table), model.entity)
         if other != model.entity:
             raise Refused(
-                f"{other} and {model.entity} both come from table {quoted(model.table)}, and a fork has it once",
+                f"{other} and {model.entity} both come from table {shown(model.table)}, and a fork has it once",
                 hint=f"commitlog fork … --only with one of {other}, {model.entity}",
             )
 

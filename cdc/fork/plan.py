@@ -11,7 +11,7 @@ from ...transforms.table_name import TableName, quote
 from ..log import canonical
 from ..log.home import LogReader
 from . import state
-from .model import fold
+from .model import check_tables, fold
 from .state import Upstream
 from .store import Store
 from .table_plan import TablePlan
@@ -103,6 +103,7 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
     wanted = frozenset(only)
     models = fold(shapes, wanted, engine=genesis["engine"])
     check_target(target, genesis)
+    check_tables(models, target.shown)
     tables = tuple(target.plan_table(model) for model in models.values())
     return Plan(
         Upstream(genesis["log"], str(genesis["name"]), str(reader.location), wanted),
@@ -146,7 +147,7 @@ def check_target(target: Store, genesis: dict[str, Any]) -> None:
         Refused: It is, or it is a database no fork can live in.
     """
     system, database = target.database()
-    source = (genesis.get("system", genesis.get("server")), genesis.get("database"))
+    source = (genesis.get("server", genesis.get("system")), genesis.get("database"))
     if system and genesis["engine"] != "mariadb" and (system, database) == source:
         raise Refused(
             f"database {database} is the source of this log itself",

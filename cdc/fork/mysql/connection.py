@@ -16,6 +16,9 @@ from ..store import Again, Refusal, Rejected, Row
 STATEMENTS_S: Final = 600.0
 """A statement applies a bounded batch; one that takes ten minutes is stuck."""
 
+ALTER_S: Final = 86_400.0
+"""A statement that writes a large table anew may take its time: given up, it would only begin again."""
+
 LOCK_TIMEOUT_S: Final = 15
 """The fork waits so long for a local transaction that holds a row, then tries its own again from the start."""
 
@@ -183,6 +186,24 @@ class Connected:
                     while cursor.nextset():
                         counts.append(cursor.rowcount)
         return counts
+
+    def alter(self, statement: str) -> None:
+        """Run a statement that may write a table anew, however long that takes.
+
+        Raises:
+            CommitLogError, Rejected, Again: As `translated`.
+        """
+        self.connection.wait_at_most(ALTER_S)
+        limited = self.flavour == "mariadb"
+        if limited:
+            self.execute("SET SESSION max_statement_time = 0")
+        try:
+            self.run_all([statement])
+        finally:
+            if not self.broken:
+                self.connection.wait_at_most(STATEMENTS_S)
+                if limited:
+                    self.execute(f"SET SESSION {_NO_LIMIT[self.flavour]}")
 
     def _packets(self, statements: Iterable[str]) -> Generator[str, None, None]:
         limit = min(PACKET_BYTES_MAX, self.packet_bytes - 1024)

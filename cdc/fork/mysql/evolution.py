@@ -76,7 +76,7 @@ def evolve(target: Connected, evolution: Evolution) -> None:
             f"MODIFY COLUMN {definition(field, choice, _null_now(actual[field], field, evolution), collation)}"
         )
     if changes:
-        target.run_all([f"ALTER TABLE {sql_name(new)} {', '.join(changes)}"])
+        target.alter(f"ALTER TABLE {sql_name(new)} {', '.join(changes)}")
     if evolution.model.engine == "postgresql":
         _rename_labels(target, evolution, new)
 
@@ -88,10 +88,8 @@ def _rename_labels(target: Connected, evolution: Evolution, name: str) -> None:
         if was is not None and (was.type, column.type) == ("enum", "enum"):
             for before, now in renamed_labels(was.labels, column.labels).items():
                 place = sql_name(column.field)
-                target.run_all(
-                    [
-                        f"UPDATE {sql_name(name)} SET {place} = {quoted_text(now)} WHERE {place} = {quoted_text(before)}"  # noqa: S608
-                    ]
+                target.alter(
+                    f"UPDATE {sql_name(name)} SET {place} = {quoted_text(now)} WHERE {place} = {quoted_text(before)}"  # noqa: S608
                 )
 
 

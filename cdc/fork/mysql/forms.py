@@ -14,6 +14,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 from typing import Any, Final
 
 from ...tail.binlog.values import double_text, read_float
+from ...tail.mysql_types import labels as labels_of
 from ..merge import Value
 from ..store import Rejected
 from .connection import quoted_text
@@ -131,6 +132,9 @@ def form(name: str, *, column_type: str, collation: str, own_collation: str, can
     elif collation and collation != own_collation:
         # Another collation takes for equal what is not, and a CHAR may have lost its spaces.
         compared = f"CAST({name} AS CHAR CHARACTER SET utf8mb4) COLLATE {own_collation}"
+    if base in ("enum", "set"):
+        # A number that is no label would be taken for the place of one.
+        project = _label(frozenset(labels_of(column_type)), several=base == "set")
     if base == "char":
         project = _without_padding
     return Form(name, column_type, selected, compared, project, normal, written, _value(canonical))
@@ -241,6 +245,16 @@ def _bits_read(bits: int) -> Callable[[Any], str]:
         return format(int(text), f"0{bits}b")
 
     return read
+
+
+def _label(labels: frozenset[str], *, several: bool) -> Callable[[Any], str]:
+    def project(value: Any) -> str:
+        found = str(value).split(",") if several and value else [value] * (not several)
+        if not labels.issuperset(found):
+            raise Misfit
+        return str(value)
+
+    return project
 
 
 def _without_padding(value: Any) -> str:

@@ -247,13 +247,11 @@ def load(target: Connected, models: Mapping[str, EntityModel]) -> dict[str, Tabl
     """The tables as they are now in the target.
 
     Raises:
-        Refused: A table or a column is not there any more, or two entities have tables of one name.
+        Refused: A table or a column is not there any more, or the table knows no transactions.
     """
     tables: dict[str, Table] = {}
-    names: dict[str, str] = {}
     for entity, model in models.items():
         name = name_of(model.table)
-        check_name(names, entity, name)
         actual = columns(target, name) or _renamed(target, entity, name)
         missing = [column.field for column in model.columns if column.field not in actual]
         if missing:
@@ -272,25 +270,6 @@ def load(target: Connected, models: Mapping[str, EntityModel]) -> dict[str, Tabl
         }
         tables[entity] = Table(model, sql_name(name), forms)
     return tables
-
-
-def check_name(names: dict[str, str], entity: str, name: str) -> None:
-    """Refuse two entities with tables of one name.
-
-    Args:
-        names: Name to entity, of those before; this one is added.
-        entity: The entity.
-        name: Its table.
-
-    Raises:
-        Refused: There are two.
-    """
-    other = names.setdefault(name.casefold(), entity)
-    if other != entity:
-        raise Refused(
-            f"{other} and {entity} both come from a table {name}, and a fork in MySQL has it once",
-            hint=f"commitlog fork … --only with one of {other}, {entity}",
-        )
 
 
 def _renamed(target: Connected, entity: str, name: str) -> dict[str, ActualColumn]:
