@@ -21,8 +21,8 @@ from ..tail.mysql_rows import relation_of, rows_after, text_of
 from ..tail.transaction import Mark, Relation
 from .snapshot import FIRST_ROWS, Chunk, Snapshotter, fitting, key_of, row_size
 
-_LATER = frozenset({1049, 1051, 1146, 1205, 1969, 3024})
-"""No such database or table now, or somebody holds it: others come first."""
+_LATER = frozenset({1049, 1051, 1054, 1146, 1205, 1213, 1412, 1969, 3024})
+"""No such database, table or column now, somebody holds it, or it was altered a moment ago: others come first."""
 
 
 class MysqlSnapshotter(Snapshotter):

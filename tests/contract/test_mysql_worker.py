@@ -3,6 +3,8 @@
 import json
 from contextlib import closing
 
+import pytest
+
 from fixtures.binlog_source import BinlogSource
 from fixtures.patience import until
 
@@ -183,4 +185,28 @@ def test_a_new_log_has_everything_since_setup(binlog_source: BinlogSource) -> No
     run.terminate()
 
     history = source.check()
-    assert [commit.by and commit.by["user"] for commit in history.commits][0] == "alice"
+    assert history.commits[0].by is not None
+    assert history.commits[0].by["user"] == "alice"
+
+
+@pytest.mark.parametrize("rows", [60_000, pytest.param(1_000_000, marks=[pytest.mark.full, pytest.mark.timeout(300)])])
+def test_a_large_transaction_passes_in_parts_and_in_little_memory(binlog_source: BinlogSource, rows: int) -> None:
+    source = binlog_source
+    open_shop(source)
+    source.execute("CREATE TABLE digits (d int)", "INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)")
+    run = source.run(limits__spill_bytes=1_000_000)
+    run.until_caught_up()
+    numbers = "a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d + 100000 * g.d"
+    source.execute(
+        f"INSERT INTO orders (id, status) SELECT {numbers}, 'one of many' FROM digits a, digits b, digits c, digits e, digits f, digits g"
+        f" WHERE {numbers} < {rows}"
+    )
+    run.until_marked(timeout_s=200)
+    peak_mb = run.peak_kb / 1024
+    run.terminate()
+
+    history = source.history()
+    (commit,) = (commit for commit in history.commits if len(commit.changes) > 1)
+    print(f"[{rows:,} rows in one transaction: the worker held {peak_mb:.0f} MB at most]")
+    assert len(commit.changes) == rows
+    assert peak_mb < 150
