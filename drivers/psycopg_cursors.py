@@ -17,9 +17,10 @@ from psycopg.generators import execute
 from psycopg.rows import Row
 
 from . import session as sessions
+from .psycopg_results import first_error, take_gen
 from .psycopg_script import ScriptCursor
-from .psycopg_stamp import ACTIVE, BAD, IDLE, PUBLIC, StampedConnection, first_error, take_gen
-from .statement import TEXT_MAX, Kind, kind, remembered
+from .psycopg_stamp import ACTIVE, BAD, IDLE, PUBLIC, UNASKED, StampedConnection
+from .statement import TEXT_MAX, Kind, chains, kind, remembered
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, PQGen, Query
@@ -50,27 +51,27 @@ class StampedCursor(ScriptCursor[Row]):
         conn = self._conn
         session = sessions.current()
         try:
-            idle = conn._session is None and session is None
+            idle = conn._session is None and session is None and not conn._pipeline
         except AttributeError:
             idle = True  # the connection is one of plain psycopg
         if idle:
             return plain
         conn._announced = True
         of = remembered(query) if type(query) is str and len(query) <= TEXT_MAX else _kind(query)
+        if conn._pipeline:
+            return self._execute_piped(of, plain, query, params, prepare, binary)
         if of is READ:
             return plain
-        if of is WRITE and not conn._pipeline:
+        if of is WRITE:
             if session is not None and conn._lone():
                 return self._execute_stamped_gen(plain, query, params, prepare, binary)
             return plain
         if of in _CONTROL:
-            return self._control_gen(of, plain)
-        if of is SCRIPT_COMMIT and not conn._pipeline:
+            return self._control_gen(of, plain, query)
+        if of is SCRIPT_COMMIT:
             return self._execute_script_gen(of, plain, query, params, prepare, binary)
         if session is None or not conn._lone():
             return plain
-        if conn._pipeline:
-            return self._execute_pended_gen(of, plain)
         if of is Kind.COPY:
             return self._execute_in_block_gen(plain)
         if of is SCRIPT:
@@ -78,13 +79,48 @@ class StampedCursor(ScriptCursor[Row]):
         conn._refuse(_BY_ITSELF)  # what it commits by itself carries no tag, what it leaves to commit does
         return self._execute_stamped_gen(plain, query, params, prepare, binary)
 
-    def _execute_pended_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
-        """Run what may write in a pipeline, to be stamped at the next sync. The server refuses scripts there."""
-        if of is OPAQUE:
-            self._conn._refuse(_BY_ITSELF)
-        if of is not SCRIPT and of is not SCRIPT_COMMIT:
-            yield from self._conn._pend_gen()
+    def _execute_piped(
+        self,
+        of: Kind,
+        plain: PQGen[None],
+        query: Query,
+        params: Params | None,
+        prepare: bool | None,
+        binary: bool | None,
+    ) -> PQGen[None]:
+        """Run a statement in a pipeline, where every text counts that begins or ends a block, whoever sends it."""
+        conn: StampedConnection[Any] = self._conn
+        if of in _CONTROL:
+            return self._control_gen(of, plain, query)
+        if sessions.current() is None or of is SCRIPT or of is SCRIPT_COMMIT:  # the server refuses scripts there
+            return plain
+        if of is READ:
+            return plain if conn._grant is not UNASKED else self._execute_ready_gen(plain)
+        if not conn._lone():
+            return plain
+        return self._execute_pended_gen(of, query, params, prepare, binary)
+
+    def _execute_ready_gen(self, plain: PQGen[None]) -> PQGen[None]:
+        """Run what reads; a write that follows it in the pipeline comes too late to ask whether it can be stamped."""
+        yield from self._conn._ready_gen()
         yield from plain
+
+    def _execute_pended_gen(
+        self, of: Kind, query: Query, params: Params | None, prepare: bool | None, binary: bool | None
+    ) -> PQGen[None]:
+        """Run what may write in a pipeline, to be stamped at the next sync: as psycopg does, step by step."""
+        conn: StampedConnection[Any] = self._conn
+        if of is OPAQUE:
+            conn._refuse(_BY_ITSELF)
+        session = yield from conn._pending_gen()
+        yield from self._start_query(query)
+        pgq = self._convert_query(query, params)
+        conn._pending = session  # what fails before it is sent begins no transaction
+        yield from self._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
+        if conn._pipeline:
+            yield from conn._pipeline._communicate_gen()
+        self._last_query = query
+        yield from conn._prepared.maintain_gen(conn)
 
     def _execute_in_block_gen(self, plain: PQGen[None]) -> PQGen[None]:
         conn: StampedConnection[Any] = self._conn
@@ -94,20 +130,25 @@ class StampedCursor(ScriptCursor[Row]):
             conn._refuse(conn._grant.value)
             yield from plain
 
-    def _control_gen(self, of: Kind, plain: PQGen[None]) -> PQGen[None]:
+    def _control_gen(self, of: Kind, plain: PQGen[None], query: Query) -> PQGen[None]:
         """Run transaction control given as text. Whatever the text goes on to begin has its first statement to come."""
         conn: StampedConnection[Any] = self._conn
+        in_block = conn._block_open() if conn._pipeline else conn.pgconn.transaction_status != IDLE
         if of is Kind.BEGIN:
-            if conn._in_block if conn._pipeline else conn.pgconn.transaction_status != IDLE:
+            if in_block:
                 yield from plain  # the server warns, and the transaction stays the one it is
                 return
-            if not conn._ready():
+            if sessions.current() is not None and not conn._ready():
                 yield from conn._ready_gen()
         elif of is not Kind.ROLLBACK:
             yield from conn._stamp_gen()
         yield from plain
-        conn._forget()
-        conn._in_block = of is Kind.BEGIN
+        if of is Kind.BEGIN:
+            conn._begin()
+        else:
+            conn._end()
+        if conn._pipeline:
+            conn._block = of is Kind.BEGIN or (in_block and chains(_text(query)))
 
     def _execute_stamped_gen(
         self, plain: PQGen[None], query: Query, params: Params | None, prepare: bool | None, binary: bool | None
@@ -153,13 +194,23 @@ class StampedCursor(ScriptCursor[Row]):
 
     def _executemany_gen_pipeline(self, query: Query, params_seq: Iterable[Params], returning: bool) -> PQGen[None]:
         conn = self._conn
-        if _announce(conn) and sessions.current() is not None and conn._lone():
-            of = _kind(query)
-            if of is OPAQUE or of in _CONTROL:
-                conn._refuse(_BY_ITSELF)
-            if of is not READ:
-                yield from conn._pend_gen()
-        yield from super()._executemany_gen_pipeline(query, params_seq, returning)
+        plain = super()._executemany_gen_pipeline(query, params_seq, returning)
+        if not _announce(conn) or sessions.current() is None or not conn._lone():
+            yield from plain
+            return
+        of = _kind(query)
+        if of is READ:
+            yield from conn._ready_gen()
+            yield from plain
+            return
+        if of is OPAQUE or of in _CONTROL:
+            conn._refuse(_BY_ITSELF)
+        session = yield from conn._pending_gen()
+        try:
+            yield from plain
+        finally:
+            if self._query is not None and not self._closed:
+                conn._pending = session  # without rows nothing is sent, and no transaction begins
 
     def _stream_send_gen(
         self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int
@@ -247,12 +298,16 @@ def _announce(conn: Any) -> TypeGuard[StampedConnection[Any]]:
 
 
 def _kind(query: Query) -> Kind:
+    return kind(_text(query))
+
+
+def _text(query: Query) -> str:
     if isinstance(query, str):
-        return kind(query)
+        return query
     if isinstance(query, bytes):
-        return kind(query.decode("latin-1"))
+        return query.decode("latin-1")
     if isinstance(query, sql.Composable):
-        return kind(query.as_string(None))
+        return query.as_string(None)
     # A template string; anything else is psycopg's to refuse.
     strings: Sequence[str] = getattr(query, "strings", ())
-    return kind(" ? ".join(strings))
+    return " ? ".join(strings)

@@ -17,22 +17,21 @@ from typing import TYPE_CHECKING, Any, cast
 from psycopg import BaseConnection, errors, pq
 from psycopg._cursor_base import BaseCursor
 from psycopg._pipeline_base import BasePipeline
-from psycopg.generators import copy_from, execute, fetch_many, send
+from psycopg.generators import copy_from, execute, fetch_many
 from psycopg.rows import Row
 
 from . import session as sessions
 from .psycopg_message import EMIT_PARAMETER, emit
+from .psycopg_results import FATAL_ERROR, StampResult, first_error, take_gen
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer, PQGen, QueryNoTemplate
-    from psycopg.pq.abc import PGconn, PGresult
+    from psycopg.pq.abc import PGresult
 
 IDLE = pq.TransactionStatus.IDLE
 ACTIVE = pq.TransactionStatus.ACTIVE
 INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
-FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
-PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
 BAD = pq.ConnStatus.BAD
 TEXT = pq.Format.TEXT
 
@@ -80,7 +79,7 @@ class StampedConnection(BaseConnection[Row]):
 
     _session: sessions.Session | None = None  # of the transaction in hand
     _captured = False  # whether the transaction in hand has had a statement
-    _in_block = False  # whether BEGIN was sent; the status says so only where no pipeline is at work
+    _block: bool | None = None  # whether what a pipeline has sent since its last sync is in a block; None if nothing
     _pending: sessions.Session | None = None  # of the writes since a pipeline's last sync, outside a block
     _own_block = False  # whether the block at work is one that we opened around a statement
     _announced = False  # whether the statement that starts now comes from a cursor of ours
@@ -89,11 +88,12 @@ class StampedConnection(BaseConnection[Row]):
     def _start_query(self) -> PQGen[None]:
         """Note which session the transaction belongs to, at its first statement. Every cursor comes by here."""
         announced, self._announced = self._announced, False
-        if self.pgconn.transaction_status != IDLE:
+        status = self.pgconn.transaction_status
+        if self._block_open() if self._pipeline else status != IDLE:
             if not self._captured:
                 self._session = sessions.current()
                 self._captured = True
-        elif self._autocommit:
+        elif self._autocommit or status != IDLE:
             # What a cursor of ours sends alone is stamped there; a BEGIN has its transaction's statements still to come.
             self._forget()
             if not announced and sessions.current() is not None:
@@ -102,17 +102,18 @@ class StampedConnection(BaseConnection[Row]):
             yield from super()._start_query()
             self._session = sessions.current()
             self._captured = True
+        if self._pipeline:
+            self._block = self._block_open()
 
     def _exec_command(self, command: QueryNoTemplate, result_format: pq.Format = TEXT) -> PQGen[PGresult | None]:
         """Send an internal command of psycopg; all its BEGIN, COMMIT and ROLLBACK come by here."""
         if command is self._begin_statement:
-            self._forget()
-            self._in_block = True
+            self._begin()
             if sessions.current() is not None and not self._ready():
                 return self._begin_gen(command)
         elif command == b"COMMIT":
-            session = self._session
-            self._forget()
+            session = self._owner()
+            self._end()
             if session is not None:
                 return self._commit_stamped_gen(session)
         elif command == b"ROLLBACK":
@@ -125,8 +126,7 @@ class StampedConnection(BaseConnection[Row]):
 
     def _commit_stamped_gen(self, session: sessions.Session) -> PQGen[PGresult | None]:
         """Send stamp and COMMIT in one round trip, and return or raise what COMMIT alone would have."""
-        status = self.pgconn.transaction_status
-        if status in (IDLE, INERROR) or (status == ACTIVE and not self._pipeline):
+        if self._nothing_to_commit():
             pass
         elif self._grant is not PUBLIC and not (yield from self._may_stamp_gen()):
             yield from self._commit_untagged_gen()
@@ -171,9 +171,8 @@ class StampedConnection(BaseConnection[Row]):
 
     def _stamp_gen(self) -> PQGen[None]:
         """Stamp the open transaction in a message of its own, before a statement that ends it."""
-        session = self._session
-        status = self.pgconn.transaction_status
-        if session is None or status in (IDLE, INERROR):
+        session = self._owner()
+        if session is None or self._nothing_to_commit():
             return
         if not (yield from self._may_stamp_gen()):
             self._refuse(self._grant.value)
@@ -191,20 +190,47 @@ class StampedConnection(BaseConnection[Row]):
 
     def _forget(self) -> None:
         self._session = None
-        self._captured = self._in_block = self._own_block = False
+        self._captured = self._own_block = False
+
+    def _begin(self) -> None:
+        """Note that a block begins. What a pipeline has written since its last sync becomes a part of it."""
+        owner, self._pending = self._pending, None
+        self._forget()
+        if owner is not None:
+            self._session, self._captured = owner, True
+
+    def _end(self) -> None:
+        """Note that a transaction ends, be it a block or what a pipeline has written since its last sync."""
+        self._forget()
+        self._pending = None
+
+    def _owner(self) -> sessions.Session | None:
+        """Return whose the transaction is that a COMMIT sent now would end."""
+        return self._session if self._pending is None else self._pending
+
+    def _nothing_to_commit(self) -> bool:
+        """Return whether there is no transaction, or a failed one, or results of before that are still unread."""
+        return self._block is None and self.pgconn.transaction_status != INTRANS
+
+    def _block_open(self) -> bool:
+        """Return whether a statement sent in a pipeline stands in a block; libpq says so only right after a sync."""
+        if self._block is None:
+            return self.pgconn.transaction_status in (INTRANS, INERROR)
+        return self._block
 
     def _settle(self, owner: sessions.Session | None, *, begun: bool) -> None:
         """Note where a script has left the transaction: whose it is, and whether it has had a statement."""
         self._forget()
         if self.pgconn.transaction_status != IDLE:
-            self._in_block, self._captured, self._session = True, begun, owner
+            self._captured, self._session = begun, owner
 
     def _refuse(self, why: str) -> None:
         sessions.untagged(why, error=Untagged)
 
     def _may_stamp_gen(self) -> PQGen[bool]:
         """Return whether the stamp will succeed. A stamp that failed would take the transaction with it."""
-        if self._grant is UNASKED or self._grant is ROLE:
+        # Asking takes a sync in a pipeline, which would commit what it has under way outside a block.
+        if (self._grant is UNASKED or self._grant is ROLE) and self._block is not False:
             yield from self._ask_gen()
         return self._grant is PUBLIC or self._grant is ROLE
 
@@ -218,7 +244,7 @@ class StampedConnection(BaseConnection[Row]):
 
     def _ready_gen(self) -> PQGen[None]:
         """Before a transaction, where nothing can be spoilt, do what the stamp needs and this connection lacks."""
-        if self.pgconn.transaction_status != IDLE:
+        if self._block is not None or self.pgconn.transaction_status != IDLE:
             return
         if self._grant is UNASKED:
             yield from self._ask_gen()
@@ -266,25 +292,22 @@ class StampedConnection(BaseConnection[Row]):
     def _lone(self) -> bool:
         """Return whether a statement sent now commits by itself, or with its pipeline."""
         status = self.pgconn.transaction_status
-        if self._pipeline and status != INTRANS:
+        if self._pipeline:
             # Where psycopg has nothing to begin, what follows a COMMIT given as text stands alone, too.
-            return not self._in_block and (self._autocommit or status != IDLE)
+            return not self._block_open() and (self._autocommit or status != IDLE)
         return self._autocommit and status == IDLE
 
-    def _pend_gen(self) -> PQGen[None]:
-        """Have the pipeline's next sync stamp what was written until then."""
+    def _pending_gen(self) -> PQGen[sessions.Session | None]:
+        """Return whose stamp a pipeline's next sync is to send, if a statement that may write is sent before."""
         if self._pending is not None or (session := sessions.current()) is None:
-            return
-        if self.pgconn.transaction_status == IDLE or self._grant is PUBLIC:
-            stamped = yield from self._may_stamp_gen()
-            why = self._grant.value
+            return self._pending
+        if self._grant is PUBLIC or (self._block is None and self.pgconn.transaction_status == IDLE):
+            if (yield from self._may_stamp_gen()):
+                return session
+            self._refuse(self._grant.value)
         else:
-            # Asking takes a sync, which would commit what is under way.
-            stamped, why = False, "a session bound in the middle of a pipeline"
-        if stamped:
-            self._pending = session
-        else:
-            self._refuse(why)
+            self._refuse("a session bound in the middle of a pipeline")
+        return None
 
     def _send_stamp(self, session: sessions.Session) -> None:
         """Send the stamp in pipeline mode."""
@@ -302,7 +325,7 @@ class StampedConnection(BaseConnection[Row]):
     def _enqueue_stamp(self, pipeline: BasePipeline, session: sessions.Session) -> None:
         """Have a pipeline of the app send the stamp after what it has queued."""
         pipeline.command_queue.append(partial(self._send_stamp, session))
-        pipeline.result_queue.append((cast("BaseCursor[Any, Any]", _StampResult(self)), None))
+        pipeline.result_queue.append((cast("BaseCursor[Any, Any]", StampResult(self)), None))
 
     def _in_block_gen(self, statement: PQGen[None]) -> PQGen[None]:
         """Run a statement of autocommit in a block of its own, so that COMMIT can carry the stamp."""
@@ -316,8 +339,7 @@ class StampedConnection(BaseConnection[Row]):
 
     def _open_block_gen(self) -> PQGen[None]:
         yield from super()._exec_command(b"BEGIN")
-        self._in_block = self._own_block = True
-        self._captured = False
+        self._own_block, self._captured = True, False
 
     def _close_block_gen(self) -> PQGen[None]:
         """End a block of ours as the statement in it would have ended alone: committed, or rolled back if it failed."""
@@ -350,47 +372,7 @@ class StampedPipeline(BasePipeline):
         conn = self._conn
         if isinstance(conn, StampedConnection):
             session, conn._pending = conn._pending, None
+            conn._block = None
             if session is not None:
                 conn._enqueue_stamp(self, session)
         super()._enqueue_sync()
-
-
-class _StampResult:
-    """Stands in a pipeline's queue where psycopg has the cursor of a statement."""
-
-    def __init__(self, conn: BaseConnection[Any]) -> None:
-        self._conn = conn
-
-    def _check_results(self, results: list[PGresult]) -> None:
-        # After a failed statement the stamp is skipped with the rest; the statement's own error is the one to raise.
-        error = first_error(self._conn.pgconn, results)
-        if error is not None:
-            raise error
-
-    def _set_results(self, results: list[PGresult]) -> None:
-        """Nothing is kept of the stamp's position."""
-
-
-def first_error(pgconn: PGconn, results: list[PGresult]) -> errors.Error | None:
-    for result in results:
-        if result.status == FATAL_ERROR:
-            return errors.error_from_result(result, encoding=pgconn._encoding)
-    return None
-
-
-def take_gen(pgconn: PGconn) -> PQGen[tuple[list[PGresult], errors.Error | None]]:
-    """Send a pipeline of two and a sync; return the first one's results, and the first error of all that follows them.
-
-    What follows are the stamp and the implicit COMMIT, where a deferred constraint may fail.
-    """
-    pgconn.pipeline_sync()
-    yield from send(pgconn)
-    first = yield from fetch_many(pgconn)
-    error: errors.Error | None = None
-    try:
-        while (results := (yield from fetch_many(pgconn))) and results[0].status != PIPELINE_SYNC:
-            error = error or first_error(pgconn, results)
-    except errors.OperationalError as exc:
-        # The connection is gone; if the server said why, that is the error.
-        error = error or exc
-    return first, error

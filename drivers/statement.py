@@ -180,6 +180,11 @@ def _may_write(bare: str) -> bool:
     return any(name.removeprefix("pg_catalog.") not in _KNOWN_CALLS for name in _CALLED.findall(bare))
 
 
+def chains(text: str) -> bool:
+    """Return whether the end of a transaction begins the next one: COMMIT AND CHAIN, ROLLBACK AND CHAIN."""
+    return bool(_CHAIN.search(_HIDDEN.sub(_blank, text.lower())))
+
+
 class Part(NamedTuple):
     """A statement among several: its kind, where it starts in the text, and what it does to a block around it."""
 

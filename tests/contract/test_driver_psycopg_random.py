@@ -226,7 +226,9 @@ def played(library: Any, url: str, ops: list[Op], *, asynchronous: bool, autocom
             clean.execute(plain.sql.SQL("ROLLBACK PREPARED {}").format(gid))
         for text in RESET.split(";"):
             clean.execute(text)
-    with connected(library, url, asynchronous=asynchronous, autocommit=autocommit) as conn:
+    # A transaction that was prepared keeps its locks, and what comes after it may need them.
+    options = {"autocommit": autocommit, "options": "-c lock_timeout=500"}
+    with connected(library, url, asynchronous=asynchronous, **options) as conn:
         player = Player(library, conn, asynchronous=asynchronous)
         try:
             player.play(ops)

@@ -39,7 +39,7 @@ def test_the_private_names_it_stands_on_are_there() -> None:
         " _check_connection_ok",
         BaseCursor: "_start_query _execute_gen _executemany_gen_pipeline _stream_send_gen _start_copy_gen"
         " _convert_query _maybe_prepare_gen _get_prepared _select_current_result",
-        BasePipeline: "_enqueue_sync _sync_gen _process_results",
+        BasePipeline: "_enqueue_sync _sync_gen _communicate_gen _process_results",
         plain.Connection: "_pipeline_nolock",
         plain.AsyncConnection: "_pipeline_nolock",
         PrepareManager: "get maintain_gen",
