@@ -2,12 +2,18 @@ import io.debezium.engine.ChangeEvent;
 import io.debezium.engine.DebeziumEngine;
 import io.debezium.engine.format.Json;
 import java.io.Reader;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import org.apache.kafka.connect.runtime.WorkerConfig;
+import org.apache.kafka.connect.storage.MemoryOffsetBackingStore;
 
 /**
  * Runs the Debezium engine with a consumer that counts rows and does nothing else.
@@ -40,6 +46,25 @@ public final class DebeziumPeer {
         }
         engine.close();
         executor.shutdown();
+    }
+
+    /** Offsets in memory that begin with one: {@code given.key} and {@code given.value} of the settings, as JSON. */
+    public static final class GivenOffset extends MemoryOffsetBackingStore {
+        @Override
+        public void configure(WorkerConfig config) {
+            super.configure(config);
+            Map<String, String> settings = config.originalsStrings();
+            data.put(bytes(settings.get("given.key")), bytes(settings.get("given.value")));
+        }
+
+        @Override
+        public Set<Map<String, Object>> connectorPartitions(String connector) {
+            return Set.of();
+        }
+
+        private static ByteBuffer bytes(String text) {
+            return ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
+        }
     }
 
     private static final class RowCounter implements DebeziumEngine.ChangeConsumer<ChangeEvent<String, String>> {

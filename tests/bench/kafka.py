@@ -77,7 +77,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _print_setup(arguments: argparse.Namespace, server: PostgresServer) -> None:
     """Everything that was chosen."""
-    plan.print_setup(server)
+    plan.print_setup(f"PostgreSQL {server.version}")
     print(f"broker      Kafka {KAFKA_VERSION}, one node, java {' '.join(BROKER_FLAGS)}")
     if not arguments.skip_peer:
         print(f"peer        {kafka_peer.versions()}, one more run with a small heap")

@@ -8,6 +8,7 @@ import subprocess
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import workload
@@ -41,7 +42,7 @@ SETTINGS = {
 and queues than these were slower. The tag of each transaction comes as an event of its own, as by default."""
 
 _SOURCE = Path(__file__).with_name("DebeziumPeer.java")
-_PREFIX = "bench"
+PREFIX = "bench"
 _COMPILE_TIMEOUT_S = 300.0
 _END_TIMEOUT_S = 30.0
 
@@ -73,17 +74,22 @@ class Debezium:
     def drain(self, backlog: Backlog, slot: str) -> Drained:
         """As `drained.Reader` says; the rows are counted in the consumer that the engine notifies."""
         settings = self._folder / "peer.properties"
-        settings.write_text(
-            "".join(f"{key}={value}\n" for key, value in engine_settings(backlog.url, slot, SETTINGS).items())
-        )
-        topic = f"{_PREFIX}.public.{workload.TABLE}"
-        command = [_program("java"), *self._jvm_flags, "-cp", self._class_path, "DebeziumPeer", str(settings), topic]
+        settings.write_text("".join(f"{key}={value}\n" for key, value in self._settings(backlog, slot).items()))
+        command = [_program("java"), *self._jvm_flags, "-cp", self._class_path, "DebeziumPeer", str(settings)]
+        command.append(self._topic(backlog))
         with Program([*command, str(backlog.warmup_rows), str(backlog.rows)], self._folder / "peer.log") as program:
             said = json.loads(program.line('{"rows"', DRAIN_TIMEOUT_S))
             used = spent(program.pid)
             program.close_input()
             program.wait(_END_TIMEOUT_S)
         return Drained(said["rows"], said["seconds"], used)
+
+    def _settings(self, backlog: Any, slot: str) -> dict[str, str]:
+        return engine_settings(backlog.url, slot, SETTINGS)
+
+    def _topic(self, backlog: Any) -> str:
+        """Where the rows of the measured table arrive."""
+        return f"{PREFIX}.public.{workload.TABLE}"
 
 
 def versions() -> str:
@@ -100,8 +106,8 @@ def engine_settings(url: str, slot: str, settings: dict[str, str]) -> dict[str, 
     """What tells Debezium which database and slot to read, and other settings with it."""
     parts = urlsplit(url)
     return {
-        "name": _PREFIX,
-        "topic.prefix": _PREFIX,
+        "name": PREFIX,
+        "topic.prefix": PREFIX,
         "database.hostname": parts.hostname or "",
         "database.port": str(parts.port),
         "database.user": unquote(parts.username or ""),

@@ -63,7 +63,7 @@ def _readers(arguments: argparse.Namespace, server: PostgresServer, folder: Path
 
 def _print_setup(arguments: argparse.Namespace, server: PostgresServer) -> None:
     """Everything that was chosen."""
-    plan.print_setup(server)
+    plan.print_setup(f"PostgreSQL {server.version}")
     options = plan.pairs(dict(option.split("=") for option in limit.OPTIONS))
     print(f"limit       pg_recvlogical --start --no-loop --file - {options}")
     if not arguments.skip_peer:

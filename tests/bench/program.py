@@ -93,6 +93,11 @@ class Program:
                 raise RuntimeError(f"{self._name} ended with {self._process.wait()}. {self.log_tail()}")
             self._pending += data
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def check(self) -> None:
         """See that it is running.
 
