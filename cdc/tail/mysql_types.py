@@ -37,10 +37,7 @@ CANONICAL = {
     "longblob": "bytes",
     "json": "json",
     "enum": "enum",
-    # MariaDB logs these as the bytes they are stored in, and does not say that they are more.
-    "uuid": "bytes",
-    "inet6": "bytes",
-    "inet4": "bytes",
+    "vector": "bytes",
 }
 """Name without length to canonical type. What is not here travels as `exact`: its text, unchanged."""
 
@@ -48,12 +45,15 @@ _NAMED = re.compile(r"([a-z0-9]+(?: varying)?)(\(.*\))?((?: unsigned| zerofill)*
 _LABEL = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
 _ESCAPED = re.compile(r"''|\\(.)", re.DOTALL)
 _SIGNS = {"0": "\0", "n": "\n", "r": "\r", "Z": "\x1a", "t": "\t"}
-_WIDTHS = frozenset("tinyint smallint mediumint int bigint year".split())
-"""Types whose number in parentheses is a width to print in, which the binlog does not have."""
+_WIDTHS = frozenset("tinyint smallint mediumint int bigint year float double".split())
+"""Types whose numbers in parentheses only say how to print or round, which the binlog does not have."""
+
+_LOGGED = {"uuid": "binary(16)", "inet6": "binary(16)", "inet4": "binary(4)", "geomcollection": "geometrycollection"}
+"""What the binlog calls a type that it does not know, or that has another name there: of these MariaDB logs the bytes."""
 
 
 def engine_type(column_type: str) -> str:
-    """A type as records name it: without widths that only say how to print it.
+    """A type as records name it, which is what the binlog says of it.
 
     Args:
         column_type: As information_schema has it, such as `int(10) unsigned zerofill`.
@@ -62,6 +62,8 @@ def engine_type(column_type: str) -> str:
     if found is None:
         return column_type
     name, length, signs = found.groups()
+    if name in _LOGGED:
+        return _LOGGED[name]
     shown = "" if name in _WIDTHS else length or ""
     return f"{name}{shown}{' unsigned' if 'unsigned' in signs else ''}"
 

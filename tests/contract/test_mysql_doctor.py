@@ -185,3 +185,12 @@ def test_a_database_that_the_binary_log_leaves_out_is_told(server: LocalMysqld, 
     finally:
         server.restart(settings={"binlog-ignore-db": "none_such"})
         shop.close()
+
+
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_a_column_that_the_server_compresses_is_refused(shop: Shop) -> None:
+    shop.catalog.rows("ALTER TABLE orders ADD COLUMN note varchar(200) COMPRESSED")
+
+    assert "without COMPRESSED" in only(
+        shop.doctor(code=4), f"table {shop.name}.orders is mapped by an app schema, and"
+    )

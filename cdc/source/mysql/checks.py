@@ -278,6 +278,13 @@ def unfit(status: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
             " of its own",
             f"ALTER TABLE {table.sql} DROP SYSTEM VERSIONING, or take it out of the app schemas",
         )
+    compressed = [column.name for column in table.columns if "COMPRESSED" in column.engine_type]
+    if compressed:
+        return (
+            f"table {table.quoted} is mapped by an app schema, and the binary log has its column {', '.join(compressed)} compressed,"
+            " which is not read",
+            "ALTER TABLE … MODIFY the column without COMPRESSED, or take the table out of the app schemas",
+        )
     return None
 
 
