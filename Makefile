@@ -30,7 +30,7 @@ test: .venv/dev.installed ## everything on real servers (PYTEST_ARGS='-k …' na
 test-full: .venv/full.installed ## like test, with growth, several server versions and long pauses
 	COMMITLOG_TEST_FULL=1 $(BIN)/pytest --durations=25 $(PYTEST_ARGS)
 
-demo: .venv/demo.installed ## the whole way on a local PostgreSQL (DEMO_ARGS='--step' pauses between the acts)
+demo: .venv/demo.installed ## the whole way on a local PostgreSQL (DEMO_ARGS='--step' pauses between the acts, '--engine mysql' takes MySQL)
 	$(BIN)/commitlog demo $(DEMO_ARGS)
 
 demo-kafka: .venv/kafka.installed ## the same with the log on a local Kafka (needs Java 17 or later, and Maven)
@@ -50,8 +50,9 @@ bench-kafka: .venv/bench.installed ## rows/s, latency and memory with the log on
 bench-growth: .venv/dev.installed ## rows/s and memory over transaction sizes, numbers of tables and lengths of the log
 	$(BIN)/python tests/bench/growth.py $(BENCH_ARGS)
 
-bench-drivers: .venv/dev.installed ## transactions/s of the wrapped driver beside the plain one
+bench-drivers: .venv/dev.installed ## transactions/s of the wrapped drivers beside the plain ones
 	$(BIN)/python tests/bench/drivers.py $(BENCH_ARGS)
+	$(BIN)/python tests/bench/drivers_mysql.py $(BENCH_ARGS)
 
 bench-types: .venv/dev.installed ## what a value of each type costs to decode
 	$(BIN)/python tests/bench/types.py $(BENCH_ARGS)

@@ -29,6 +29,9 @@ class Kind(Enum):
 _SKIPPED = r"(?:\s|/\*M?!\d*|/\*(?!M?!).*?\*/|#[^\n]*(?:\n|\Z)|--(?=\s|\Z)[^\n]*(?:\n|\Z)|\()*"
 # Comments that the server runs, /*! … */, count as their content.
 _WORDS = re.compile(_SKIPPED + r"([a-z_]+)(?:\b" + _SKIPPED + r"([a-z_]+))?", re.DOTALL | re.IGNORECASE)
+_SELECTS = ("select", b"select")
+_SUSPECT = re.compile(r"[(;]|\b(?:for|lock)\b", re.IGNORECASE)
+"""What a plain query does not hold; most are plain, and this is done for each."""
 _HEAD = 512
 _REMEMBERED_MAX = 512
 _HIDDEN = re.compile(
@@ -100,6 +103,8 @@ def kind(text: str | bytes | bytearray, *, several: bool = False) -> Kind:
         text: The text as it is sent; bytes in any encoding that has ASCII in it.
         several: Whether the connection lets a text hold several statements.
     """
+    if text[:6].lower() in _SELECTS and not _SUSPECT.search(_str(text)):
+        return Kind.READ
     if len(text) <= _REMEMBERED_MAX and not isinstance(text, bytearray):
         return _remembered(text, several)
     return _kind(text, several)

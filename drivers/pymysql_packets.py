@@ -141,14 +141,20 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
     def _answer(self) -> err.MySQLError | None:
         """Read the answer to a statement of ours, and return what went wrong; a lost connection is raised."""
         self._next_seq_id = 1
-        result = MySQLResult(self)
         try:
-            result.read()
+            packet = self._read_packet()
+            data = packet.get_all_data()
+            if data[0] == 0:
+                status, _, state = ending(data)
+            else:
+                MySQLResult(self)._read_result_packet(packet)
+                return None
         except err.MySQLError as error:
             if self._sock is None:
                 raise
             return error
-        self._note(result)
+        # The app's own statements tell it the status.
+        self._transaction.note(status, state)
         return None
 
     def _note(self, result: MySQLResult) -> None:

@@ -137,7 +137,7 @@ class StampedConnection(TrackedConnection):
         now = self._transaction
         if now.doubtful and self._sock is not None:
             self._execute_command(COMMAND.COM_PING, b"")
-            self._read_ok_packet()
+            self._answer()
             if not now.open:
                 now.forget()
 
@@ -255,9 +255,7 @@ class StampedConnection(TrackedConnection):
         try:
             self._stamp_early()
         except Untagged:
-            self._send(b"ROLLBACK")
-            self._answer()
-            self._settle(Kind.ROLLBACK)
+            self.rollback()
             raise
 
     def _stamp_early(self) -> None:

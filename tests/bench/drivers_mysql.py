@@ -1,0 +1,121 @@
+"""Transactions per second of the wrapped PyMySQL beside the plain one, in one run on one MySQL and then one MariaDB.
+
+As `drivers.py`, whose rounds these are. The servers are as durable as can be (sync_binlog=1, innodb_flush_log_at_trx_commit=1).
+
+    python tests/bench/drivers_mysql.py [--rounds 7] [--seconds 1] [--case tpcb] [--engine mariadb]
+
+The last line is one line of JSON.
+"""
+
+import argparse
+import json
+import random
+from contextlib import ExitStack, closing
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pymysql
+
+from commitlog.cdc.servers.binlog import BinlogServer, connect
+from commitlog.cdc.servers.mariadb import MariaDbServer
+from commitlog.cdc.servers.mysql import MySqlServer
+from commitlog.cdc.servers.mysqld import LocalMysqld
+from commitlog.drivers import pymysql as wrapped
+from commitlog.drivers import session
+from drivers import ACCOUNTS, BARS, BRANCHES, TELLERS, Work, run_round, summary
+
+ENGINES: dict[str, type[LocalMysqld]] = {"mysql": MySqlServer, "mariadb": MariaDbServer}
+
+
+def tpcb(conn: Any) -> None:
+    """pgbench's TPC-B-like transaction: five statements between BEGIN and COMMIT."""
+    account, delta = random.randrange(ACCOUNTS), random.randrange(-5000, 5000)
+    teller, branch = random.randrange(TELLERS), random.randrange(BRANCHES)
+    conn.begin()
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE accounts SET balance = balance + %s WHERE id = %s", (delta, account))
+        cursor.execute("SELECT balance FROM accounts WHERE id = %s", (account,))
+        cursor.fetchone()
+        cursor.execute("UPDATE tellers SET balance = balance + %s WHERE id = %s", (delta, teller))
+        cursor.execute("UPDATE branches SET balance = balance + %s WHERE id = %s", (delta, branch))
+        cursor.execute(
+            "INSERT INTO history (tid, bid, aid, delta) VALUES (%s, %s, %s, %s)", (teller, branch, account, delta)
+        )
+    conn.commit()
+
+
+def select(conn: Any) -> None:
+    """One row by its key, in autocommit."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT balance FROM accounts WHERE id = %s", (random.randrange(ACCOUNTS),))
+        cursor.fetchone()
+
+
+def insert(conn: Any) -> None:
+    """One row, in autocommit."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO history (tid, bid, aid, delta) VALUES (%s, %s, %s, %s)", (1, 1, random.randrange(ACCOUNTS), 1)
+        )
+
+
+CASES: dict[str, Work] = {"tpcb": tpcb, "select": select, "insert": insert}
+
+
+def prepare(server: BinlogServer) -> None:
+    with closing(connect(server.create_database("bench"))) as conn, conn.cursor() as cursor:
+        for table, rows in (("accounts", ACCOUNTS), ("tellers", TELLERS), ("branches", BRANCHES)):
+            cursor.execute(f"CREATE TABLE {table} (id INT PRIMARY KEY, balance INT NOT NULL, filler VARCHAR(80))")
+            cursor.executemany(f"INSERT INTO {table} VALUES (%s, 0, REPEAT('x', 80))", [(i,) for i in range(rows)])
+        cursor.execute(
+            "CREATE TABLE history (id BIGINT PRIMARY KEY AUTO_INCREMENT, tid INT, bid INT, aid INT, delta INT,"
+            " at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+        )
+        cursor.execute("CREATE DATABASE IF NOT EXISTS commitlog")
+        cursor.execute(
+            "CREATE TABLE IF NOT EXISTS commitlog.stamp (ctx VARCHAR(4000) CHARACTER SET utf8mb4 NOT NULL) ENGINE=BLACKHOLE"
+        )
+
+
+def run_case(server: BinlogServer, name: str, *, rounds: int, seconds: float) -> dict[str, Any]:
+    parts = urlsplit(server.url)
+    options: dict[str, Any] = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": "bench",
+        "autocommit": True,
+        "ssl_disabled": True,
+    }
+    with ExitStack() as stack:
+        plain, tagged = (
+            stack.enter_context(closing(connection(**options))) for connection in (pymysql.connect, wrapped.connect)
+        )
+        run_round(CASES[name], plain, tagged, 0.5)
+        pairs = [run_round(CASES[name], plain, tagged, seconds) for _ in range(rounds)]
+    return summary(name, pairs, BARS[name])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Transactions per second of the wrapped PyMySQL beside the plain one.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each driver and round")
+    parser.add_argument("--case", choices=CASES, action="append")
+    parser.add_argument("--engine", choices=ENGINES, action="append")
+    args = parser.parse_args()
+    session.configure(app="shop", version="1.4.2", build="sha256:9f2b83c1", session_key="bench")
+    cases: list[dict[str, Any]] = []
+    for engine in args.engine or ENGINES:
+        with ENGINES[engine].start() as server:
+            print(f"{engine} {server.version}", flush=True)
+            prepare(server)
+            cases.extend(
+                {"engine": engine, **run_case(server, name, rounds=args.rounds, seconds=args.seconds)}
+                for name in args.case or CASES
+            )
+    print(json.dumps({"bench": "drivers", "cases": cases}))
+
+
+if __name__ == "__main__":
+    main()
