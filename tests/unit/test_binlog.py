@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from commitlog.cdc.tail.binlog.assembler import BinlogAssembler
+from commitlog.cdc.tail.binlog.column import BinlogColumn
+from commitlog.cdc.tail.binlog.table_map import BinlogRelation
 from commitlog.cdc.tail.binlog.transaction import BinlogTransaction, Statement
 from commitlog.cdc.tail.row_change import parse_change
 from commitlog.schemas.change import DELETE, INSERT, UPDATE
@@ -96,7 +98,12 @@ def test_a_dump_gives_every_transaction_in_order(flavour: Flavour) -> None:
     assert not into.held
     ends = [transaction.end for transaction in got]
     assert ends == sorted(set(ends))
-    numbers = [t.xid for t in got if "blue" not in t.gtid]
+    uuid = got[0].gtid.partition(":")[0]
+    tagged = [t.gtid for t in got if t.gtid.startswith(f"{uuid}:blue:")]
+    assert tagged == ([f"{uuid}:blue:2"] if flavour == "mysql" else [])
+    plain = [t for t in got if t.gtid not in tagged]
+    assert [t.gtid for t in plain] == [f"{uuid}:{t.xid}" if flavour == "mysql" else f"0-11-{t.xid}" for t in plain]
+    numbers = [t.xid for t in plain]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
@@ -298,3 +305,84 @@ def test_other_statements_are_handed_on(text: str) -> None:
     place = next(n for n, event in enumerate(dump) if event[4] == 2)
     into = assembler("mysql")
     assert next(feed(into, [*dump[:place], query(dump[place], text)])).statements[0].text == text
+
+
+@pytest.mark.parametrize("length", [10, 300, 70_000])
+def test_a_compressed_statement_of_any_length_is_opened(length: int) -> None:
+    before, event = dump_of("mariadb", 165)
+    into = assembler("mariadb")
+    assert list(feed(into, before))
+    text = b"create table t (n int) comment '" + b"x" * length + b"'"
+    size = (len(text).bit_length() + 7) // 8
+    at = 19 + 13 + int.from_bytes(event[30:32], "little") + event[27] + 1
+    packed = bytes([0x80 | size]) + len(text).to_bytes(size, "big") + zlib.compress(text)
+    transaction = into.feed(sealed(event[:at] + packed + bytes(4), end=0))
+    assert transaction is not None
+    assert transaction.statements[0].text == text.decode()
+
+
+@pytest.mark.parametrize("damage", [(0, 0x01), (0, 0x91), (1, 0x00), (-6, 0xFF)])
+def test_a_compressed_statement_that_is_damaged_is_malformed(damage: tuple[int, int]) -> None:
+    before, event = dump_of("mariadb", 165)
+    into = assembler("mariadb")
+    assert list(feed(into, before))
+    at = 19 + 13 + int.from_bytes(event[30:32], "little") + event[27] + 1
+    place = at + damage[0] if damage[0] >= 0 else len(event) + damage[0]
+    with pytest.raises(DecodeError, match="malformed QUERY_COMPRESSED"):
+        into.feed(sealed(event[:place] + bytes([damage[1]]) + event[place + 1 :]))
+
+
+@pytest.mark.parametrize(
+    ("at", "octet", "message"),
+    [
+        (-5, 0, "without checksums"),
+        (19, 3, "version 3"),
+        (19 + 56, 18, "headers of 18 bytes"),
+        (19 + 57 + 18, 6, "fixed part of 6 bytes"),
+    ],
+)
+def test_a_binlog_of_another_format_stops_by_name(at: int, octet: int, message: str) -> None:
+    rotate, event = events("mysql")[:2]
+    into = assembler("mysql")
+    into.feed(rotate)
+    at %= len(event)
+    with pytest.raises(DecodeError, match=message):
+        into.feed(sealed(event[:at] + bytes([octet]) + event[at + 1 :]))
+
+
+def test_a_table_says_its_key_and_what_its_columns_are() -> None:
+    dump = events("mysql")
+    transaction = next(t for t in feed(assembler("mysql"), dump) if t.tags)
+    (relation,) = dict.fromkeys(relation for relation, _ in transaction.changes)
+    assert isinstance(relation, BinlogRelation)
+    assert (relation.table, relation.identity, relation.key, relation.prefixes) == (("shop", "item"), "f", (0,), (0,))
+    columns = [column for column in relation.columns if isinstance(column, BinlogColumn)]
+    assert [(c.name, c.canonical, c.engine_type, c.nullable, c.charset) for c in columns] == [
+        ("id", "decimal", "bigint unsigned", False, ""),
+        ("name", "text", "varchar(20)", True, "latin1"),
+        ("price", "decimal", "decimal(12,2)", True, ""),
+        ("at", "timestamp", "datetime(3)", True, ""),
+        ("kind", "enum", "enum('a','b')", True, "utf8mb4"),
+    ]
+    assert columns[-1].labels == ("a", "b")
+
+
+@pytest.mark.parametrize("kind", [4, 1, 2])
+def test_a_table_map_without_full_metadata_says_what_to_set(kind: int) -> None:
+    """Without names, signs, or character sets."""
+    before, event = dump_of("mysql", 19)
+    body = event[:-4]
+    # Behind the names of database and table, five types, their metadata, and a byte of nulls.
+    metadata = body.index(b"\4item\0") + 6 + 1 + 5
+    start = metadata + 1 + body[metadata] + 1
+    optional: dict[int, bytes] = {}
+    place = start
+    while place < len(body):
+        optional[body[place]] = body[place : place + 2 + body[place + 1]]
+        place += 2 + body[place + 1]
+    left = b"".join(field for number, field in optional.items() if number != kind)
+    into = assembler("mysql")
+    assert list(feed(into, before))
+    with pytest.raises(DecodeError, match="binlog does not say") as caught:
+        into.feed(sealed(body[:start] + left + bytes(4)))
+    assert "binlog_row_metadata = FULL" in caught.value.hint
