@@ -10,16 +10,25 @@ from .output import is_terminal
 @click.command()
 @click.option("--step", is_flag=True, help="Wait for Enter between the acts.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
+@click.option(
+    "--engine",
+    "name",
+    type=click.Choice(["postgresql", "mysql", "mariadb"]),
+    default="postgresql",
+    show_default=True,
+    help="On which database. MySQL and MariaDB are fetched the first time where Debian's packages can be had.",
+)
 @click.option("--kafka", is_flag=True, help="With the log on Kafka, which needs Java and, the first time, Maven.")
-def command(step: bool, keep: bool, kafka: bool) -> int:
-    """Show the whole way on a local PostgreSQL: a tagged request becomes a verifiable commit.
+def command(step: bool, keep: bool, name: str, kafka: bool) -> int:
+    """Show the whole way on a local PostgreSQL, MySQL or MariaDB: a tagged request becomes a verifiable commit.
 
     Starts a server, a small shop with a web app, a mesh in front of it and a worker; drives them with real requests; and
     checks what it claims. At the end nothing is left behind. Needs the extra `demo`, no configuration and no root.
     """
     # Loaded here only: a `--help` need not wait for all that the demo shows.
+    from ..demo.engine import engine_named
     from ..demo.program import run
     from ..demo.screen import Screen
 
-    run(Screen(sys.stdout, styled=is_terminal(sys.stdout), step=step), keep=keep, kafka=kafka)
+    run(Screen(sys.stdout, styled=is_terminal(sys.stdout), step=step), engine_named(name), keep=keep, kafka=kafka)
     return 0

@@ -1,11 +1,9 @@
 """Act 5: the shop's published data in a database of somebody else's, made from the log alone and kept up to date."""
 
-import psycopg
-from psycopg import sql
-
 from .history import prove
 from .play import Play
 from .processes import await_true
+from .stage import Stage
 
 TABLES = {
     "customers": ("id", "name", "email"),
@@ -25,7 +23,7 @@ def fork_data(play: Play) -> None:
         " the snapshot that the worker took of what was there before, then every commit since, then what comes."
     )
     stage.create_fork_database()
-    following = shell.start("fork", play.log, "--into", stage.shown_fork_url, "--yes")
+    following = shell.start("fork", play.log, "--into", stage.target, "--yes")
     try:
         following.await_texts([": following"], processes=[stage.worker])
         screen.say("The shop goes on meanwhile, and so does the fork:")
@@ -35,7 +33,9 @@ def fork_data(play: Play) -> None:
         delivery = cleo.do("PUT", f"/orders/{play.order}/delivery", {"deliver_on": "2026-12-03"}, canary=True)
         play.tell([placed, cancelled, email, delivery])
         play.fields["deliver_on"] = delivery
-        await_true("the fork has the last request's change", lambda: _rows(stage.fork_url) == _rows(stage.url))
+        await_true(
+            "the fork has the last request's change", lambda: _rows(stage, stage.fork_url) == _rows(stage, stage.url)
+        )
     finally:
         following.interrupt()
     check_fork(play)
@@ -45,18 +45,18 @@ def fork_data(play: Play) -> None:
 def check_fork(play: Play) -> None:
     """Compare every row of the fork with the source's, by the command and by our own reading."""
     stage, shell = play.stage, play.stage.shell
-    shell.run("fork", "status", "--into", stage.shown_fork_url, "--check", stage.shown_url)
-    prove(_rows(stage.url) == _rows(stage.fork_url), "the fork's rows are the source's")
+    shell.run("fork", "status", "--into", stage.target, "--check", stage.source)
+    prove(_rows(stage, stage.url) == _rows(stage, stage.fork_url), "the fork's rows are the source's")
     play.screen.gap()
 
 
-def _rows(url: str) -> dict[str, list[tuple[str, ...]]]:
+def _rows(stage: Stage, url: str) -> dict[str, list[tuple[str, ...]]]:
     """Every published row of a database, as text, in the order of its key."""
-    with psycopg.connect(url, connect_timeout=10) as connection:
-        return {table: _table(connection, table, columns) for table, columns in TABLES.items()}
+    return {
+        table: _table(stage, url, f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1, 2")  # noqa: S608 - names of ours
+        for table, columns in TABLES.items()
+    }
 
 
-def _table(connection: psycopg.Connection, table: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
-    query = sql.SQL("SELECT {} FROM {} ORDER BY 1, 2").format(names, sql.Identifier(table))
-    return connection.execute(query).fetchall()
+def _table(stage: Stage, url: str, query: str) -> list[tuple[str, ...]]:
+    return [tuple(map(str, row)) for row in stage.engine.rows(url, query)]

@@ -1,12 +1,14 @@
 """The demo from its first line to its last: what runs, the acts, the figures, and the reader's own way on."""
 
+import shlex
 import signal
 
+from .engine import Engine
 from .forking import fork_data
 from .interrupt import interruptible
 from .play import Play
 from .screen import Screen
-from .stage import USERS, Stage
+from .stage import SOURCE_VARIABLE, TARGET_VARIABLE, USERS, Stage
 from .story import blame_order, deploy_second_build, show_commits, write_raw
 from .trials import change_copies, kill_worker
 
@@ -21,11 +23,12 @@ ACTS = (
 )
 
 
-def run(screen: Screen, *, keep: bool = False, kafka: bool = False) -> None:
+def run(screen: Screen, engine: Engine, *, keep: bool = False, kafka: bool = False) -> None:
     """Play the demo; whatever happens, nothing of it is left behind.
 
     Args:
         screen: Where it speaks.
+        engine: The database's.
         keep: After the last act leave everything running until Ctrl-C.
         kafka: With the log on Kafka.
 
@@ -40,7 +43,8 @@ def run(screen: Screen, *, keep: bool = False, kafka: bool = False) -> None:
             "A shop with a database, a mesh in front of it, and a worker that writes the log. All of it is real and runs"
             " on this machine. It is gone when the demo ends."
         )
-        with Stage(screen, kafka=kafka) as stage:
+        _fetch(screen, engine)
+        with Stage(screen, engine, kafka=kafka) as stage:
             play = Play(stage, screen)
             _prepare(play)
             for title, act in ACTS:
@@ -52,12 +56,19 @@ def run(screen: Screen, *, keep: bool = False, kafka: bool = False) -> None:
                 _keep(play)
 
 
+def _fetch(screen: Screen, engine: Engine) -> None:
+    """Fetch the server where it is not there yet, and say so: it may take minutes."""
+    with screen.told_of("commitlog.servers"):
+        engine.fetch()
+
+
 def _prepare(play: Play) -> None:
     stage, screen = play.stage, play.screen
     screen.gap()
-    screen.fact("database", f"PostgreSQL {stage.server.version} at {stage.server_place}")
+    screen.fact("database", f"{stage.engine.title} {stage.server.version} at {stage.server_place}{stage.aside}")
     screen.fact(
-        "shop", f"version 1.4.0 at 127.0.0.1:{stage.ports['stable']}, with the wrapped psycopg and the middleware"
+        "shop",
+        f"version 1.4.0 at 127.0.0.1:{stage.ports['stable']}, with the wrapped {stage.engine.driver} and the middleware",
     )
     screen.fact("mesh", f"127.0.0.1:{stage.mesh_port}, knows {', '.join(USERS)} by their tokens")
     if stage.on_kafka:
@@ -65,7 +76,7 @@ def _prepare(play: Play) -> None:
     screen.fact("files", str(stage.folder))
     # Where init would draft one: the shop has said already what its data looks like.
     stage.give("shop_1.yaml", f"schemas/{stage.database}.yaml")
-    stage.shell.run("init", stage.shown_url, *(["--log", stage.log.partition("#")[0]] if stage.on_kafka else []))
+    stage.shell.run("init", stage.source, *(["--log", stage.log.partition("#")[0]] if stage.on_kafka else []))
     stage.shell.run("setup")
     screen.command("commitlog run &")
     stage.start_worker()
@@ -73,7 +84,7 @@ def _prepare(play: Play) -> None:
 
 
 def _sum_up(play: Play) -> None:
-    screen, seen = play.screen, play.stage.follower.seen
+    screen, seen, engine = play.screen, play.stage.follower.seen, play.stage.engine
     steady, catchup = play.steady, play.catchup
     assert steady is not None
     assert catchup is not None
@@ -89,14 +100,14 @@ def _sum_up(play: Play) -> None:
     screen.part("Your own way on")
     screen.say("In the app, one import, and the middleware around it (WSGI or ASGI):")
     screen.code(
-        "from commitlog.drivers import psycopg            # was: import psycopg",
+        f"{f'from commitlog.drivers import {engine.driver}':<48} # was: import {engine.driver}",
         "from commitlog.drivers.wsgi import CommitLogMiddleware",
         "app = CommitLogMiddleware(app)",
     )
     screen.say("Beside its database:")
     screen.code(
-        f"pip install 'commitlog-cdc[worker,postgres{',kafka' if play.stage.on_kafka else ''}]'",
-        f"commitlog init postgresql://USER@HOST:5432/DATABASE{' --log kafka://HOST/PREFIX' if play.stage.on_kafka else ''}",
+        f"pip install 'commitlog-cdc[worker,{engine.extra}{',kafka' if play.stage.on_kafka else ''}]'",
+        f"commitlog init {engine.example}{' --log kafka://HOST/PREFIX' if play.stage.on_kafka else ''}",
         "# read the app schema that it drafts: schemas/DATABASE.yaml",
         "commitlog doctor",
         "commitlog setup",
@@ -108,15 +119,20 @@ def _keep(play: Play) -> None:
     """Wait for Ctrl-C, which then ends the demo well."""
     stage, screen = play.stage, play.screen
     screen.say("Everything is still running. Look around in another terminal; Ctrl-C here ends and removes it all.")
-    password = stage.env.get("PGPASSWORD")
+    variable = stage.engine.password_variable
+    exports = (
+        {variable: stage.env.get(variable)}
+        if variable
+        else {SOURCE_VARIABLE: stage.source, TARGET_VARIABLE: stage.target}
+    )
     request = f"http://127.0.0.1:{stage.mesh_port}/orders/{play.order}/status"
     token = next(iter(stage.tokens))
     screen.code(
         f"cd {stage.folder}",
-        *([f"export PGPASSWORD={password}"] if password else []),
+        *(f"export {name}={shlex.quote(value)}" for name, value in exports.items() if value),
         "commitlog log --follow",
         f"commitlog sessions import mesh/{stage.access_log.name}",
-        f"psql {stage.shown_url}",
+        stage.engine.client(stage.url),
         f"curl -X PUT -H 'authorization: Bearer {token}' -d '{{\"status\": \"sent\"}}' {request}",
     )
     try:

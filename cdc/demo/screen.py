@@ -1,6 +1,9 @@
 """What the demo shows: acts, prose, commands with their output, and proofs. Plain text where there is no terminal."""
 
+import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
@@ -94,6 +97,20 @@ class Screen:
         """Something that was checked just now."""
         self._indented(f"  {self._tick} ", Text(text), mark_style="bold green")
 
+    @contextmanager
+    def told_of(self, logger: str) -> Generator[None]:
+        """Show what a logger is told meanwhile: what takes long is announced."""
+        handler = _Announcer(self)
+        log = logging.getLogger(logger)
+        level = log.level
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+
     def gap(self) -> None:
         """An empty line."""
         self._line()
@@ -118,3 +135,12 @@ class Screen:
 
     def _line(self, text: str = "", style: str = "") -> None:
         self.console.print(Text(text, style), soft_wrap=True)
+
+
+class _Announcer(logging.Handler):
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.say(record.getMessage() + " …")

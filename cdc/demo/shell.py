@@ -47,13 +47,16 @@ class Command:
 
     Args:
         arguments: What stands after `commitlog`.
+        shown: The whole command as it is shown.
         screen: Where its lines go; None to show nothing.
         env: The whole environment.
         cwd: The working folder.
     """
 
-    def __init__(self, arguments: Sequence[str], *, screen: Screen | None, env: Mapping[str, str], cwd: Path) -> None:
-        self.shown = f"commitlog {shlex.join(arguments)}"
+    def __init__(
+        self, arguments: Sequence[str], shown: str, *, screen: Screen | None, env: Mapping[str, str], cwd: Path
+    ) -> None:
+        self.shown = shown
         self._screen = screen
         self._lines: list[str] = []
         self._blank_lines = 0
@@ -171,10 +174,15 @@ class Shell:
 
     def __init__(self, screen: Screen, cwd: Path, env: Mapping[str, str]) -> None:
         self._screen, self._cwd, self._env = screen, cwd, env
+        self._variables: dict[str, str] = {}
+
+    def name(self, value: str, variable: str) -> None:
+        """Show an argument that holds a secret as a variable of the reader's own shell."""
+        self._variables[value] = f'"${variable}"'
 
     def start(self, *arguments: str) -> Command:
         """Show a command and start it."""
-        self._screen.command(f"commitlog {shlex.join(arguments)}")
+        self._screen.command(self._shown(arguments))
         return self._command(arguments, self._screen)
 
     def run(self, *arguments: str, code: int = 0) -> Result:
@@ -196,7 +204,11 @@ class Shell:
 
     def _command(self, arguments: Sequence[str], screen: Screen | None) -> Command:
         with held_back():
-            return Command(arguments, screen=screen, env=self._env, cwd=self._cwd)
+            return Command(arguments, self._shown(arguments), screen=screen, env=self._env, cwd=self._cwd)
+
+    def _shown(self, arguments: Sequence[str]) -> str:
+        words = (self._variables.get(argument) or shlex.quote(argument) for argument in arguments)
+        return " ".join(("commitlog", *words))
 
 
 def commitlog(*arguments: str) -> list[str]:

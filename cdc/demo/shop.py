@@ -1,7 +1,7 @@
 """The shop: an ordinary WSGI app with four tables, and build 1 of it as a process of its own.
 
-Two lines tie it to commitlog: psycopg comes from `drivers`, and the app stands in the middleware. It knows customers and
-orders; which user sent a request it never learns.
+Two lines tie it to commitlog: its database driver comes from `drivers` (see `shop_postgres` and `shop_mysql`), and the app stands
+in the middleware. It knows customers and orders; which user sent a request it never learns.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from ...drivers import psycopg
 from ...drivers.wsgi import CommitLogMiddleware
+from .shop_database import CheckFailed, Connection, Misunderstood, connect
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-Connection = psycopg.Connection[Any]
 Document = Mapping[str, Any]
 Handler = Callable[[Connection, int, Document], tuple[str, Document]]
 Route = tuple[str, str, Handler]
@@ -39,66 +38,69 @@ def place_order(connection: Connection, _: int, order: Document) -> tuple[str, D
     lines: list[tuple[int, int, Any]] = []
     with connection.transaction():
         for line in sorted(order["lines"], key=lambda line: line["product"]):
-            row = connection.execute(
-                "UPDATE products SET stock = stock - %s WHERE id = %s RETURNING price",
-                [line["quantity"], line["product"]],
-            ).fetchone()
+            taken = [line["quantity"], line["product"]]
+            connection.execute("UPDATE products SET stock = stock - %s WHERE id = %s", taken)
+            row = connection.row("SELECT price FROM products WHERE id = %s", [line["product"]])
             if row is None:
                 raise LookupError(f"no product {line['product']}")
             lines.append((line["product"], line["quantity"], row[0]))
         total = sum(quantity * price for _, quantity, price in lines)
-        row = connection.execute(
-            "INSERT INTO orders (customer_id, total, note) VALUES (%s, %s, %s) RETURNING id",
+        number = connection.insert(
+            "INSERT INTO orders (customer_id, total, note) VALUES (%s, %s, %s)",
             [order["customer"], total, order.get("note")],
-        ).fetchone()
-        assert row is not None
+        )
         for product, quantity, price in lines:
             connection.execute(
                 "INSERT INTO order_lines (order_id, product_id, quantity, price) VALUES (%s, %s, %s, %s)",
-                [row[0], product, quantity, price],
+                [number, product, quantity, price],
             )
-    return CREATED, {"id": row[0], "total": str(total)}
+    return CREATED, {"id": number, "total": str(total)}
 
 
 def set_status(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
     """PUT /orders/ID/status {"status"}."""
-    done = connection.execute("UPDATE orders SET status = %s WHERE id = %s", [document["status"], order])
-    return _changed(done.rowcount, order)
+    found = connection.execute("UPDATE orders SET status = %s WHERE id = %s", [document["status"], order])
+    return changed(found, order)
 
 
 def set_note(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
     """PUT /orders/ID/note {"note"}."""
-    done = connection.execute("UPDATE orders SET note = %s WHERE id = %s", [document["note"], order])
-    return _changed(done.rowcount, order)
+    found = connection.execute("UPDATE orders SET note = %s WHERE id = %s", [document["note"], order])
+    return changed(found, order)
 
 
 def cancel_order(connection: Connection, order: int, _: Document) -> tuple[str, Document]:
     """POST /orders/ID/cancel: put the goods back and mark the order."""
     with connection.transaction():
         connection.execute(
-            "UPDATE products SET stock = stock + quantity FROM order_lines"
-            " WHERE product_id = products.id AND order_id = %s",
-            [order],
+            "UPDATE products SET stock = stock + (SELECT quantity FROM order_lines WHERE order_id = %s AND product_id = id)"
+            " WHERE id IN (SELECT product_id FROM order_lines WHERE order_id = %s)",
+            [order, order],
         )
-        done = connection.execute("UPDATE orders SET status = 'cancelled' WHERE id = %s", [order])
-        return _changed(done.rowcount, order)
+        found = connection.execute("UPDATE orders SET status = 'cancelled' WHERE id = %s", [order])
+        return changed(found, order)
 
 
 def set_email(connection: Connection, customer: int, document: Document) -> tuple[str, Document]:
     """PUT /customers/ID/email {"email"}."""
-    done = connection.execute("UPDATE customers SET email = %s WHERE id = %s", [document["email"], customer])
-    return _changed(done.rowcount, customer)
+    found = connection.execute("UPDATE customers SET email = %s WHERE id = %s", [document["email"], customer])
+    return changed(found, customer)
 
 
 def get_order(connection: Connection, order: int, _: Document) -> tuple[str, Document]:
     """GET /orders/ID."""
-    row = connection.execute("SELECT status, total, note FROM orders WHERE id = %s", [order]).fetchone()
+    row = connection.row("SELECT status, total, note FROM orders WHERE id = %s", [order])
     if row is None:
         raise LookupError(f"no order {order}")
     return OK, {"id": order, "status": row[0], "total": str(row[1]), "note": row[2]}
 
 
-def _changed(rows: int, number: int) -> tuple[str, Document]:
+def changed(rows: int, number: int) -> tuple[str, Document]:
+    """The answer for a change of one thing.
+
+    Raises:
+        LookupError: It is not there.
+    """
     if rows != 1:
         raise LookupError(f"nothing has the number {number}")
     return OK, {"id": number}
@@ -142,9 +144,9 @@ class Shop:
             return handler(self._connection(), number, json.loads(body) if body else {})
         except LookupError as error:
             return NOT_FOUND, {"error": str(error)}
-        except psycopg.errors.CheckViolation:
+        except CheckFailed:
             return CONFLICT, {"error": "not enough in stock"}
-        except (ValueError, psycopg.DataError, psycopg.IntegrityError):
+        except (ValueError, Misunderstood):
             return INVALID, {"error": "the request is not understood"}
 
     def _find(self, method: str, path: str) -> tuple[Handler | None, int]:
@@ -158,7 +160,7 @@ class Shop:
         """This thread's connection; a new one where the last was lost."""
         connection: Connection | None = getattr(self._thread, "connection", None)
         if connection is None or connection.closed:
-            connection = self._thread.connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+            connection = self._thread.connection = connect(self._url)
         return connection
 
 

@@ -4,23 +4,18 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-import psycopg
-
 from ..database_url import split_password
 from ..log.home import log_exists, open_reader
 from ..log.kafka_location import KafkaLocation
 from ..log.location import Location
-from ..servers.failure import POSTGRES_URL_VARIABLE
 from ..servers.kafka import KafkaServer, provide_kafka
-from ..servers.postgres import GivenServer
-from ..servers.provision import provide_postgres
 from ..servers.scratch import Scratch
+from .engine import Engine
 from .follower import Follower
 from .interrupt import held_back
 from .mesh import ACCESS_LOG, ROUTES_FILE, USERS_FILE
@@ -33,6 +28,8 @@ from .user import User
 HERE = Path(__file__).parent
 USERS = ("ann", "ben", "cleo")
 WORKER_READY_S = 30.0
+SOURCE_VARIABLE, TARGET_VARIABLE = "SHOP_URL", "FORK_URL"
+"""What stands in shown commands for an address that holds a password."""
 
 BUILD_DIGITS = 12
 """Of the digest of a build's code, which is its build id: enough to tell two builds apart, short enough to read."""
@@ -43,10 +40,12 @@ class Stage:
 
     Args:
         screen: Where commands are shown.
+        engine: The database's.
         kafka: Whether the log is to be on Kafka.
     """
 
-    def __init__(self, screen: Screen, *, kafka: bool = False) -> None:
+    def __init__(self, screen: Screen, engine: Engine, *, kafka: bool = False) -> None:
+        self.engine = engine
         self._screen, self._kafka = screen, kafka
         self._exits = ExitStack()
 
@@ -72,18 +71,22 @@ class Stage:
             self._exits.callback(scratch.remove)
         self.folder = scratch.folder
         with held_back():
-            self.server = self._exits.enter_context(provide_postgres())
+            self.server = self._exits.enter_context(self.engine.provide())
+        self._given = self.engine.is_given(self.server)
         # A server that somebody else runs may have databases and slots of these names.
-        suffix = f"_{secrets.token_hex(3)}" if isinstance(self.server, GivenServer) else ""
+        suffix = f"_{secrets.token_hex(3)}" if self._given else ""
         self.database, self.fork_database = f"shop{suffix}", f"shop_fork{suffix}"
         self.url = self._create_database(self.database)
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute((HERE / "shop.sql").read_bytes())
+        if self._given:
+            for name in self.engine.made_by_setup(self.server):
+                self._exits.callback(self.server.drop_database, name)
+        self.engine.execute(self.url, *self._tables())
         self.env = self._environment()
         self.location = self._provide_broker() if self._kafka else Location(self.folder / "log", self.database)
         self.reader = open_reader(self.location)
         self._exits.callback(self.reader.close)
         self.shell = Shell(self._screen, self.folder, self.env)
+        self.source = self._for_commands(self.url, SOURCE_VARIABLE)
         self._open_shop()
 
     def _provide_broker(self) -> KafkaLocation:
@@ -101,7 +104,7 @@ class Stage:
         return location
 
     def _create_database(self, name: str) -> str:
-        if isinstance(self.server, GivenServer):
+        if self._given:
             self._exits.callback(self.server.drop_database, name)
         return self.server.create_database(name)
 
@@ -114,8 +117,8 @@ class Stage:
             # What commands keep on this machine of a log on Kafka.
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
-        password = split_password(self.url)[1]
-        return {**kept, **own, **({"PGPASSWORD": password} if password else {})}
+        password, variable = split_password(self.url)[1], self.engine.password_variable
+        return {**kept, **own, **({variable: password} if password and variable else {})}
 
     def _open_shop(self) -> None:
         mesh = self.folder / "mesh"
@@ -180,35 +183,50 @@ class Stage:
         return f"file:{location.folder.name}#{location.name}" if isinstance(location, Location) else str(location)
 
     def give(self, name: str, target: str) -> None:
-        """Copy one of the demo's own files to a place in the demo's folder."""
+        """Copy one of the demo's app schemas to a place in the demo's folder, with the names of the engine's tables."""
         path = self.folder / target
         path.parent.mkdir(exist_ok=True)
-        shutil.copy(HERE / name, path)
+        text = (HERE / name).read_text(encoding="utf-8")
+        path.write_text(
+            text.replace("from: public.", f"from: {self.engine.namespace(self.database)}."), encoding="utf-8"
+        )
+
+    def _tables(self) -> list[str]:
+        """The statements that make the shop's tables."""
+        lines = (HERE / "shop.sql").read_text(encoding="utf-8").splitlines(keepends=True)
+        text = "".join(line for line in lines if not line.startswith("--"))
+        for word, meaning in self.engine.words.items():
+            text = text.replace(word, meaning)
+        return [statement for statement in text.split(";\n") if statement]
 
     def create_fork_database(self) -> None:
-        """Make an empty database for a fork, at `fork_url`."""
+        """Make an empty database for a fork, at `fork_url`, which commands take as `target`."""
         self.fork_url = self._create_database(self.fork_database)
+        self.target = self._for_commands(self.fork_url, TARGET_VARIABLE)
 
     @property
     def access_log(self) -> Path:
         """The mesh's access log."""
         return self.folder / "mesh" / ACCESS_LOG
 
-    @property
-    def shown_url(self) -> str:
-        """The database's address without its password, which commands find in PGPASSWORD."""
-        return split_password(self.url)[0]
-
-    @property
-    def shown_fork_url(self) -> str:
-        """The same of the fork's database."""
-        return split_password(self.fork_url)[0]
+    def _for_commands(self, url: str, variable: str) -> str:
+        """A database's address as commands take it: without its password, where they find that elsewhere."""
+        bare, password = split_password(url)
+        if password is None or self.engine.password_variable:
+            return bare
+        self.shell.name(url, variable)
+        return url
 
     @property
     def server_place(self) -> str:
         """Where the server listens, and whose it is."""
         place = f"{urlsplit(self.url).hostname}:{urlsplit(self.url).port}"
-        return f"{place}, given by {POSTGRES_URL_VARIABLE}" if isinstance(self.server, GivenServer) else place
+        return f"{place}, given by {self.engine.variable}" if self._given else place
+
+    @property
+    def aside(self) -> str:
+        """What is to be said of the address where it holds a password."""
+        return f"; ${SOURCE_VARIABLE} is its address" if self.source == self.url and split_password(self.url)[1] else ""
 
     def _start(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Process:
         log = self.folder / f"{name.replace(' ', '-')}.stderr"

@@ -2,8 +2,6 @@
 
 import time
 
-import psycopg
-
 from .history import Commit, commit_of, prove, read_commits
 from .play import Play
 from .processes import await_true
@@ -88,8 +86,7 @@ def write_raw(play: Play) -> None:
     screen.say("Somebody counts the trays and corrects the stock by hand, past the shop:")
     screen.code(sql)
     before = len(read_commits(stage.reader))
-    with psycopg.connect(stage.url, autocommit=True) as connection:
-        connection.execute(sql)
+    stage.engine.execute(stage.url, sql)
     await_true("the write is in the log", lambda: len(read_commits(stage.reader)) > before, processes=[stage.worker])
     shell.run("log", "--limit", "1")
     commit = read_commits(stage.reader)[-1]
@@ -107,8 +104,7 @@ def deploy_second_build(play: Play) -> None:
         "Version 2 of the shop knows a day of delivery. Its table gets a column, and its data an app schema of its own:"
     )
     screen.code(MIGRATION)
-    with psycopg.connect(stage.url, autocommit=True) as connection:
-        connection.execute(MIGRATION)
+    stage.engine.execute(stage.url, MIGRATION)
     stage.give("shop_2.yaml", "shop_2.yaml")
     shell.run("schema", "add", "shop_2.yaml")
     stage.route("canary", stage.start_shop("shop_2", "2.0.0"))

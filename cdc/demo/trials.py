@@ -3,10 +3,8 @@
 import shutil
 import time
 from collections import Counter
+from contextlib import closing
 
-import psycopg
-
-from ...drivers import psycopg as tagged_psycopg
 from ...drivers import session
 from ...schemas.record import Record
 from ..log.headfile import DurableHead
@@ -16,6 +14,7 @@ from . import forgery
 from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
 from .play import Catchup, Play, Steady
+from .shop_database import connect
 from .traffic import REQUESTS_PER_SECOND, Traffic
 
 STEADY_S, DOWN_S, AFTER_S = 3.0, 1.0, 0.5
@@ -55,20 +54,18 @@ def kill_worker(play: Play) -> None:
     play.catchup = Catchup.measure(stage.follower.seen, killed, restarted)
     _prove_exactly_once(play, read_commits(stage.reader))
     screen.say("The fork was away as well. It goes on where it stood:")
-    stage.shell.run("fork", play.log, "--into", stage.shown_fork_url, "--once")
+    stage.shell.run("fork", play.log, "--into", stage.target, "--once")
     check_fork(play)
     screen.proof("What the worker had missed has reached the fork, once: every published row is equal again.")
 
 
 def import_customers(url: str) -> None:
     """Write as a job that no request stands behind: it binds a session of its own, so its commits say which run made them."""
-    with session.bind(request="import-1"), tagged_psycopg.connect(url, autocommit=True) as connection:
+    rows = ", ".join(["(%s, %s)"] * IMPORT_ROWS)
+    values = [value for n in range(IMPORT_ROWS) for value in (f"Customer {n}", f"c{n}@example.com")]
+    with session.bind(request="import-1"), closing(connect(url)) as connection:
         for _ in range(IMPORT_TRANSACTIONS):
-            connection.execute(
-                "INSERT INTO customers (name, email) SELECT 'Customer ' || n, 'c' || n || '@example.com'"
-                " FROM generate_series(1, %s) AS n",
-                [IMPORT_ROWS],
-            )
+            connection.execute(f"INSERT INTO customers (name, email) VALUES {rows}", values)  # noqa: S608 - placeholders
 
 
 def _prove_exactly_once(play: Play, commits: list[Commit]) -> None:
@@ -80,9 +77,9 @@ def _prove_exactly_once(play: Play, commits: list[Commit]) -> None:
             requests[answer.request] == 1, f"request {answer.request} has {requests[answer.request]} commits, not one"
         )
     screen.proof(f"Nothing lost: each of the {len(play.writes):,} requests that wrote so far has its one commit.")
-    with psycopg.connect(play.stage.url) as connection:
-        orders = [row[0] for row in connection.execute("SELECT id FROM orders ORDER BY id")]
-        customers = [row[0] for row in connection.execute("SELECT id FROM customers WHERE id > 3 ORDER BY id")]
+    stage = play.stage
+    orders = [row[0] for row in stage.engine.rows(stage.url, "SELECT id FROM orders ORDER BY id")]
+    customers = [row[0] for row in stage.engine.rows(stage.url, "SELECT id FROM customers WHERE id > 3 ORDER BY id")]
     prove(_inserted(commits, "Order") == orders, "the orders in the log are those of the database, each once")
     prove(_inserted(commits, "Customer") == customers, "the customers in the log are those of the database, each once")
     screen.proof(

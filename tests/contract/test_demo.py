@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,19 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from commitlog.cdc.servers.failure import KAFKA_BOOTSTRAP_VARIABLE, POSTGRES_URL_VARIABLE
+from commitlog.cdc.demo.engine import engine_named
+from commitlog.cdc.servers.binlog import BinlogServer
+from commitlog.cdc.servers.debian import NOT_HERE
+from commitlog.cdc.servers.failure import (
+    KAFKA_BOOTSTRAP_VARIABLE,
+    MARIADB_URL_VARIABLE,
+    MYSQL_URL_VARIABLE,
+    POSTGRES_URL_VARIABLE,
+    ServerFailed,
+)
 from commitlog.cdc.servers.kafka import Kafka
 from commitlog.cdc.servers.postgres import Server
+from fixtures.mysql import ENGINES
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -42,6 +53,8 @@ def commit_of(location, request, *, found=story.commit_of):
 story.commit_of = commit_of
 """
 """The demo with a log that names another user than the one who sent the request."""
+
+DATABASES = "SELECT GROUP_CONCAT(SCHEMA_NAME ORDER BY 1) FROM information_schema.SCHEMATA"
 
 Run = Callable[..., "Demo"]
 
@@ -105,8 +118,12 @@ class Demo:
 
     def server_folders(self) -> list[Path]:
         """The data folders of the servers it started."""
-        commands = [arguments for arguments in self._below.values() if arguments[0].endswith("postgres")]
-        return [Path(arguments[arguments.index("-D") + 1]) for arguments in commands if "-D" in arguments]
+        commands = self._below.values()
+        postgres = [arguments for arguments in commands if arguments[0].endswith("postgres") and "-D" in arguments]
+        options = [option for arguments in commands for option in arguments if option.startswith("--datadir=")]
+        return [Path(arguments[arguments.index("-D") + 1]) for arguments in postgres] + [
+            Path(option.removeprefix("--datadir=")) for option in options
+        ]
 
     def _running(self) -> list[tuple[int, str]]:
         return [(pid, start) for pid, start in list(self._below) if started(pid) == start]
@@ -160,7 +177,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     demos: list[Demo] = []
 
     def start(*options: str, twist: str = "", hurried: bool = True, **env: str) -> Demo:
-        settings = {"TMPDIR": str(tmp_path), POSTGRES_URL_VARIABLE: "", **env}
+        none = dict.fromkeys((POSTGRES_URL_VARIABLE, MYSQL_URL_VARIABLE, MARIADB_URL_VARIABLE), "")
+        settings = {"TMPDIR": str(tmp_path), **none, **env}
         program = [sys.executable, "-c", f"{HURRIED}{twist}\nsys.exit(main(sys.argv[1:]))"] if hurried else AS_IT_IS
         demos.append(Demo("demo", *options, command=program, env=settings))
         return demos[-1]
@@ -185,6 +203,43 @@ def test_the_demo_proves_every_act_and_leaves_nothing_behind(run: Run, tmp_path:
     assert code == 0
     assert "\x1b" not in demo.text
     assert demo.server_folders() != []
+    assert_nothing_is_left(demo, tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["mysql", pytest.param("mariadb", marks=pytest.mark.full)])
+def test_on_mysql_and_mariadb_it_proves_every_act_too_and_leaves_nothing_behind(
+    run: Run, tmp_path: Path, engine: str
+) -> None:
+    try:
+        engine_named(engine).fetch()
+    except ServerFailed as error:
+        if error.step not in NOT_HERE or os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    demo = run("--engine", engine)
+
+    code = demo.end()
+
+    assert demo.text.endswith("\ndemo ok\n")
+    assert code == 0
+    assert f"\n  database    {ENGINES[engine].title} " in demo.text
+    assert re.search(r"\b(WAL|LSN|slots?|publication|psycopg|PostgreSQL)\b", demo.text) is None
+    assert re.search(r"://\w+:", demo.text) is None, "a password is shown"
+    assert demo.server_folders() != []
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_it_leaves_no_database_on_a_given_mysql(run: Run, tmp_path: Path, mysql_server: BinlogServer) -> None:
+    before = mysql_server.query(DATABASES)
+    demo = run("--engine", "mysql", **{MYSQL_URL_VARIABLE: mysql_server.url})
+    demo.await_text("commitlog run &")
+    assert mysql_server.query(DATABASES) != before
+
+    demo.send(signal.SIGINT)
+
+    assert demo.end() == 130
+    assert mysql_server.query(DATABASES) == before
+    assert demo.server_folders() == []
     assert_nothing_is_left(demo, tmp_path)
 
 

@@ -1,0 +1,89 @@
+"""What the demo needs of a database's engine: a server, plain statements on it, and what is said differently of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol
+
+ENGINES = ("postgresql", "mysql", "mariadb")
+
+
+class Server(Protocol):
+    """A server on which databases are made and dropped."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def create_database(self, name: str) -> str: ...
+
+    def drop_database(self, name: str) -> None: ...
+
+
+class Engine(ABC):
+    """One engine."""
+
+    title: ClassVar[str]
+    """As people call it."""
+    driver: ClassVar[str]
+    """The Python library for it; the wrapped one is of the same name."""
+    extra: ClassVar[str]
+    """The extra of this package that brings it."""
+    example: ClassVar[str]
+    """A database's URL."""
+    variable: ClassVar[str]
+    """The environment variable that names a server somebody else runs."""
+    password_variable: ClassVar[str] = ""
+    """Where commands find a password that their URL lacks; empty where a URL must have it."""
+    words: ClassVar[Mapping[str, str]]
+    """What the shop's tables are made with: words of `shop.sql`, and what stands for them."""
+
+    @abstractmethod
+    def fetch(self) -> None:
+        """Fetch the server's programs where that takes long and they are not there yet.
+
+        Raises:
+            ServerFailed: They cannot be had.
+        """
+
+    @abstractmethod
+    def provide(self) -> AbstractContextManager[Server]:
+        """A running server."""
+
+    @abstractmethod
+    def is_given(self, server: Server) -> bool:
+        """Whether somebody else runs it."""
+
+    @abstractmethod
+    def made_by_setup(self, server: Server) -> list[str]:
+        """The databases that `commitlog setup` is going to make there beside the shop's."""
+
+    @abstractmethod
+    def namespace(self, database: str) -> str:
+        """What the name of a table in an app schema begins with."""
+
+    @abstractmethod
+    def execute(self, url: str, *statements: str) -> None:
+        """Run statements without the wrapper, each a transaction of its own."""
+
+    @abstractmethod
+    def rows(self, url: str, query: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+
+    @abstractmethod
+    def client(self, url: str) -> str:
+        """The command that opens the engine's own client there; a password it finds elsewhere."""
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of a name out of `ENGINES`."""
+    # Each is loaded only where it is played: its library takes a while.
+    if name == "postgresql":
+        from .engine_postgres import PostgresEngine
+
+        return PostgresEngine()
+    from .engine_mysql import MariaDbEngine, MySqlEngine
+
+    return MySqlEngine() if name == "mysql" else MariaDbEngine()
