@@ -63,9 +63,9 @@ def log(made_log: MadeLog) -> MadeLog:
 
 
 @pytest.fixture
-def told(log: MadeLog, any_database: str) -> Fork:
+def told(log: MadeLog, some_database: str) -> Fork:
     """A fork of rows that commits told, 1 to 5, before their snapshot."""
-    fork = Fork(log, any_database)
+    fork = Fork(log, some_database)
     log.shape("Place", column("id", "int32", nullable=False), column("who"), table="public.place")
     log.commit(*(log.insert("Place", row(number, "told")) for number in range(1, 6)))
     fork.sync()

@@ -21,9 +21,9 @@ def row(number: int, who: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def places(log: MadeLog, any_database: str) -> Fork:
+def places(log: MadeLog, some_database: str) -> Fork:
     """A fork of four places, a to d."""
-    fork = Fork(log, any_database)
+    fork = Fork(log, some_database)
     log.shape("Place", ID, column("who"), column("raw", "bytes"), table="public.place")
     log.snapshot("Place", *(row(number, who) for number, who in enumerate(NAMES, 1)))
     fork.sync()
