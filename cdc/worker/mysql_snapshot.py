@@ -74,7 +74,7 @@ class MysqlSnapshotter(Snapshotter):
 
     def _read(self, entity: Entity) -> Chunk | None:
         table = self._catalog.table(*entity.table)
-        if table is None:
+        if table is None or not table.columns:  # it went while it was looked at
             return None
         relation = relation_of(table)
         known = {column.name: column for column in table.columns}

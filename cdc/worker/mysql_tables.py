@@ -71,7 +71,8 @@ class MysqlTables:
         if default is None:
             return
         self._keeper.doubt_chunk()
-        told = self._keeper.told()
+        # Of one whose snapshot has not begun commits may have told rows.
+        told = {*self._keeper.told(), *self._keeper.unread()}
         for notice in notices:
             database, text = orjson.loads(bytes(notice))
             if _HARMLESS.match(text):
