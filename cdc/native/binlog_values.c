@@ -106,6 +106,45 @@ static int add_double(text *out, cursor *from) {
     return 0;
 }
 
+/* As values.py's read_float: the fewest of six to nine digits that read back to the same 32 bits. */
+static int add_float(text *out, cursor *from) {
+    if (LEFT(from) < 4) return 1;
+    uint32_t bits = (uint32_t)binlog_little(from->at, 4);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    if ((bits >> 23 & 255) == 255) return 1;
+    from->at += 4;
+    char *found = NULL;
+    for (int digits = 6; digits <= 9; digits++) {
+        PyMem_Free(found);
+        found = PyOS_double_to_string((double)value, 'g', digits, 0, NULL);
+        double back = found ? PyOS_string_to_double(found, NULL, NULL) : -1;
+        if (PyErr_Occurred()) {
+            PyErr_Clear();
+            PyMem_Free(found);
+            return -1;
+        }
+        if ((float)back == value) break;
+    }
+    const char *p = found + (*found == '-');
+    size_t whole = strspn(p, "0123456789");
+    int failed;
+    if (whole <= 6 || strchr(found, 'e')) {
+        failed = text_add(out, found, strlen(found));
+    } else {
+        char digits[24];
+        size_t count = 0;
+        for (const char *q = p; *q; q++)
+            if (*q != '.') digits[count++] = *q;
+        while (count > 1 && digits[count - 1] == '0') count--;
+        failed = (p > found && ADD(out, "-")) || text_add(out, digits, 1) || (count > 1 && ADD(out, ".")) ||
+                 text_add(out, digits + 1, count - 1) || ADD(out, "e+") || binlog_add_digits(out, whole - 1, 2);
+        failed = failed ? -1 : 0;
+    }
+    PyMem_Free(found);
+    return failed;
+}
+
 static const unsigned DIGIT_BYTES[] = {0, 1, 1, 2, 2, 3, 3, 4, 4, 4};
 
 int binlog_add_decimal(text *out, unsigned precision, unsigned scale, cursor *from) {
@@ -303,6 +342,7 @@ int binlog_add_value(text *out, const binlog_column *column, cursor *from) {
     size_t length;
     switch (column->kind) {
         case INTEGER: return add_integer(out, column->first, column->second, from);
+        case FLOAT: return add_float(out, from);
         case DOUBLE: return add_double(out, from);
         case DECIMAL: return binlog_add_decimal(out, column->first, column->second, from);
         case YEAR: return add_year(out, from);

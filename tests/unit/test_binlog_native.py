@@ -65,7 +65,7 @@ documents = st.builds(lambda tree, large: binary(tree, large=large), trees, st.b
 
 COLUMNS: Final[list[tuple[Reading, st.SearchStrategy[bytes]]]] = [
     *((reading(number, unsigned=unsigned), small(size)) for number, size in ((1, 1), (2, 2), (9, 3), (3, 4), (8, 8)) for unsigned in (False, True)),
-    (reading(types.FLOAT, 4), small(4)),
+    (reading(types.FLOAT, 4), st.one_of(small(4), st.floats(width=32).map(lambda f: struct.pack("<f", f)))),
     (reading(types.DOUBLE, 8), st.one_of(small(8), st.floats().map(lambda f: struct.pack("<d", f)))),
     *((reading(types.DECIMAL, p, s), small(n)) for p, s, n in ((12, 2, 6), (65, 30, 30), (5, 5, 3), (5, 0, 3), (1, 1, 1), (18, 9, 8))),
     (reading(types.YEAR), small(1)),
@@ -145,6 +145,7 @@ def test_every_kind_is_read_by_the_compiled_part_itself() -> None:
 
     plain = {
         Kind.INTEGER: b"\x01\0\0\0\0\0\0\0",
+        Kind.FLOAT: b"\x20\xf1\x47\x49",
         Kind.DOUBLE: b"\0\0\0\0\0\0\xf8\x3f",
         Kind.DECIMAL: b"\x80\0\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\0\0\x01\x02\x03",
         Kind.YEAR: b"\x7e",

@@ -158,7 +158,7 @@ def _decimal(field: FieldType, attributes: Attributes) -> Resolved:
 
 
 def _float(_: FieldType, attributes: Attributes) -> Resolved:
-    return "float32", "float unsigned" if attributes.unsigned else "float", Reading(read_float)
+    return "float32", "float unsigned" if attributes.unsigned else "float", Reading(read_float, Kind.FLOAT)
 
 
 def _double(_: FieldType, attributes: Attributes) -> Resolved:

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     """Bits."""
     JSON = 15
     """Bytes of the length."""
+    FLOAT = 16
 
 
 @dataclass(frozen=True, slots=True)
