@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.text import Text
 
@@ -99,7 +100,7 @@ class Screen:
 
     @contextmanager
     def told_of(self, logger: str) -> Generator[None]:
-        """Show what a logger is told meanwhile: what takes long is announced."""
+        """Show what a logger is told meanwhile, on a terminal with a clock: what takes long is announced."""
         handler = _Announcer(self)
         log = logging.getLogger(logger)
         level = log.level
@@ -110,6 +111,7 @@ class Screen:
         finally:
             log.removeHandler(handler)
             log.setLevel(level)
+            handler.close()
 
     def gap(self) -> None:
         """An empty line."""
@@ -141,6 +143,15 @@ class _Announcer(logging.Handler):
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.INFO)
         self._screen = screen
+        columns = (SpinnerColumn(), TimeElapsedColumn())
+        self._clock = Progress(*columns, console=screen.console, transient=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._screen.say(record.getMessage() + " …")
+        self._screen.say(f"{record.getMessage()} …")
+        if self._screen.styled and not self._clock.tasks:
+            self._clock.add_task("")
+            self._clock.start()
+
+    def close(self) -> None:
+        self._clock.stop()
+        super().close()
