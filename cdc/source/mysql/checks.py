@@ -10,8 +10,9 @@ from ....schemas.position import parse_binlog
 from ....transforms.registry import Registry
 from ....transforms.table_name import quoted
 from ...log.state import LogState
+from ...tail.binlog.charset import is_readable
 from ...tail.gtids import Gtids, parse_gtids
-from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd, MysqlTable, sql_name
+from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd, MysqlColumn, MysqlTable, sql_name
 from ..step import ACCEPT_GAP, mapped
 from .grants import Privileges, own_account
 
@@ -284,6 +285,13 @@ def unfit(status: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
             f"table {table.quoted} is mapped by an app schema, and the binary log has its column {', '.join(compressed)} compressed,"
             " which is not read",
             "ALTER TABLE … MODIFY the column without COMPRESSED, or take the table out of the app schemas",
+        )
+    texts = (column for column in table.columns if isinstance(column, MysqlColumn))
+    odd = next((column for column in texts if not is_readable(column.charset)), None)
+    if odd is not None:
+        return (
+            f"table {table.quoted} is mapped by an app schema, and the text of its column {odd.name} in {odd.charset} cannot be decoded here",
+            f"ALTER TABLE {table.sql} MODIFY the column with CHARACTER SET utf8mb4, or take the table out of the app schemas",
         )
     return None
 

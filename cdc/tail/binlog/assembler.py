@@ -21,7 +21,7 @@ from .gtid import GroupStart, parse_gtid, parse_mariadb_gtid, parse_tagged_gtid
 from .place import Place
 from .prepared import Prepared
 from .query import kind_of, parse_query, savepoint_name, xa_id, xa_id_of
-from .rows import Plain, PythonRowReader, RowReader
+from .rows import Plain, PythonRowReader, RowReader, UnreadRows
 from .table_map import parse_table_map
 from .transaction import BinlogTransaction
 
@@ -337,7 +337,9 @@ class BinlogAssembler:
             if len(self._tables) >= _TABLES_KEPT:
                 self._tables.clear()
                 self._plain.clear()
-            table = self._tables[description] = RowReader(parse_table_map(body, self._flavour))
+            described = parse_table_map(body, self._flavour)
+            reader = RowReader if described.relation.unreadable is None else UnreadRows
+            table = self._tables[description] = reader(described)
             if table.plain is not None:
                 self._plain[description] = table.plain
         self._mapped[int.from_bytes(description[:6], "little")] = table

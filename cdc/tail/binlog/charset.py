@@ -141,6 +141,11 @@ def charset_of(collation: int) -> Charset:
     return charset
 
 
+def is_readable(name: str) -> bool:
+    """Whether text in a character set can be decoded here; the server's name of it, empty for no text."""
+    return not name or name in _CHARSETS
+
+
 Recode = Callable[[bytes], bytes]
 
 _SINGLE: Final[dict[str, dict[int, str]]] = {

@@ -127,6 +127,17 @@ class PythonRowReader:
         return plan
 
 
+class UnreadRows(PythonRowReader):
+    """Stands for the rows of a table that cannot be read: each event is one insert without columns.
+
+    Whoever wants the rows finds in the relation why they are not there.
+    """
+
+    def read(self, op: int, body: bytes, *, extra: bool, partial: bool = False) -> list[bytes]:
+        """One change, whatever the event has."""
+        return [_OPENING + _change(INSERT, self.table.relation.oid) + b"N" + _count(0)]
+
+
 def read_row(data: bytes, at: int, plan: Plan) -> tuple[bytes, int]:
     """A row as TupleData, and where it ends. Raises ValueError, IndexError or struct.error where it is malformed."""
     there = len(plan) - plan.count(None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ....schemas.errors import DecodeError
 from ....schemas.shape import Column, Shape
 from ....transforms.app_schema import Entity
 from ....transforms.project import Projection, PublishedColumn, require_key
@@ -24,7 +25,11 @@ def project(
 
     Raises:
         SchemaError: A field of the key is not published, or the table does not have it.
+        DecodeError: Its rows cannot be read.
     """
+    if relation.unreadable is not None:
+        message, hint = relation.unreadable
+        raise DecodeError(message, hint=hint)
     present = {column.name: index for index, column in enumerate(relation.columns)}
     require_key(entity, published, present)
     columns: list[Column] = []

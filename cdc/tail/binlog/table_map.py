@@ -29,11 +29,13 @@ class BinlogRelation(Relation):
     Args:
         key: The positions of the primary key's columns, in its order; empty where there is none.
         prefixes: Of each of them how many characters are part of the key, 0 for all.
+        unreadable: Why its rows cannot be read, and what to do; it has no columns then. Empty where they can.
     """
 
     columns: tuple[BinlogColumn, ...]
     key: tuple[int, ...] = ()
     prefixes: tuple[int, ...] = ()
+    unreadable: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +81,7 @@ def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
         flavour: Whose it is: MariaDB names a character set for geometries, too.
 
     Raises:
-        DecodeError: It does not say all that it must, or a column cannot be decoded here.
+        DecodeError: It does not say all that it must.
         ValueError, IndexError, struct.error: It is malformed.
     """
     table_id = int.from_bytes(whole(body, HEADER_BYTES, HEADER_BYTES + 6), "little")
@@ -95,22 +97,15 @@ def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
     said = _optional(body, at + (count + 7) // 8)
     if len(said.names) != count:
         raise DecodeError(_NO_NAMES.format(table), hint=_FULL)
-    columns: list[BinlogColumn] = []
-    readings: list[Reading] = []
-    for column, attributes, bit, number, label in zip(
-        fields, _attributes(fields, said, flavour), nullable, numbers, said.names, strict=False
-    ):
-        try:
-            canonical, engine_type, reading = resolve(column, attributes)
-        except DecodeError as exc:
-            raise DecodeError(f"{exc} (column {label.decode()!r} of {table})", hint=exc.hint) from None
-        charset = attributes.charset.name if attributes.charset else ""
-        columns.append(
-            BinlogColumn(
-                label.decode(), True, number, -1, None, canonical, engine_type, bool(bit), attributes.labels, charset
-            )
-        )
-        readings.append(reading)
+    try:
+        columns, readings = _columns(table, said, [*zip(fields, numbers, nullable, strict=False)], flavour)
+    except DecodeError as exc:
+        if exc.hint == _FULL or (database, name) == STAMP:
+            raise
+        # Whether anybody wants its rows is not known here: a server has tables of others, too.
+        why = (f"{exc} (table {table})", exc.hint)
+        relation = BinlogRelation(table_id & 0xFFFFFFFF, database, name, "f", (), unreadable=why)
+        return Table(relation, (), (), None)
     key = said.key_prefixes or [(position, 0) for position in said.key]
     if any(position >= count for position, _ in key):
         raise ValueError("a key of columns that are not there")
@@ -125,6 +120,38 @@ def parse_table_map(body: bytes, flavour: Literal["mysql", "mariadb"]) -> Table:
     )
     documents = tuple(i for i, column in enumerate(fields) if column.number == JSON)
     return Table(relation, tuple(readings), documents, _tag_column(relation))
+
+
+def _columns(
+    table: str, said: _Metadata, declared: list[tuple[FieldType, int, int]], flavour: str
+) -> tuple[list[BinlogColumn], list[Reading]]:
+    """The columns, and how each is read.
+
+    Args:
+        table: Its name, for messages.
+        said: The optional metadata.
+        declared: Of each column its type, the type's number, and whether it may be null.
+        flavour: Whose binlog it is.
+
+    Raises:
+        DecodeError: One cannot be decoded here.
+    """
+    columns: list[BinlogColumn] = []
+    readings: list[Reading] = []
+    attributed = _attributes([column for column, _, _ in declared], said, flavour)
+    for (column, number, bit), attributes, label in zip(declared, attributed, said.names, strict=False):
+        try:
+            canonical, engine_type, reading = resolve(column, attributes)
+        except DecodeError as exc:
+            raise DecodeError(f"{exc} (column {label.decode()!r} of {table})", hint=exc.hint) from None
+        charset = attributes.charset.name if attributes.charset else ""
+        columns.append(
+            BinlogColumn(
+                label.decode(), True, number, -1, None, canonical, engine_type, bool(bit), attributes.labels, charset
+            )
+        )
+        readings.append(reading)
+    return columns, readings
 
 
 def _tag_column(relation: Relation) -> int | None:
