@@ -13,10 +13,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND
+from pymysql.constants import CLIENT, COMMAND, SERVER_STATUS
 
 from . import session as sessions
-from .mysql_stamp import END_BLOCK, Form, stamp
+from .mysql_script import Script, Start, stamped
+from .mysql_stamp import AUTOCOMMIT, END_BLOCK, Form, stamp
 from .mysql_statement import Kind, kind
 from .pymysql_packets import MySQLResult, TrackedConnection
 
@@ -53,8 +54,10 @@ class StampedConnection(TrackedConnection):
 
     _own_block: sessions.Session | None = None  # of a block of ours around a statement whose rows are still to be read
 
+    _script: Script | None = None  # whose results are still to be read
+
     def _request_authentication(self) -> None:
-        self._own_block = None
+        self._own_block = self._script = None
         super()._request_authentication()
 
     def query(self, sql: Any, unbuffered: bool = False) -> int:
@@ -71,23 +74,75 @@ class StampedConnection(TrackedConnection):
         if session is None and now.session is None:
             return self._query_unbound(sql, unbuffered)
         self._resolve()
-        of = kind(sql, several=bool(self.client_flag & CLIENT.MULTI_STATEMENTS))
+        if self.client_flag & CLIENT.MULTI_STATEMENTS and kind(sql, several=True) is Kind.SCRIPT:
+            return self._query_script(sql, unbuffered, session)
+        of = kind(sql)
         if now.lone:
-            if of is READ or of is LOCK:
-                return self._query_plain(sql, unbuffered)
-            if session is not None:
-                if of is WRITE and self._may_stamp():
-                    return self._query_in_block(sql, unbuffered, session)
-                self._refuse_lone(of)
-        elif of is COMMIT:
+            return self._query_lone(of, sql, unbuffered, session)
+        if of is COMMIT:
             return self._commit(sql, lambda: self._read_affected(unbuffered))
-        elif of is not Kind.ROLLBACK:
+        if of is not Kind.ROLLBACK:
             if of not in _STAYS:
                 self._stamp_early()
             if not now.begun:
                 now.begun, now.session = True, session
             now.run(of)
         return self._query_settled(of, sql, unbuffered)
+
+    def _query_lone(self, of: Kind, sql: bytes, unbuffered: bool, session: sessions.Session | None) -> int:
+        """Run a statement that is a transaction of its own."""
+        if of is READ or of is LOCK:
+            return self._query_plain(sql, unbuffered)
+        if session is not None:
+            if of is WRITE and self._may_stamp():
+                return self._query_in_block(sql, unbuffered, session)
+            self._refuse_lone(of)
+        return self._query_settled(of, sql, unbuffered)
+
+    def _query_script(self, sql: bytes, unbuffered: bool, session: sessions.Session | None) -> int:
+        """Run several statements of one text, with stamps among them."""
+        now = self._transaction
+        start = Start(bool(now.status & AUTOCOMMIT), now.open, now.begun, now.wrote, now.session)
+        script: Script | None = None
+        if now.locked or self._form not in _STAMPS:
+            self._may_stamp()
+        else:
+            script = None if unbuffered else stamped(sql, self._form, start, session)
+            if script is None:
+                self._refuse(_SCRIPT)
+        if script is None:
+            self._stamp_early()
+            now.run(Kind.SCRIPT)
+            return self._query_settled(Kind.SCRIPT, sql, unbuffered)
+        now.run(Kind.SCRIPT)
+        self._script = script
+        return self._query_plain(script.text, unbuffered)
+
+    def _read_query_result(self, unbuffered: bool = False) -> int:
+        script = self._script
+        if script is None:
+            return super()._read_query_result(unbuffered)
+        try:
+            affected = super()._read_query_result()
+            while not script.shown.pop(0):
+                affected = super()._read_query_result()
+            result = self._result
+            while script.shown and not any(script.shown):
+                super()._read_query_result()
+                script.shown.pop(0)
+        except err.MySQLError:
+            self._script = None
+            self._transaction.begun, self._transaction.session = True, script.owner_now
+            self._roll_back(script.in_own_block)
+            self._transaction.doubtful = True
+            raise
+        self._result = result
+        result.has_next = SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS if script.shown else 0
+        if not script.shown:
+            self._script = None
+            now = self._transaction
+            now.begun, now.session = script.begun and now.open, script.owner if now.open else None
+        return affected
 
     def _query_plain(self, sql: bytes, unbuffered: bool) -> int:
         affected: int = super().query(sql, unbuffered)
@@ -103,19 +158,25 @@ class StampedConnection(TrackedConnection):
             self._doubt(error, kind(sql))
             raise
         finally:
-            now.begun = now.open and (was_open or kind(sql) is not Kind.BEGIN)
+            now.begun = self._streams() or (now.open and (was_open or kind(sql) is not Kind.BEGIN))
 
     def _query_settled(self, of: Kind, sql: bytes, unbuffered: bool) -> int:
-        was_open = self._transaction.open
+        now = self._transaction
+        was_open, was_lone = now.open, now.lone
         try:
             affected = self._query_plain(sql, unbuffered)
         except err.MySQLError as error:
             self._doubt(error, of)
             raise
-        if of is Kind.CALL and was_open and not self._transaction.open:
+        if of is Kind.CALL and not was_lone and not now.open and (was_open or affected):
             self._regret(_BY_ITSELF)
-        self._settle(of)
+        if not self._streams():
+            self._settle(of)
         return affected
+
+    def _streams(self) -> bool:
+        """Return whether rows are still to be read, behind which the server says what the statement did."""
+        return self._result is not None and self._result.unbuffered_active
 
     def _settle(self, of: Kind) -> None:
         """After a statement, note whether the transaction is still there."""
@@ -166,8 +227,12 @@ class StampedConnection(TrackedConnection):
 
     def _ended(self, result: MySQLResult) -> None:
         """All rows of a result have been read."""
-        if self._own_block is not None and result is self._result:
+        if result is not self._result:
+            return  # it is read whole, and dealt with then
+        if self._own_block is not None:
             self._end_block(result)
+        else:
+            self._settle(READ)
 
     def _end_block(self, result: Any) -> None:
         now = self._transaction
@@ -182,11 +247,13 @@ class StampedConnection(TrackedConnection):
 
     def _abandon_block(self) -> None:
         """After an error the statement in a block of ours leaves nothing, as it would have alone."""
-        if self._own_block is not None:
-            self._own_block = None
-            if self._sock is not None:
-                self._send(b"ROLLBACK")
-                self._answer()
+        ours, self._own_block = self._own_block is not None, None
+        self._roll_back(ours)
+
+    def _roll_back(self, ours: bool) -> None:
+        if ours and self._sock is not None:
+            self._send(b"ROLLBACK")
+            self._answer()
 
     # Transaction control
 

@@ -4,13 +4,14 @@ Change `import pymysql` to `from commitlog.drivers import pymysql`. Where a sess
 middleware), a transaction that wrote inserts one row into `commitlog.stamp`, which `commitlog setup` makes, right before
 its COMMIT and without a round trip of its own. Without a session nothing is sent but one question when connecting.
 
-Tagged: `commit()`, COMMIT given as text, what another statement commits (DDL, `begin()`, autocommit switched on), XA
-transactions before XA END, and in autocommit each statement that may write, in a block of its own: one round trip more.
+Tagged: `commit()`, COMMIT given as text, alone or among other statements, what another statement commits (DDL, `begin()`,
+autocommit switched on), XA transactions before XA END, and in autocommit each statement that may write, in a block of its
+own: one round trip more.
 
-Not tagged, and counted as `on_untagged` says: in autocommit CALL, EXECUTE and CREATE TABLE … SELECT, and several
-statements in one text; what a procedure commits by itself, in the middle; under LOCK TABLES; tables without transactions;
-a user who may not insert into `commitlog.stamp`; servers that do not tell what a transaction wrote (before MySQL 5.7 and
-MariaDB 10.2).
+Not tagged, and counted as `on_untagged` says: in autocommit CALL, EXECUTE and CREATE TABLE … SELECT (`begin()` before a CALL
+tags it); what a procedure commits by itself, in the middle; several statements in one text with CALL among them, or that
+cannot be told apart; under LOCK TABLES; tables without transactions; a user who may not insert into `commitlog.stamp`;
+servers that do not tell what a transaction wrote (before MySQL 5.7 and MariaDB 10.2).
 
 What differs: after an autocommitted write ROW_COUNT() says 0, as it does after COMMIT; and a transaction that only wrote
 temporary tables, or tried to change rows that are not there, leaves a transaction in the binary log that holds the stamp
