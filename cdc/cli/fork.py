@@ -49,7 +49,7 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 @click.group(cls=_ForkGroup, name="fork", subcommand_metavar="LOG | plan | status | drop")
 def command() -> None:
-    """Make a fork of LOG in a database of your own, bring it up to the log's head and keep it there.
+    """Make a fork of LOG in a PostgreSQL, MySQL or MariaDB of your own, bring it up to the log's head and keep it there.
 
     Shows what it is going to make and asks first. Run again, it goes on where it stood. Ctrl-C or SIGTERM ends it; nothing is
     lost or applied twice however it ends. What you change there stays: where upstream changes the same, it is a conflict,
@@ -58,6 +58,7 @@ def command() -> None:
     \b
       commitlog fork plan file:./logs#shop --into postgresql://localhost/mine
       commitlog fork file:./logs#shop --into postgresql://localhost/mine
+      commitlog fork file:./logs#shop --into mysql://me@localhost/mine
       commitlog fork status --into postgresql://localhost/mine
 
     --only E,F takes only these entities, --yes does not ask, --once stops at the log's head.

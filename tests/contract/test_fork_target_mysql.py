@@ -5,8 +5,10 @@ import pytest
 from commitlog.cdc.cli.main import main
 from commitlog.cdc.fork import state
 from commitlog.cdc.fork.growth import create
+from commitlog.cdc.fork.mysql import connection
 from commitlog.cdc.fork.plan import make_plan
 from commitlog.cdc.fork.targets import open_target
+from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.schemas.errors import Refused, UsageError
 from fixtures.fork_log import Fork, MadeLog, column
 
@@ -292,6 +294,45 @@ def test_a_change_larger_than_the_servers_packets_is_refused_with_what_to_set(lo
         with pytest.raises(Refused, match=r"a change takes 30.. bytes") as refused:
             target.execute("DELETE FROM _commitlog.shapes WHERE hash = %s", ("x" * 3000,))
     assert "SET GLOBAL max_allowed_packet = 4096" in refused.value.hint
+
+
+def test_a_timestamp_is_set_by_upstream_alone_whatever_the_server_is_set_to(
+    tmp_path_factory: pytest.TempPathFactory, either_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection._SETTINGS, "explicit_defaults_for_timestamp", "0")
+    log = MadeLog(tmp_path_factory.mktemp("log"), engine="mysql")
+    log.shape("Order", ID, column("at", "instant", "timestamp", nullable=False), column("v"), table="shop.orders")
+    log.snapshot("Order", {"id": 1, "at": "2020-01-01T00:00:00Z", "v": "a"})
+    log.commit(log.update("Order", 1, {"v": "a"}, {"v": "b"}))
+    fork = Fork(log, either_database)
+
+    fork.sync()
+
+    assert fork.sql("SELECT year(at), v FROM orders") == [(2020, "b")]
+    assert "ON UPDATE" not in fork.sql("SHOW CREATE TABLE orders")[0][1].upper()
+    log.close()
+
+
+def test_tables_whose_names_differ_in_case_are_two(log: MadeLog, fork: Fork) -> None:
+    log.shape("Order", ID, column("v"), table='public."Orders"')
+    log.snapshot("Order", {"id": 1, "v": "a"})
+    fork.sql("CREATE TABLE orders (id bigint PRIMARY KEY, w int)")
+    fork.sql("INSERT INTO orders VALUES (1, 1)")
+
+    fork.sync()
+
+    assert fork.sql('SELECT * FROM "Orders"') == [(1, "a")]
+    assert main(["fork", "drop", "--into", fork.url, "--yes"]) == 0
+    assert fork.tables() == ["orders"]
+
+
+def test_a_server_that_takes_no_writes_is_refused_by_name(log: MadeLog, own_mysql: MySqlServer) -> None:
+    log.shape("Order", ID)
+    url = own_mysql.create_database("fork")
+    own_mysql.query("SET GLOBAL super_read_only = ON")
+
+    with pytest.raises(Refused, match="the fork's database is read-only"):
+        Fork(log, url).sync()
 
 
 def test_the_source_itself_is_no_place_for_a_fork(

@@ -118,6 +118,9 @@ class Connected:
             settings = [f"SESSION {isolation} = 'READ-COMMITTED'", f"SESSION {_NO_LIMIT[self.flavour]}"]
             settings += [f"SESSION {name} = {value}" for name, value in _SETTINGS.items()]
             self.execute(f"SET {', '.join(settings)}")
+            if self.rows("SELECT @@explicit_defaults_for_timestamp")[0][0] not in ("1", "ON"):
+                # Without, the first TIMESTAMP of a table would be set by every update of a row.
+                self.execute("SET SESSION explicit_defaults_for_timestamp = 1")
             self.packet_bytes = int(self.rows("SELECT @@max_allowed_packet")[0][0])
         except BaseException:
             self.close()
@@ -252,29 +255,14 @@ class Connected:
             raise Locked("another process works on this fork", hint="stop it, or let it do the work")
 
     def database(self) -> tuple[str, str]:
-        """(the server's uuid, of MariaDB its server_id; the database's name).
-
-        Raises:
-            Refused: It takes no writes.
-        """
+        """(the server's uuid, of MariaDB its server_id; the database's name). A server that takes no writes says so at the first."""
         identity = "@@server_uuid" if self.flavour == "mysql" else "@@server_id"
-        system, name, read_only = self.rows(f"SELECT {identity}, DATABASE(), @@read_only")[0]
-        if read_only not in ("0", "OFF") and not self._may_write():
-            raise Refused(f"database {name} is read-only", hint="give the fork a primary server")
+        system, name = self.rows(f"SELECT {identity}, DATABASE()")[0]
         return str(system), str(name)
 
     def place(self) -> str:
         """What tells this server from others of the same database's name."""
         return str(self.rows("SELECT CONCAT(@@hostname, ':', @@port)")[0][0])
-
-    def _may_write(self) -> bool:
-        """Whether this user is one of those whom read_only does not hold."""
-        try:
-            self.execute("CREATE TEMPORARY TABLE _commitlog_probe (one INT)")
-            self.execute("DROP TEMPORARY TABLE _commitlog_probe")
-        except Refused:
-            return False
-        return True
 
     def _filled(self, query: str, parameters: Sequence[object]) -> str:
         """A query of what a fork remembers: `_commitlog.NAME` is `_commitlog_NAME`, as a database has no schemas here."""
