@@ -25,6 +25,7 @@ def parse_lsn(text: str) -> int:
     except ValueError:
         raise DecodeError(f"{text!r} is not an LSN such as 16/B374D848") from None
 
+
 _OFFSET_BITS = 40
 _OFFSET_END = 1 << _OFFSET_BITS
 _FILES_END = 1 << 24
