@@ -228,3 +228,43 @@ def test_a_log_of_the_fork_says_which_commit_of_upstream_each_of_its_commits_app
         upstream.reader.record(seq).header["id"],
         None,
     ]
+
+
+def test_tables_that_change_upstream_change_in_forks_in_every_engine(
+    binlog_source: BinlogSource, new_database: Callable[[], str], new_binlog_database: Callable[[str], str]
+) -> None:
+    source = binlog_source
+    source.execute(
+        "CREATE TABLE p (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, name varchar(20) NOT NULL, mood enum('a','b'), n int,"
+        " price decimal(8,2)) CHARACTER SET utf8mb4",
+        "INSERT INTO p (name, mood, n, price) VALUES ('x', 'a', 1, 1.5), ('y', 'b', 2, NULL)",
+    )
+    source.map("P", "p")
+    source.setup()
+    worker = source.run()
+    worker.until_caught_up()
+    urls = [new_database(), new_binlog_database("mysql"), new_binlog_database("mariadb")]
+    for url in urls:
+        run_fork(source, url)
+    source.execute(
+        "ALTER TABLE p MODIFY name varchar(60) NULL, MODIFY n bigint, MODIFY price decimal(12,2)",
+        "INSERT INTO p (name, mood, n, price) VALUES (NULL, 'a', 5000000000, 1234567890.25)",
+        "ALTER TABLE p MODIFY mood enum('a','b','c')",
+        "UPDATE p SET mood = 'c', name = repeat('ü', 60) WHERE id = 1",
+        "ALTER TABLE p MODIFY mood enum('c','b','a','d')",
+        "INSERT INTO p (name, mood) VALUES ('z', 'd'), ('z', 'a')",
+        "DELETE FROM p WHERE id = 2",
+    )
+    worker.until_marked()
+    for url in urls:
+        run_fork(source, url)
+        assert [table.to_json() for table in compare(source.url, url) if not table.equal] == []
+    source.execute("TRUNCATE p", "INSERT INTO p (name, mood, n) VALUES ('after', 'b', 1)")
+    worker.until_marked()
+    worker.terminate()
+
+    for url in urls:
+        run_fork(source, url)
+        assert [table.to_json() for table in compare(source.url, url) if not table.equal] == []
+        with open_target(url) as target:
+            assert listed(target, closed=True) == []
