@@ -40,6 +40,9 @@ class Engine(ABC):
     words: ClassVar[Mapping[str, str]]
     """What the shop's tables are made with: words of `shop.sql`, and what stands for them."""
 
+    clock_s: ClassVar[float] = 0.0
+    """Its log notes when a transaction was committed in whole units of this; 0 where that is finer than anything we measure."""
+
     @abstractmethod
     def fetch(self) -> None:
         """Fetch the server's programs where that takes long and they are not there yet.

@@ -74,3 +74,4 @@ class MariaDbEngine(_BinlogEngine):
 
     title, program, local = MariaDbServer.title, "mariadb", MariaDbServer
     example, variable = "mariadb://USER@HOST:3306/DATABASE", MariaDbServer.variable
+    clock_s = 1.0

@@ -1,7 +1,7 @@
 """What the acts of the demo share: everything that runs, who wrote what, and what was measured."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from .follower import Seen
 from .processes import await_true
@@ -17,7 +17,7 @@ class Steady:
     Args:
         commits: Commits per second.
         rows: Rows per second.
-        p50_ms: Median time from COMMIT to readable.
+        p50_ms: Median time to readable: from COMMIT, or from the request where the source notes COMMITs too coarsely.
         p99_ms: 99 of 100 were readable after so long.
     """
 
@@ -27,7 +27,7 @@ class Steady:
     p99_ms: float
 
     @classmethod
-    def measure(cls, seen: Sequence[Seen], since: float, until: float) -> "Steady":
+    def measure(cls, seen: Iterable[Seen], since: float, until: float) -> "Steady":
         """Measure what was committed between two times, in seconds since 1970; at least one commit."""
         stretch = [commit for commit in seen if since <= commit.committed <= until]
         waits = sorted((commit.read - commit.committed) * 1000 for commit in stretch)
@@ -53,11 +53,25 @@ class Catchup:
     seconds: float
 
     @classmethod
-    def measure(cls, seen: Sequence[Seen], since: float, until: float) -> "Catchup":
-        """Measure what was committed while nobody read, between two times in seconds since 1970."""
-        backlog = [commit for commit in seen if since <= commit.committed <= until]
+    def measure(cls, seen: Iterable[Seen], since: float, until: float, *, clock_s: float = 0.0) -> "Catchup":
+        """Measure what was committed while nobody read, between two times in seconds since 1970.
+
+        Args:
+            seen: All that was read.
+            since: When the reading ended.
+            until: When it began again.
+            clock_s: How coarse the times of the commits are, which are never later than the true ones.
+        """
+        missed = (commit for commit in seen if commit.read >= since)
+        backlog = [commit for commit in missed if since <= commit.committed + clock_s <= until]
         reads = [commit.read for commit in backlog]
         return cls(sum(commit.rows for commit in backlog), max(reads) - min(reads))
+
+
+def since_request(seen: Iterable[Seen], answers: Iterable[Answer]) -> Iterator[Seen]:
+    """The commits of answered requests, as though each had been committed when its request was sent."""
+    sent = {answer.request: answer.sent for answer in answers}
+    return (replace(commit, committed=sent[commit.request]) for commit in seen if commit.request in sent)
 
 
 @dataclass(slots=True)

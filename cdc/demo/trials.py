@@ -13,7 +13,7 @@ from ..log.segment import segment_name
 from . import forgery
 from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
-from .play import Catchup, Play, Steady
+from .play import Catchup, Play, Steady, since_request
 from .shop_database import connect
 from .traffic import REQUESTS_PER_SECOND, Traffic
 
@@ -38,7 +38,8 @@ def kill_worker(play: Play) -> None:
         killed = time.time()
         screen.event(f"kill -9 {stage.worker.pid}", f"the worker, at record {head.seq}")
         import_customers(stage.url)
-        traffic.go_on(DOWN_S)
+        # Long enough that some commits were surely missed, however coarse their times are.
+        traffic.go_on(DOWN_S + stage.engine.clock_s)
         rows = IMPORT_TRANSACTIONS * IMPORT_ROWS
         screen.event("no worker", f"{len(traffic.answers):,} requests answered so far, {rows:,} customers imported")
         restarted = time.time()
@@ -50,8 +51,9 @@ def kill_worker(play: Play) -> None:
     last = stage.users[0].do("PUT", f"/orders/{play.order}/status", {"status": "packed"})
     play.writes.append(last)
     play.await_logged([last], CATCH_UP_S)
-    play.steady = Steady.measure(stage.follower.seen, *steady)
-    play.catchup = Catchup.measure(stage.follower.seen, killed, restarted)
+    seen, clock_s = stage.follower.seen, stage.engine.clock_s
+    play.steady = Steady.measure(since_request(seen, traffic.answers) if clock_s else seen, *steady)
+    play.catchup = Catchup.measure(seen, killed, restarted, clock_s=clock_s)
     _prove_exactly_once(play, read_commits(stage.reader))
     screen.say("The fork was away as well. It goes on where it stood:")
     stage.shell.run("fork", play.log, "--into", stage.target, "--once")

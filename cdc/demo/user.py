@@ -3,6 +3,7 @@
 import http.client
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ class Answer:
         request: The id that the mesh gave the request.
         status: HTTP status.
         document: The JSON that came back.
+        sent: When it was asked, in seconds since 1970.
     """
 
     user: str
@@ -30,6 +32,7 @@ class Answer:
     request: str
     status: int
     document: Mapping[str, Any]
+    sent: float
 
     @property
     def id(self) -> int:
@@ -63,6 +66,7 @@ class User:
         """
         headers = {**self._headers, CANARY_HEADER: "1"} if canary else self._headers
         body = json.dumps(document).encode() if document is not None else b""
+        sent = time.time()
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
@@ -70,7 +74,7 @@ class User:
         except (OSError, http.client.HTTPException, ValueError) as exc:
             self._connection.close()
             raise DemoFailed(f"{method} {path} got no answer: {exc}") from exc
-        return Answer(self.name, f"{method} {path}", response.headers["x-request-id"], response.status, answer)
+        return Answer(self.name, f"{method} {path}", response.headers["x-request-id"], response.status, answer, sent)
 
     def do(self, method: str, path: str, document: Mapping[str, Any] | None = None, *, canary: bool = False) -> Answer:
         """Send a request that must succeed.
