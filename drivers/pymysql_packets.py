@@ -39,7 +39,7 @@ else:
     from pymysql.connections import MySQLResult as PlainResult
 
 _END_OF_COLUMNS = b"\xfe\0\0\0\0"
-_PACKET_BYTES_MAX = 0xFFFFFF
+PACKET_BYTES_MAX = 0xFFFFFF
 
 
 class MySQLResult(PlainResult):  # type: ignore[misc] # see above
@@ -66,7 +66,7 @@ class MySQLResult(PlainResult):  # type: ignore[misc] # see above
 
     def _check_packet_is_eof(self, packet: Any) -> bool:
         data = packet.get_all_data()
-        if data[0] != 0xFE or len(data) >= _PACKET_BYTES_MAX:  # a longer one that starts like this is a row
+        if data[0] != 0xFE or len(data) >= PACKET_BYTES_MAX:  # a longer one that starts like this is a row
             return False
         status, self.warning_count, state = ending(data)
         self.has_next = status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
@@ -122,21 +122,11 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
         """An error came in the middle of a result's rows."""
 
     def _send(self, *statements: bytes) -> None:
-        """Send statements without waiting in between; each has its answer to be read."""
+        """Send statements, each in one packet, without waiting in between; each has its answer to be read."""
         if not self._sock:
             raise err.InterfaceError(0, "")
         self._kept_warnings = None
-        packets: list[bytes] = []
-        for sql in statements:
-            if len(sql) + 1 < _PACKET_BYTES_MAX:
-                packets.append(struct.pack("<iB", len(sql) + 1, COMMAND.COM_QUERY) + sql)
-            else:
-                if packets:
-                    self._write_bytes(b"".join(packets))
-                    packets.clear()
-                super()._execute_command(COMMAND.COM_QUERY, sql)
-        if packets:
-            self._write_bytes(b"".join(packets))
+        self._write_bytes(b"".join(struct.pack("<iB", len(sql) + 1, COMMAND.COM_QUERY) + sql for sql in statements))
 
     def _answer(self) -> err.MySQLError | None:
         """Read the answer to a statement of ours, and return what went wrong; a lost connection is raised."""

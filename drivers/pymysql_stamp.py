@@ -19,7 +19,7 @@ from . import session as sessions
 from .mysql_script import Script, Start, stamped
 from .mysql_stamp import AUTOCOMMIT, END_BLOCK, Form, stamp
 from .mysql_statement import Kind, kind
-from .pymysql_packets import MySQLResult, TrackedConnection
+from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult, TrackedConnection
 
 T = TypeVar("T")
 
@@ -162,13 +162,13 @@ class StampedConnection(TrackedConnection):
 
     def _query_settled(self, of: Kind, sql: bytes, unbuffered: bool) -> int:
         now = self._transaction
-        was_open, was_lone = now.open, now.lone
+        was_lone = now.lone
         try:
             affected = self._query_plain(sql, unbuffered)
         except err.MySQLError as error:
             self._doubt(error, of)
             raise
-        if of is Kind.CALL and not was_lone and not now.open and (was_open or affected):
+        if of is Kind.CALL and not was_lone and not now.open:
             self._regret(_BY_ITSELF)
         if not self._streams():
             self._settle(of)
@@ -207,9 +207,14 @@ class StampedConnection(TrackedConnection):
         if not self._sock:
             raise err.InterfaceError(0, "")
         self._result = None
-        self._send(b"BEGIN", sql)
-        refused = self._answer()
-        self._next_seq_id = 1
+        if len(sql) + 1 < PACKET_BYTES_MAX:
+            self._send(b"BEGIN", sql)
+            refused = self._answer()
+            self._next_seq_id = 1
+        else:
+            self._send(b"BEGIN")
+            refused = self._answer()
+            self._execute_command(COMMAND.COM_QUERY, sql)
         try:
             affected = self._read_affected(unbuffered)
         except err.MySQLError:

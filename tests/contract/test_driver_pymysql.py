@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from commitlog.cdc.servers.binlog import BinlogServer
 from commitlog.drivers import pymysql, session
 from fixtures.stamped import ROW, StampLog
 
@@ -291,6 +292,17 @@ def test_warnings_are_there_after_the_stamp(stamp_log: StampLog, auto: "pymysql.
         cursor.execute("SELECT 1 FROM item")
         assert auto.show_warnings() == ()
     assert stamp_log.seen() == [(["r"], "I")]
+
+
+def test_a_statement_of_several_packets_is_tagged(mysql_server: BinlogServer, stamp_log: StampLog) -> None:
+    if stamp_log.server is not mysql_server:
+        return  # MariaDB takes no packet as large as that
+    with closing(stamp_log.connect(autocommit=True)) as conn, session.bind(request="r"):
+        run(conn, "CREATE TABLE large (it LONGBLOB)")
+        for more in (-1, 0, 1, 2**20):
+            run(conn, f"INSERT INTO large VALUES ('{'x' * (2**24 + more - len('?INSERT INTO large VALUES ()') - 1)}')")
+        assert run(conn, "SELECT COUNT(*), MIN(LENGTH(it)) > 16000000 FROM large") == ((4, 1),)
+    assert stamp_log.seen() == [(["r"], "I")] * 4
 
 
 def test_load_data_local_is_tagged(stamp_log: StampLog, tmp_path: Any) -> None:
