@@ -30,6 +30,8 @@ def command(invocation: Invocation, yes: bool) -> int:
         for step in steps:
             source.execute(step, say=note)
             output.line(f"dropped: {step.text}")
+        # A log that has not begun begins where the next setup is done.
+        config.begin_path.unlink(missing_ok=True)
     finally:
         source.close()
     output.line(source.leftover)
