@@ -29,7 +29,12 @@ class Kind(Enum):
 _SKIPPED = r"(?:\s|/\*M?!\d*|/\*(?!M?!).*?\*/|#[^\n]*(?:\n|\Z)|--(?=\s|\Z)[^\n]*(?:\n|\Z)|\()*"
 # Comments that the server runs, /*! … */, count as their content.
 _WORDS = re.compile(_SKIPPED + r"([a-z_]+)(?:\b" + _SKIPPED + r"([a-z_]+))?", re.DOTALL | re.IGNORECASE)
-_SELECTS = ("select", b"select")
+_FIRST: dict[str | bytes, Kind] = {
+    form: of
+    for word, of in (("select", Kind.READ), ("insert", Kind.WRITE), ("update", Kind.WRITE), ("delete", Kind.WRITE))
+    for case in (f"{word} ", f"{word.upper()} ")
+    for form in (case, case.encode())
+}
 _SUSPECT = re.compile(r"[(;]|\b(?:for|lock)\b", re.IGNORECASE)
 """What a plain query does not hold; most are plain, and this is done for each."""
 _HEAD = 512
@@ -103,8 +108,9 @@ def kind(text: str | bytes | bytearray, *, several: bool = False) -> Kind:
         text: The text as it is sent; bytes in any encoding that has ASCII in it.
         several: Whether the connection lets a text hold several statements.
     """
-    if text[:6].lower() in _SELECTS and not _SUSPECT.search(_str(text)):
-        return Kind.READ
+    first = None if several else _FIRST.get(bytes(text[:7]) if isinstance(text, bytearray) else text[:7])
+    if first is Kind.WRITE or (first is Kind.READ and not _SUSPECT.search(_str(text))):
+        return first
     if len(text) <= _REMEMBERED_MAX and not isinstance(text, bytearray):
         return _remembered(text, several)
     return _kind(text, several)

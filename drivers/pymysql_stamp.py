@@ -145,8 +145,9 @@ class StampedConnection(TrackedConnection):
         return affected
 
     def _query_plain(self, sql: bytes, unbuffered: bool) -> int:
-        affected: int = super().query(sql, unbuffered)
-        return affected
+        self._execute_command(COMMAND.COM_QUERY, sql)
+        self._affected_rows = self._read_query_result(unbuffered)
+        return self._affected_rows
 
     def _query_unbound(self, sql: bytes, unbuffered: bool) -> int:
         """Run a statement where no session is, and note whether a transaction has had its first by that."""
