@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from ..demo.engine import ENGINES, engine_named
 from .output import is_terminal
 
 
@@ -13,8 +14,8 @@ from .output import is_terminal
 @click.option(
     "--engine",
     "name",
-    type=click.Choice(["postgresql", "mysql", "mariadb"]),
-    default="postgresql",
+    type=click.Choice(ENGINES),
+    default=ENGINES[0],
     show_default=True,
     help="On which database. MySQL and MariaDB are fetched the first time where Debian's packages can be had.",
 )
@@ -26,7 +27,6 @@ def command(step: bool, keep: bool, name: str, kafka: bool) -> int:
     checks what it claims. At the end nothing is left behind. Needs the extra `demo`, no configuration and no root.
     """
     # Loaded here only: a `--help` need not wait for all that the demo shows.
-    from ..demo.engine import engine_named
     from ..demo.program import run
     from ..demo.screen import Screen
 
