@@ -14,8 +14,8 @@ def log(made_log: MadeLog) -> MadeLog:
 
 
 @pytest.fixture
-def fork(log: MadeLog, any_database: str) -> Fork:
-    return Fork(log, any_database)
+def fork(log: MadeLog, some_database: str) -> Fork:
+    return Fork(log, some_database)
 
 
 @pytest.fixture
