@@ -46,10 +46,10 @@ def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[F
     yield from _expiry(catalog)
     yield from _role(catalog, registry)
     try:
-        status = catalog.binlog_status()
+        end = catalog.binlog_end()
     except Refused:
         return  # it was said above, of log_bin or of a privilege
-    yield from _tables(config, catalog, registry, status)
+    yield from _tables(config, catalog, registry, end)
     yield from _cascades(catalog, registry)
     yield from _stamp(catalog)
     yield from _standing(config, catalog, identity)
@@ -157,7 +157,7 @@ def _role(catalog: Catalog, registry: Registry) -> Iterator[Finding]:
         yield Finding("ok", f"user {user} may do what the worker needs")
 
 
-def _tables(config: Config, catalog: Catalog, registry: Registry, status: LogEnd) -> Iterator[Finding]:
+def _tables(config: Config, catalog: Catalog, registry: Registry, end: LogEnd) -> Iterator[Finding]:
     known = mapped(registry)
     if not known:
         yield Finding(
@@ -186,12 +186,12 @@ def _tables(config: Config, catalog: Catalog, registry: Registry, status: LogEnd
                 "correct from: in the app schema, then commitlog setup",
             )
         else:
-            yield from _table(found, status)
+            yield from _table(found, end)
             yield from _entities(found, catalog, config, registry)
 
 
-def _table(table: MysqlTable, status: LogEnd) -> Iterator[Finding]:
-    wrong = unfit(status, table)
+def _table(table: MysqlTable, end: LogEnd) -> Iterator[Finding]:
+    wrong = unfit(end, table)
     if wrong is not None:
         yield Finding("error", *wrong)
     elif not table.transactional:

@@ -209,13 +209,13 @@ def _look_at_binlog(config: Config, position: str) -> SourceStanding:
     from ..tail.mysql_catalog import Catalog
 
     with closing(Catalog(config.source.conninfo())) as catalog:
-        end, files = catalog.binlog_status(), catalog.binary_logs()
+        end, files = catalog.binlog_end(), catalog.binary_logs()
         tables = sorted(mapped(load_registry(config.schemas.path)))
         missing = tuple(f"there is no table {quoted(table)}" for table in tables if catalog.table(*table) is None)
     name, offset = parse_binlog(position) if position else ("", 0)
     ahead = sum(file.size for file in files if file.name >= name) - offset
     return SourceStanding(
-        wal_end=f"{end.name}:{end.offset}",
+        wal_end=end.text,
         retained_bytes=sum(file.size for file in files),
         oldest=files[0].name if files else "",
         lag_bytes=max(0, ahead) if position else None,

@@ -4,10 +4,11 @@ The binary log describes a table as it was when the transaction ran, the catalog
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...schemas.errors import CommitLogError, Refused
+from ...schemas.position import binlog_position
 from .gtids import Gtids, parse_gtids
 from .mysql_address import Address, parse
 from .mysql_connection import ERRORS, GONE, PATIENCE_S, Connection, code, connect, failure
@@ -60,11 +61,10 @@ class BinaryLog:
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """Where the binary log ends just now: file and offset, what had been executed, and the databases it is limited to or leaves out."""
+    """Where the binary log ends just now: file and offset, and the databases it is limited to or leaves out."""
 
     name: str
     offset: int
-    gtids: Gtids
     only: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -72,6 +72,18 @@ class LogEnd:
     def text(self) -> str:
         """File and offset as records have them."""
         return f"{self.name}:{self.offset}"
+
+    @property
+    def position(self) -> int:
+        """The same as one number."""
+        return binlog_position(self.name, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus(LogEnd):
+    """The same, and what had been executed: at most what stands before."""
+
+    gtids: Gtids = field(kw_only=True)
 
 
 class Catalog:
@@ -182,22 +194,35 @@ class Catalog:
             raise self.failed(exc) from exc
         return [BinaryLog(str(row[0]), int(row[1]), len(row) > 2 and row[2] == "Yes") for row in rows]
 
-    def binlog_status(self) -> LogEnd:
-        """Where the binary log ends just now. What it says was executed is at most what stands before.
+    def binlog_end(self) -> LogEnd:
+        """Where the binary log ends just now.
 
         Raises:
             Refused: There is no binary log.
         """
+        return self._status()[0]
+
+    def binlog_status(self) -> LogStatus:
+        """The same, and what had been executed. A MariaDB reads the file from its beginning for that: not for what is asked often.
+
+        Raises:
+            Refused: There is no binary log.
+        """
+        end, executed = self._status()
+        mariadb = self.engine == "mariadb"
+        gtids = self.gtids_at(end.name, end.offset) if mariadb else parse_gtids("mysql", executed)
+        return LogStatus(end.name, end.offset, end.only, end.ignored, gtids=gtids)
+
+    def _status(self) -> tuple[LogEnd, str]:
+        """The end, and of a MySQL what had been executed."""
         if self.engine == "mariadb":
             rows = self.rows("SHOW MASTER STATUS")
         else:
             rows = self.rows(f"SHOW {'BINARY LOG' if self.version >= _STATUS_RENAMED_IN else 'MASTER'} STATUS")
         if not rows:
             raise Refused("the source writes no binary log", hint="start the server with --log-bin")
-        name, offset = str(rows[0][0]), int(rows[0][1])
-        mariadb = self.engine == "mariadb"
-        gtids = self.gtids_at(name, offset) if mariadb else parse_gtids("mysql", str(rows[0][4] or ""))
-        return LogEnd(name, offset, gtids, _names(rows[0][2]), _names(rows[0][3]))
+        name, offset, only, ignored, *more = rows[0]
+        return LogEnd(str(name), int(offset), _names(only), _names(ignored)), str(more[0] or "") if more else ""
 
     def tables(self) -> list[Table]:
         """All tables of the database in the URL, or of all but the system's where it names none, by name."""

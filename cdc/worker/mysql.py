@@ -71,8 +71,7 @@ class MysqlSource(Source):
         checks.check_settings(catalog)
         checks.check_log(catalog, self._identity, state)
         self.check_published(registry, state)
-        self._beginning = Beginning.noted(config.begin_path, catalog) or Beginning.now(catalog)
-        self._start = self._from(state)
+        self._start = self._goes_on(state) if state.genesis else self._begins()
         self.binlog = parse_binlog(self._start)[0].rpartition(".")[0]
         return BinlogStream(
             connect(config.source.conninfo(), patience_s=config.limits.silence_s),
@@ -91,10 +90,13 @@ class MysqlSource(Source):
         table = self._catalog.table(database, name)
         return None if table is None else relation_of(table)
 
-    def _from(self, state: LogState) -> str:
+    def _begins(self) -> str:
+        """Where a new log begins: where `setup` was done, or at the binlog's end where that is not known, or gone."""
+        self._beginning = Beginning.noted(self.config.begin_path, self._catalog) or Beginning.now(self._catalog)
+        return self._beginning.position
+
+    def _goes_on(self, state: LogState) -> str:
         """Where to begin to read: so that the last commit comes again, and what was prepared before and is not decided."""
-        if not state.genesis:
-            return self._beginning.position
         start = checks.beginning(self._catalog, state)
         try:
             held = self._held_path.read_text(encoding="ascii")
@@ -113,7 +115,7 @@ class MysqlSource(Source):
         temporary.replace(self._held_path)
 
     def genesis(self) -> tuple[str, dict[str, Any]]:
-        """A new log begins where `setup` was done, or at the binlog's end where that is not known, or gone."""
+        """As the base says."""
         identity = self._identity
         return self._beginning.position, {
             "server": identity.server,
@@ -156,8 +158,7 @@ class MysqlSource(Source):
 
     def look(self, vitals: Vitals) -> None:
         """Note where the binlog ends."""
-        end = self._catalog.binlog_status()
-        vitals.level.wal_end = max(vitals.level.wal_end, binlog_position(end.name, end.offset))
+        vitals.level.wal_end = max(vitals.level.wal_end, self._catalog.binlog_end().position)
 
 
 def server_id(name: str) -> int:

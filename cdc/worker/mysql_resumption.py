@@ -45,7 +45,7 @@ class MysqlResumption(Resumption):
 
     def resumed_at(self, state: LogState, *, lost: bool) -> str:
         """The binary log's end; the log's own position where nothing is lost."""
-        return f"{self._end.name}:{self._end.offset}" if lost else state.position
+        return self._end.text if lost else state.position
 
     def identity(self) -> dict[str, Any]:
         """Server, database, and what is in its history."""

@@ -113,8 +113,7 @@ class MysqlSnapshotter(Snapshotter):
         # The server adds a GTID to this set when the transaction can be seen; it writes it to the binlog before that.
         gtids = self._catalog.gtid_executed()
         connection.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-        end = self._catalog.binlog_status()
-        return lambda mark: isinstance(mark, tuple) and mark[0] in gtids, binlog_position(end.name, end.offset)
+        return lambda mark: isinstance(mark, tuple) and mark[0] in gtids, self._catalog.binlog_end().position
 
     def _expected(self, relation: BinlogRelation) -> int:
         """How many rows a table has, as the server thinks."""

@@ -27,7 +27,7 @@ class Beginning:
     def now(cls, catalog: Catalog) -> "Beginning":
         """The end of the binary log. Raises Unreachable or Refused."""
         end = catalog.binlog_status()
-        return cls(catalog.identity().server, f"{end.name}:{end.offset}", str(end.gtids))
+        return cls(catalog.identity().server, end.text, str(end.gtids))
 
     def note(self, path: Path) -> None:
         """Write it down, unless an earlier one is."""

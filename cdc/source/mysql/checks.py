@@ -245,7 +245,7 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
         HistoryLost: It leaves out one of which the log has rows.
         Refused: It leaves out one that is new to the log, or one may not be read.
     """
-    status, held = catalog.binlog_status(), Privileges.parse(catalog.grants())
+    end, held = catalog.binlog_end(), Privileges.parse(catalog.grants())
     names = mapped(registry)
     found = catalog.tables_of(names)
     for name in sorted(names):
@@ -256,7 +256,7 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
                 f"table {quoted(name)} is mapped by an app schema, and does not exist, or user {catalog.address.user} may not read it",
                 hint=f"GRANT SELECT ON {sql_name(*name)} TO {own_account(catalog)}; or take it out of the app schemas",
             )
-        wrong = unfit(status, table) if table is not None else None
+        wrong = unfit(end, table) if table is not None else None
         if wrong is None:
             continue
         message, hint = wrong
@@ -266,9 +266,9 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
         raise Refused(message, hint=f"{hint}, then {setup}")
 
 
-def unfit(status: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
+def unfit(end: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
     """Why the binary log does not tell of a table's rows as they are, and what to do about it; None where it does."""
-    if leaves_out(status, table.namespace):
+    if leaves_out(end, table.namespace):
         return (
             f"table {table.quoted} is mapped by an app schema, and the binary log leaves out database {table.namespace}",
             "take binlog_do_db and binlog_ignore_db out of the server's options and restart it",
@@ -296,9 +296,9 @@ def unfit(status: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
     return None
 
 
-def leaves_out(status: LogEnd, database: str) -> bool:
+def leaves_out(end: LogEnd, database: str) -> bool:
     """Whether the binary log leaves out a database: its rows are logged by the table's database."""
-    return database in status.ignored or (bool(status.only) and database not in status.only)
+    return database in end.ignored or (bool(end.only) and database not in end.only)
 
 
 def _number(name: str) -> int:

@@ -48,7 +48,7 @@ def setup_steps(catalog: Catalog, registry: Registry) -> list[Step]:
         Refused: The server writes no binary log, or is too old.
     """
     check_version(catalog)
-    catalog.binlog_status()
+    catalog.binlog_end()
     identity = catalog.identity()
     if identity.read_only:
         raise Refused(
