@@ -6,7 +6,6 @@ us and is told nothing; a reconnect begins at the position that the worker says.
 Source: MySQL Internals, "COM_BINLOG_DUMP"; sql/rpl_source.cc, Binlog_sender. MariaDB, "Replication Protocol".
 """
 
-import re
 import select
 import ssl
 import struct
@@ -22,6 +21,7 @@ from pymysql.constants import COMMAND
 from ...schemas.errors import HistoryLost, Refused, Unreachable
 from ...schemas.position import binlog_position, parse_binlog
 from .binlog.assembler import BinlogAssembler
+from .binlog.ddl import truncated
 from .binlog.transaction import BinlogTransaction
 from .row_change import HEADER_BYTES
 from .transaction import Notice, Relation, Transaction
@@ -268,21 +268,3 @@ class BinlogStream:
         except pymysql.err.MySQLError as exc:
             cast(Any, self._connection)._force_close()
             raise Unreachable(f"the binlog cannot be read now: {' '.join(map(str, exc.args))}") from exc
-
-
-_TRUNCATE = re.compile(
-    r"\s*(?:/\*.*?\*/\s*)*TRUNCATE\s+(?:TABLE\s+)?(?:(`(?:[^`]|``)*`|[\w$]+)\s*\.\s*)?(`(?:[^`]|``)*`|[\w$]+)",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def truncated(text: str, database: str) -> tuple[str, str] | None:
-    """Database and name of the table that a statement truncates; None where it is another statement."""
-    found = _TRUNCATE.match(text)
-    if found is None:
-        return None
-    return (_bare(found[1]) if found[1] else database), _bare(found[2])
-
-
-def _bare(name: str) -> str:
-    return name[1:-1].replace("``", "`") if name.startswith("`") else name

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Callable, Sequence
 from struct import Struct
 
+from pymysql.converters import escape_string
+
 from .binlog.column import BinlogColumn
 from .binlog.table_map import BinlogRelation
 from .binlog.values import double_text, read_float
@@ -44,8 +46,8 @@ def relation_of(table: MysqlTable) -> BinlogRelation:
     )
 
 
-def rows_after(relation: BinlogRelation, key: Sequence[str], start: Sequence[object] | None) -> tuple[str, list[str]]:
-    """The query, without a limit, and its parameters.
+def rows_after(relation: BinlogRelation, key: Sequence[str], start: Sequence[object] | None) -> str:
+    """The query, without a limit.
 
     Args:
         relation: The columns to read.
@@ -54,27 +56,11 @@ def rows_after(relation: BinlogRelation, key: Sequence[str], start: Sequence[obj
     """
     by_name = {column.name: column for column in relation.columns}
     ordered = [by_name[name] for name in key]
-    selected = ", ".join(_selected(column) for column in relation.columns)
-    query = f"SELECT {selected} FROM {_name(*relation.table)}"  # noqa: S608 - quoted names
-    parameters: list[str] = []
+    compared = [_compared(column) for column in ordered]
+    query = f"SELECT {', '.join(map(_selected, relation.columns))} FROM {sql_name(*relation.table)}"  # noqa: S608 - quoted names
     if start is not None:
-        bounds = [_literal(column, value) for column, value in zip(ordered, start, strict=True)]
-        query += f" WHERE {_after([_compared(column) for column in ordered], bounds)}"
-        parameters = [
-            parameter for number in _uses(len(ordered)) for parameter in _parameters(ordered[number], start[number])
-        ]
-    query += f" ORDER BY {', '.join(_compared(column) for column in ordered)}"
-    return query if parameters else query.replace("%%", "%"), parameters
-
-
-def _name(*parts: str) -> str:
-    """A name in a query that has parameters, too."""
-    return sql_name(*parts).replace("%", "%%")
-
-
-def _uses(count: int) -> list[int]:
-    """Which bound stands at each place of `_after`."""
-    return [0] + [number for last in range(count) for number in range(last + 1)] if count > 1 else [0]
+        query += f" WHERE {_after(compared, [_literal(c, value) for c, value in zip(ordered, start, strict=True)])}"
+    return f"{query} ORDER BY {', '.join(compared)}"
 
 
 def _after(columns: Sequence[str], bounds: Sequence[str]) -> str:
@@ -96,7 +82,7 @@ def _base(column: BinlogColumn) -> str:
 
 def _selected(column: BinlogColumn) -> str:
     """A column as the text that `text_of` takes."""
-    name, base = _name(column.name), _base(column)
+    name, base = sql_name(column.name), _base(column)
     if column.canonical == "bytes" or column.engine_type in _GEOMETRIES:
         return f"HEX({name})"
     if base == "float":
@@ -130,7 +116,7 @@ def text_of(column: BinlogColumn) -> Text | None:
 
 def _compared(column: BinlogColumn) -> str:
     """A column as rows are ordered by it: text by its bytes, an enum by its labels' order, whatever the server's own order is."""
-    name, base = _name(column.name), _base(column)
+    name, base = sql_name(column.name), _base(column)
     if column.canonical == "text" or base == "set":
         return f"CAST(CONVERT({name} USING utf8mb4) AS BINARY)"
     if base == "float":
@@ -139,25 +125,22 @@ def _compared(column: BinlogColumn) -> str:
 
 
 def _literal(column: BinlogColumn, value: object) -> str:
-    """A key's value as SQL text, or the place of its parameter."""
-    base = _base(column)
+    """A key's value as SQL text."""
+    base, text = _base(column), str(value)
     if column.canonical == "bytes":
-        return f"X'{base64.b64decode(str(value), validate=True).hex()}'"
+        return f"X'{base64.b64decode(text, validate=True).hex()}'"
     if column.canonical == "text" or base == "set":
-        return f"X'{str(value).encode().hex()}'"
+        return f"X'{text.encode().hex()}'"
     if base == "enum":
-        return str(column.labels.index(str(value)) + 1 if value else 0)
+        return str(column.labels.index(text) + 1 if value else 0)
     if base in _INTEGERS or base == "decimal":
-        return str(value)
+        return text
     if base == "float":
-        return repr(_float.unpack(_float.pack(float(str(value))))[0])
+        return repr(_float.unpack(_float.pack(float(text)))[0])
     if base == "double":
-        return repr(float(str(value)))
-    return str(int(str(value), 2)) if base == "bit" else "%s"
-
-
-def _parameters(column: BinlogColumn, value: object) -> list[str]:
-    if _literal(column, value) != "%s":
-        return []
-    text = str(value)
-    return [text.replace("T", " ").removesuffix("Z") if column.canonical in ("timestamp", "instant") else text]
+        return repr(float(text))
+    if base == "bit":
+        return str(int(text, 2))
+    if column.canonical in ("timestamp", "instant"):
+        text = text.replace("T", " ").removesuffix("Z")
+    return f"'{escape_string(text)}'"

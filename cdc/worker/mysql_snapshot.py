@@ -133,8 +133,7 @@ class MysqlSnapshotter(Snapshotter):
         rows: list[RawRow] = []
         size, wanted = 0, min(FIRST_ROWS, self._rows_max)
         while wanted and size <= self._bytes_max:
-            query, parameters = rows_after(relation, key, start)
-            found = self._connection.rows(f"{query} LIMIT {wanted}", tuple(parameters))
+            found = self._connection.rows(f"{rows_after(relation, key, start)} LIMIT {wanted}")
             for values in found:
                 row: RawRow = [
                     text(value) if text is not None and value is not None else value

@@ -48,7 +48,7 @@ class MysqlTables:
         relation = relation_of(table)
         types = {column.field: column.type for column in shape.columns}
         columns = tuple(column for column in relation.columns if column.name in fields)
-        query, _ = rows_after(replace(relation, columns=columns), shape.key, None)
+        query = rows_after(replace(relation, columns=columns), shape.key, None)
         forms = [(column.name, text_of(column), converter(types[column.name])) for column in columns]
         try:
             with self._connection.cursor(SSCursor) as cursor:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from commitlog.cdc.tail.mysql import truncated
-from commitlog.cdc.worker.mysql_tables import concerned, leaves_rows
+from commitlog.cdc.tail.binlog.ddl import concerned, leaves_rows, truncated
 
 
 @pytest.mark.parametrize(
