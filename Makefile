@@ -65,7 +65,7 @@ LOCK = printf 'setuptools>=77\n' | .cache/lock/bin/uv pip compile --quiet --univ
 lock: needs ## renew the lock files (UV_ARGS='--upgrade' takes newer versions)
 	test -x .cache/lock/bin/uv || { $(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv; }
 	$(LOCK) --extra demo --output-file requirements.lock
-	$(LOCK) --extra worker --extra postgres --extra mysql --extra kafka --constraint requirements.lock --output-file requirements-worker.lock
+	$(LOCK) --extra worker --extra postgres --extra mysql --extra mongodb --extra kafka --constraint requirements.lock --output-file requirements-worker.lock
 	$(LOCK) --extra dev --constraint requirements.lock --constraint requirements-worker.lock --output-file requirements-dev.lock
 	$(LOCK) --extra full --constraint requirements-dev.lock --output-file requirements-full.lock
 	$(LOCK) --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
