@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..schemas.errors import SchemaError
+from .document_path import Keys, document_path, written
 from .table_name import TableName, quoted
 
 FORMAT = "commitlog.app/v1"
@@ -28,6 +29,10 @@ RECORDED: Mapping[str, frozenset[str]] = {
     "shared": frozenset({"public"}),
 }
 """Visibility of a log to the classes it records. A field without a class is not in a schema, hence not in a log."""
+
+ADDITIONS = ("drop", "internal", "public")
+ADDITIONAL = "additional"
+"""The field that `additional: public` makes."""
 
 Path = tuple[str | int, ...]
 """A place in a document: keys and list indexes."""
@@ -59,29 +64,52 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its column has its name.
+    """One field: its column has its name. The last three are of fields of collections only.
 
     Args:
         name: The name.
         cls: The class.
         merge: How a fork merges it; empty where the schema does not say.
+        path: Where in a document it stands, as written; empty for the key at its top that has the field's name.
+        bson: The BSON type that the app gives it, or empty.
+        omit: Paths within its value that are left out of it, as written. They go through arrays.
     """
 
     name: str
     cls: str
     merge: str = ""
+    path: str = ""
+    bson: str = ""
+    omit: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> Keys:
+        """`path` in a document."""
+        return document_path(self.path) if self.path else (self.name,)
+
+    @property
+    def omitted(self) -> tuple[Keys, ...]:
+        """`omit`, each from the field's own value down."""
+        return tuple(map(document_path, self.omit))
+
+    def to_json(self) -> dict[str, Any]:
+        """The field as schema records hold it: what is not said left out."""
+        said = {"class": self.cls, "merge": self.merge, "path": self.path, "bson": self.bson, "omit": list(self.omit)}
+        return {key: value for key, value in said.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One table as an app sees it.
+    """One table or collection as an app sees it.
 
     Args:
         name: The entity's name.
-        table: The table.
+        table: The table; of a collection its database and its name.
         key: The fields that tell rows apart, in order.
         subject: The field that says whose personal data a row holds, or empty.
         fields: All fields that have a class, by name.
+        additional: What becomes of a document's top-level keys with which no field's path begins: `drop` and `internal` leave them out,
+            `public` makes them the field `additional`.
     """
 
     name: str
@@ -89,21 +117,27 @@ class Entity:
     key: tuple[str, ...]
     subject: str
     fields: Mapping[str, Field]
+    additional: str = "drop"
+
+    @property
+    def of_documents(self) -> bool:
+        """Whether it says anything that can be said of a collection only."""
+        return self.additional != "drop" or any(f.path or f.bson or f.omit for f in self.fields.values())
 
     def published(self, visibility: str) -> dict[str, str]:
-        """Field to class, of the fields that a log of this visibility records."""
+        """Field to class, of the fields that a log of this visibility records, `additional` last."""
         recorded = RECORDED[visibility]
-        return {f.name: f.cls for f in self.fields.values() if f.cls in recorded}
+        fields = {f.name: f.cls for f in self.fields.values() if f.cls in recorded}
+        return {**fields, ADDITIONAL: "public"} if self.additional == "public" else fields
 
     def to_json(self) -> dict[str, Any]:
         """The entity as schema records hold it: fields by name, what is not said left out."""
         out: dict[str, Any] = {"from": quoted(self.table), "key": list(self.key)}
         if self.subject:
             out["subject"] = self.subject
-        out["fields"] = {
-            name: {"class": f.cls, "merge": f.merge} if f.merge else {"class": f.cls}
-            for name, f in sorted(self.fields.items())
-        }
+        if self.additional != "drop":
+            out["additional"] = self.additional
+        out["fields"] = {name: f.to_json() for name, f in sorted(self.fields.items())}
         return out
 
 
@@ -178,7 +212,11 @@ class AppSchema:
         return self.origin or f"schema {self.id[:12]} of {self.app}"
 
     def projected(self, visibility: str) -> "AppSchema":
-        """What a log of this visibility may hold of the schema: all of it in an own log, what is published in a shared."""
+        """What a log of this visibility may hold of the schema: all of it in an own log, what is published in a shared.
+
+        Of a collection also the names of what is left out of that, by `omit` or for having a field that is not published beside
+        `additional: public`: rows are made by what is returned here.
+        """
         if visibility == "own":
             return self
         entities: dict[str, Entity] = {}
@@ -186,8 +224,9 @@ class AppSchema:
             published = entity.published(visibility)
             if published:
                 subject = entity.subject if entity.subject in published else ""
-                fields = {field: entity.fields[field] for field in published}
-                entities[name] = Entity(name, entity.table, entity.key, subject, fields)
+                kept = entity.fields if entity.additional == "public" else published
+                fields = {field: entity.fields[field] for field in kept}
+                entities[name] = Entity(name, entity.table, entity.key, subject, fields, entity.additional)
         return AppSchema.make(
             app=self.app,
             database=self.database,
@@ -199,12 +238,15 @@ class AppSchema:
             origin=self.origin,
         )
 
-    def problems(self, visibility: str, catalog: Mapping[str, Collection[str]] | None = None) -> Iterator[Problem]:
+    def problems(
+        self, visibility: str, catalog: Mapping[str, Collection[str]] | None = None, *, engine: str = ""
+    ) -> Iterator[Problem]:
         """What keeps the schema from being used.
 
         Args:
             visibility: That of the log.
-            catalog: Quoted table name to its columns, for all tables there are; None to look at the schema alone.
+            catalog: Quoted table name to its columns, for all tables there are, of collections to none; None to look at the schema alone.
+            engine: The source's, or empty where that is not known.
         """
         for entity in self.entities.values():
             here: Path = ("entities", entity.name)
@@ -219,16 +261,18 @@ class AppSchema:
                     )
             if visibility == "shared" and published and not self.license:
                 yield Problem(here, "public fields in a shared log need a license", "add license: with an SPDX id")
+            if engine:
+                yield from _on_engine(entity, here, documents=engine == "mongodb")
             if catalog is not None:
-                yield from _against(entity, here, catalog)
+                yield from _against(entity, here, catalog, documents=engine == "mongodb")
 
-    def check(self, visibility: str, catalog: Mapping[str, Collection[str]] | None = None) -> None:
+    def check(self, visibility: str, catalog: Mapping[str, Collection[str]] | None = None, *, engine: str = "") -> None:
         """Refuse the schema for its first problem.
 
         Raises:
             SchemaError: `problems` found one.
         """
-        for problem in self.problems(visibility, catalog):
+        for problem in self.problems(visibility, catalog, engine=engine):
             raise SchemaError(f"{self.title}: {place(problem.path)}: {problem.message}", hint=problem.hint)
 
 
@@ -238,13 +282,35 @@ def place(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def _against(entity: Entity, here: Path, catalog: Mapping[str, Collection[str]]) -> Iterator[Problem]:
+def _on_engine(entity: Entity, here: Path, *, documents: bool) -> Iterator[Problem]:
+    if not documents:
+        if entity.of_documents:
+            message = f"{quoted(entity.table)} is a table, and path, bson, omit and additional are of collections"
+            yield Problem(here, message, "take them out, or name a MongoDB as the source")
+        return
+    if entity.key != ("_id",):
+        yield Problem((*here, "key"), "the key of a collection is _id", "key: [_id]")
+    for name, found in entity.fields.items():
+        if not found.path and ("." in name or name.startswith("$")):
+            yield Problem((*here, "fields", name), f"whether {name} is a path or one key is not said", _which(name))
+
+
+def _which(name: str) -> str:
+    return (
+        f"path: '{name}', or path: '{written((name,))}' for one key" if "." in name else f"path: '{written((name,))}'"
+    )
+
+
+def _against(
+    entity: Entity, here: Path, catalog: Mapping[str, Collection[str]], *, documents: bool
+) -> Iterator[Problem]:
     table = quoted(entity.table)
     columns = catalog.get(table)
     if columns is None:
-        yield Problem((*here, "from"), f"the database has no table {table}", nearest(table, catalog))
+        kind = "collection" if documents else "table"
+        yield Problem((*here, "from"), f"the database has no {kind} {table}", nearest(table, catalog))
         return
-    for name in entity.fields:
+    for name in () if documents else entity.fields:
         if name not in columns:
             yield Problem((*here, "fields", name), f"{table} has no column {name}", nearest(name, columns))
 

@@ -4,12 +4,25 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NoReturn, cast
 
-from .app_schema import CLASSES, FORMAT, MERGES, AppSchema, Entity, Field, MalformedSchema, Path, nearest
+from .app_schema import (
+    ADDITIONAL,
+    ADDITIONS,
+    CLASSES,
+    FORMAT,
+    MERGES,
+    AppSchema,
+    Entity,
+    Field,
+    MalformedSchema,
+    Path,
+    nearest,
+)
+from .document_path import BSON_TYPES, WHOLE, Keys, document_path, is_within, written
 from .table_name import table_name
 
 _TOP_KEYS = ("schema", "app", "database", "builds", "default", "strict", "license", "entities")
-_ENTITY_KEYS = ("from", "key", "subject", "fields")
-_FIELD_KEYS = ("class", "merge")
+_ENTITY_KEYS = ("from", "key", "subject", "additional", "fields")
+_FIELD_KEYS = ("class", "merge", "path", "bson", "omit")
 _ENTITY_NAME = re.compile(r"\w{1,63}")
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LICENSE = re.compile(r"[A-Za-z0-9.+:()-]+( [A-Za-z0-9.+:()-]+)*")
@@ -71,23 +84,87 @@ def _entity(name: str, value: object, path: Path) -> Entity:
     for at, wanted in [((*path, "key", i), k) for i, k in enumerate(key)] + [((*path, "subject"), subject or key[0])]:
         if wanted not in fields:
             raise MalformedSchema(f"{wanted} is not a field of {name}", at, hint=nearest(wanted, fields))
-    return Entity(name, table, key, subject, fields)
+    additional = _one_of(document, "additional", path, ADDITIONS) or "drop"
+    entity = Entity(name, table, key, subject, fields, additional)
+    if entity.of_documents:
+        _check_documents(entity, path)
+    return entity
+
+
+def _check_documents(entity: Entity, path: Path) -> None:
+    """Refuse an entity over documents that would tell one thing twice, or not tell documents apart."""
+    if entity.key != ("_id",) or entity.fields["_id"].keys != ("_id",):
+        raise MalformedSchema("the key of a collection is _id", (*path, "key"), hint="key: [_id], and no path for _id")
+    if entity.additional == "public" and ADDITIONAL in entity.fields:
+        message = "additional: public makes a field of this name"
+        raise MalformedSchema(
+            message, (*path, "fields", ADDITIONAL), hint="call the field otherwise, and give it a path"
+        )
+    places: dict[Keys, Field] = {}
+    for name, field in entity.fields.items():
+        here = (*path, "fields", name)
+        if not field.path and ("." in name or name.startswith("$")):
+            hint = f"say path: '{written((name,))}' for one key"
+            raise MalformedSchema(f"whether {name} is a path or one key is not said", here, hint=hint)
+        if field.path == WHOLE and field.cls != "internal" and entity.additional == "public":
+            raise MalformedSchema("the whole document has what is additional, too", here, hint="leave out additional:")
+        other = places.setdefault(field.keys, field)
+        if other is not field:
+            raise MalformedSchema(f"it is at the same path as {other.name}", here, hint="leave one of the two out")
+    for name, field in entity.fields.items():
+        _check_apart(field, places, (*path, "fields", name))
+
+
+def _check_apart(field: Field, places: Mapping[Keys, Field], here: Path) -> None:
+    """Refuse a field that stands within another one's value, which would tell it again under its own class."""
+    keys = field.keys
+    for end in range(len(keys)):
+        outer, inside = places.get(keys[:end]), keys[end:]
+        # The whole document may stand beside the key, which has to be a field.
+        if outer is None or outer.cls == "internal" or (end == 0 and field.name == "_id"):
+            continue
+        if not any(is_within(inside, left_out) for left_out in outer.omitted):
+            hint = f"give {outer.name} omit: ['{written(inside)}'], or leave one of the two out"
+            raise MalformedSchema(f"it is within {outer.name}, whose value has it, too", here, hint=hint)
 
 
 def _field(name: str, value: object, path: Path) -> Field:
     if not name or "\0" in name:
         raise MalformedSchema("a field has the name of its column", path)
     document = _mapping(value, path, _FIELD_KEYS)
-    cls, merge = _text(document, "class", path), _text(document, "merge", path, otherwise="")
-    if cls not in CLASSES:
-        raise MalformedSchema(
-            f"class must be one of {', '.join(CLASSES)}", (*path, "class"), hint=nearest(cls, CLASSES)
-        )
-    if "merge" in document and merge not in MERGES:
-        raise MalformedSchema(
-            f"merge must be one of {', '.join(MERGES)}", (*path, "merge"), hint=nearest(merge, MERGES)
-        )
-    return Field(name, cls, merge)
+    _need(document, "class", path)
+    at, omit = _text(document, "path", path, otherwise=""), _texts(document, "omit", path, otherwise=())
+    if "path" in document:
+        _check_path(at, (*path, "path"))
+    for index, left_out in enumerate(omit):
+        _check_path(left_out, (*path, "omit", index))
+        if left_out == WHOLE or left_out in omit[:index]:
+            raise MalformedSchema("omit names what is left out of the value, each path once", (*path, "omit", index))
+    return Field(
+        name,
+        _one_of(document, "class", path, CLASSES),
+        merge=_one_of(document, "merge", path, MERGES),
+        path=at,
+        bson=_one_of(document, "bson", path, BSON_TYPES),
+        omit=omit,
+    )
+
+
+def _check_path(text: str, path: Path) -> None:
+    try:
+        document_path(text)
+    except ValueError as exc:
+        hint = r"write customer.name, a\.b for the one key a.b, or $ for the whole document"
+        raise MalformedSchema(f"{text!r} is no path into a document: {exc}", path, hint=hint) from None
+
+
+def _one_of(document: Mapping[str, object], key: str, path: Path, known: Collection[str]) -> str:
+    """One word of some; empty where the document does not have the key."""
+    word = _text(document, key, path, otherwise="")
+    if key in document and word not in known:
+        hint = nearest(word, known)
+        raise MalformedSchema(f"{key} must be one of {', '.join(known)}", (*path, key), hint=hint)
+    return word
 
 
 def _mapping(value: object, path: Path, known: Collection[str] | None) -> dict[str, object]:

@@ -12,6 +12,7 @@ from commitlog.cdc import json_schema
 from commitlog.schemas.errors import SchemaError
 from commitlog.transforms.app_schema import CLASSES, MERGES, AppSchema, MalformedSchema
 from commitlog.transforms.app_schema_reader import parse
+from commitlog.transforms.document_path import BSON_TYPES, document_path, written
 from commitlog.transforms.table_name import quoted, table_name
 
 RULES = json_schema.read("app")
@@ -190,6 +191,143 @@ def test_a_key_that_the_log_does_not_record_is_refused() -> None:
         parse(with_order(key=["note"])).check("own")
 
 
+def collection(fields: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A schema of one collection, whose fields beside _id are given."""
+    customer = {"class": "personal", "path": "customer.name", "bson": "string"}
+    given = {"customer": customer} if fields is None else fields
+    entity = {"from": "shop.orders", "key": ["_id"], "fields": {"_id": {"class": "public"}, **given}, **changes}
+    return document(entities={"Order": entity})
+
+
+def test_a_collection_has_fields_by_paths_and_types_and_what_is_left_out_of_them() -> None:
+    items = {"class": "public", "omit": ["card", "parts.price"], "path": "items"}
+    whole = collection({"items": items, "total": {"class": "public", "bson": "decimal"}}, additional="internal")
+    schema = parse(whole)
+    assert schema.data.endswith(
+        b'"entities":{"Order":{"from":"shop.orders","key":["_id"],"additional":"internal","fields":{"_id":{"class":"public"},'
+        b'"items":{"class":"public","path":"items","omit":["card","parts.price"]},"total":{"class":"public","bson":"decimal"}}}}}'
+    )
+    assert json_schema.problems(whole, RULES) == []
+    order = parse(json.loads(schema.data)).entities["Order"]
+    assert (order.fields["items"].keys, order.fields["items"].omitted) == (("items",), (("card",), ("parts", "price")))
+    assert order.fields["total"].keys == ("total",)
+    assert order.additional == "internal"
+
+
+def test_what_is_the_default_of_a_collection_is_not_in_the_bytes_of_any_schema() -> None:
+    said = with_order(additional="drop")
+    assert parse(said).data == parse(document()).data
+
+
+def test_additional_fields_are_one_more_public_one() -> None:
+    order = parse(collection(additional="public")).entities["Order"]
+    assert order.published("own") == {"_id": "public", "customer": "personal", "additional": "public"}
+    assert order.published("shared") == {"_id": "public", "additional": "public"}
+    assert "additional" not in parse(collection(additional="internal")).entities["Order"].published("own")
+
+
+def test_rows_of_a_shared_log_are_made_without_what_its_schema_hides() -> None:
+    """The schema that a shared log records makes its rows: whatever keeps a value out of them has to be in it."""
+    doc = {"class": "public", "path": "$", "omit": ["card", "customer.name"]}
+    shared = parse(collection({"doc": doc})).projected("shared").entities["Order"]
+    assert shared.fields["doc"].omitted == (("card",), ("customer", "name"))
+    beside = parse(collection(additional="public")).projected("shared").entities["Order"]
+    assert beside.fields["customer"].keys == ("customer", "name")
+    assert "customer" not in beside.published("shared")
+
+
+WHOLE_DOCUMENT = {"class": "public", "path": "$"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where", "why"),
+    [
+        (collection(key=["customer"]), ("key",), "key of a collection is _id"),
+        (collection({"_id": {"class": "public", "path": "id"}}), ("key",), "key of a collection is _id"),
+        (collection({"a": {"class": "public", "path": "a..b"}}), ("fields", "a", "path"), "empty"),
+        (collection({"a": {"class": "public", "path": ""}}), ("fields", "a", "path"), "empty"),
+        (collection({"a": {"class": "public", "path": "a."}}), ("fields", "a", "path"), "empty"),
+        (collection({"a": {"class": "public", "path": "$a"}}), ("fields", "a", "path"), "begins with"),
+        (collection({"a": {"class": "public", "path": "a.$b"}}), ("fields", "a", "path"), "begins with"),
+        (collection({"a": {"class": "public", "path": "a\\b"}}), ("fields", "a", "path"), "stands for nothing"),
+        (collection({"a": {"class": "public", "path": "\0"}}), ("fields", "a", "path"), "stands for nothing"),
+        (collection({"a": {"class": "public", "path": 7}}), ("fields", "a", "path"), "text"),
+        (collection({"a": {"class": "public", "bson": "int64"}}), ("fields", "a", "bson"), "one of"),
+        (collection({"a": {"class": "public", "omit": "b"}}), ("fields", "a", "omit"), "a list"),
+        (collection({"a": {"class": "public", "omit": ["$"]}}), ("fields", "a", "omit", 0), "left out"),
+        (collection({"a": {"class": "public", "omit": ["b", "b"]}}), ("fields", "a", "omit", 1), "once"),
+        (collection({"a": {"class": "public", "omit": ["b..c"]}}), ("fields", "a", "omit", 0), "empty"),
+        (collection({"a.b": {"class": "public"}}, additional="public"), ("fields", "a.b"), "not said"),
+        (collection({"$a": {"class": "public"}}, additional="public"), ("fields", "$a"), "not said"),
+        (
+            collection({"a": {"class": "public", "path": "x"}, "x": {"class": "internal"}}),
+            ("fields", "x"),
+            "same path as a",
+        ),
+        (
+            collection({"a": {"class": "public", "path": "x.y"}, "x": {"class": "public"}}),
+            ("fields", "a"),
+            "within x",
+        ),
+        (
+            collection({"a": {"class": "internal", "path": "x.y"}, "x": {"class": "public"}}),
+            ("fields", "a"),
+            "within x",
+        ),
+        (collection({"a": {"class": "public"}, "doc": WHOLE_DOCUMENT}), ("fields", "a"), "within doc"),
+        (collection({"a": {"class": "public", "path": "_id.a"}}), ("fields", "a"), "within _id"),
+        (collection({"doc": WHOLE_DOCUMENT}, additional="public"), ("fields", "doc"), "additional, too"),
+        (collection({"additional": {"class": "public"}}, additional="public"), ("fields", "additional"), "this name"),
+        (collection(additional="private"), ("additional",), "one of"),
+    ],
+)
+def test_a_collection_that_would_be_told_wrongly_is_refused_with_its_place(
+    wrong: dict[str, Any], where: tuple[object, ...], why: str
+) -> None:
+    with pytest.raises(MalformedSchema, match=why) as refusal:
+        parse(wrong)
+    assert refusal.value.path == ("entities", "Order", *where)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"doc": WHOLE_DOCUMENT},
+        {"doc": {**WHOLE_DOCUMENT, "omit": ["x"]}, "a": {"class": "personal", "path": "x.y"}},
+        {"a": {"class": "public", "path": "x.y"}, "x": {"class": "internal"}},
+        {"a": {"class": "public", "path": "x.y"}, "b": {"class": "public", "path": "x.z"}},
+        {"a": {"class": "public", "path": r"x\.y"}, "x": {"class": "public"}},
+        {"a.b": {"class": "public", "path": "a.b"}, "c.d": {"class": "public", "path": r"c\.d"}},
+    ],
+)
+def test_fields_of_a_collection_that_stand_apart_are_taken(fields: dict[str, Any]) -> None:
+    assert parse(collection(fields)).entities["Order"].fields.keys() == {"_id", *fields}
+
+
+def test_what_is_said_of_collections_only_is_refused_of_tables() -> None:
+    with pytest.raises(SchemaError, match=r"shop\.orders is a table"):
+        parse(collection()).check("own", engine="postgresql")
+    parse(collection()).check("own", {"shop.orders": []}, engine="mongodb")
+    with pytest.raises(SchemaError, match="the key of a collection is _id"):
+        parse(document()).check("own", engine="mongodb")
+    with pytest.raises(SchemaError, match=r"whether a\.b is a path or one key"):
+        parse(
+            document(
+                entities={"O": {"from": "shop.o", "key": ["_id"], "fields": dict.fromkeys(("_id", "a.b"), PUBLIC)}}
+            )
+        ).check("own", engine="mongodb")
+    with pytest.raises(SchemaError, match=r"no collection shop\.orders"):
+        parse(collection()).check("own", {"shop.order": []}, engine="mongodb")
+
+
+PUBLIC = {"class": "public"}
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=1, max_size=4))
+def test_any_keys_of_documents_can_be_written_as_a_path(keys: list[str]) -> None:
+    assert document_path(written(tuple(keys))) == tuple(keys)
+
+
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 tables = st.tuples(names, names)
 
@@ -226,7 +364,25 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document(entities=entities, license=draw(st.sampled_from([None, "MIT", "MIT OR Apache-2.0"])))
 
 
-@given(documents())
+paths = st.lists(names, min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def collections(draw: st.DrawFn) -> dict[str, Any]:
+    optional = {
+        "merge": st.sampled_from(MERGES),
+        "bson": st.sampled_from(BSON_TYPES),
+        "omit": st.lists(paths.map(written), unique=True, max_size=2),
+    }
+    drawn = draw(st.lists(st.fixed_dictionaries({"class": st.sampled_from(CLASSES)}, optional=optional), max_size=4))
+    places = draw(st.lists(paths, min_size=len(drawn), max_size=len(drawn), unique_by=lambda keys: keys[0]))
+    of = {
+        f"f{index}": {**f, "path": f"x.{written(at)}"} for index, (f, at) in enumerate(zip(drawn, places, strict=True))
+    }
+    return collection(of, additional=draw(st.sampled_from(["drop", "internal", "public"])))
+
+
+@given(documents() | collections())
 def test_what_is_read_is_valid_and_survives_its_own_bytes(whole: dict[str, Any]) -> None:
     assert json_schema.problems(whole, RULES) == []
     schema = parse(whole)
@@ -245,14 +401,21 @@ json_like: st.SearchStrategy[Any] = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["from", "key", "fields", "class", "merge", "id", "builds"]) | st.text(max_size=3), inner
+            st.sampled_from(
+                ["from", "key", "fields", "class", "merge", "id", "builds", "path", "omit", "bson", "additional"]
+            )
+            | st.text(max_size=3),
+            inner,
         )
     ),
     max_leaves=12,
 )
 
 
-@given(json_like, st.sampled_from(["app", "builds", "default", "license", "entities", "Order", "fields", "key"]))
+@given(
+    json_like,
+    st.sampled_from(["app", "builds", "default", "license", "entities", "Order", "fields", "key", "additional"]),
+)
 def test_d1_whatever_stands_in_a_document_is_read_or_refused_by_name(garbage: Any, where: str) -> None:
     whole = document(**{where: garbage}) if where in document() else with_order(**{where: garbage})
     if where == "Order":
