@@ -86,7 +86,7 @@ def _found(url: str, *, closed: bool, entity: str = "", id_: str = "") -> list[d
 
     with open_target(url) as target:
         status.require(target)
-        return listed(target, closed=closed, entity=entity, id_=id_)
+        return listed(target.memory, closed=closed, entity=entity, id_=id_)
 
 
 def _row(conflict: dict[str, Any]) -> str:

@@ -24,13 +24,12 @@ from itertools import islice
 from typing import Any
 
 from ..log.home import LogReader
-from . import state
 from .batch import Batches, Op, malformed
 from .conflicts import Conflicts, key_text
 from .model import EntityModel
 from .rows import Rows, agree
 from .state import EntityState
-from .store import Rejected, Store
+from .store import Rejected, Store, Undone
 from .told import Told
 from .turns import Turns
 from .units import Change, Origin, Unit
@@ -116,7 +115,7 @@ class Applier:
         entity = self._entities[name]
         if entity.snapshot is None and not entity.again:
             entity.again = True
-            state.save_entity(self._target, entity)
+            self._target.memory.save_entity(entity)
 
     def _is_ours(self, change: Change, origin: Origin) -> bool:
         entity = change.get("entity")
@@ -142,7 +141,7 @@ class Applier:
             return
         if unit.begins_anew:
             entity.complete, entity.again = False, True
-            state.save_entity(self._target, entity)
+            self._target.memory.save_entity(entity)
             return
         snapshot = str(meta.get("snapshot"))
         if snapshot != entity.snapshot:
@@ -156,7 +155,7 @@ class Applier:
             self._run_all(ops)
         if last:
             entity.complete, entity.again = True, False
-        state.save_entity(self._target, entity)
+        self._target.memory.save_entity(entity)
 
     def _snapshot_again(self, unit: Unit, entity: EntityState, ops: list[Op], *, last: bool) -> None:
         """What a snapshot says anew, as the changes that must have led there."""
@@ -212,15 +211,12 @@ class Applier:
     def _by_statements(self, ops: list[Op]) -> bool:
         """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""
         steps = self._batches.steps(ops)
-        self._target.execute("SAVEPOINT batch")
         try:
-            other = self._target.run(steps)
-        except Rejected:
-            other = None
-        if other is None:
-            self._target.execute("ROLLBACK TO SAVEPOINT batch")
-        self._target.execute("RELEASE SAVEPOINT batch")
-        if other is None:
+            with self._target.savepoint():
+                other = self._target.run(steps)
+                if other is None:
+                    raise Undone
+        except (Rejected, Undone):
             return False
         differing = {id(change) for change, _ in other}
         for step in steps:

@@ -19,7 +19,6 @@ import orjson
 from ...schemas.errors import UsageError
 from ...schemas.shape import Shape
 from ..database_url import shown
-from . import state
 from .comparison import Comparison, Found, Key, Told, left_out
 from .model import fold
 from .status import require
@@ -59,11 +58,11 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
     """
     with open_target(target_url) as target:
         require(target)
-        shapes = state.shapes(target)
+        shapes = target.memory.shapes()
         told = _told(shapes, entities)
         if not source_url.startswith(POSTGRESQL) or not target_url.startswith(POSTGRESQL):
             engine = "postgresql" if source_url.startswith(POSTGRESQL) else source_url.partition(":")[0]
-            target.load(fold(shapes, state.load(target).upstream.only, engine=engine))
+            target.load(fold(shapes, target.memory.applied().upstream.only, engine=engine))
             with closing(_open_source(source_url)) as source:
                 return tuple(_compare(source, target, shape, once) for shape, once in told)
     from .postgres.equality import compare_servers

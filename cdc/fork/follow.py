@@ -125,10 +125,10 @@ class Session:
         self._shown: LogGroup | None = None
         try:
             self._target.lock()
-            self._applied = state.take_over(self._target, str(self._reader.location))
+            self._applied = state.take_over(self._target.memory, str(self._reader.location))
             self._check_log()
-            self._conflicts = Conflicts(self._target, self._applied.upstream.log)
-            self._entities = state.entities(self._target)
+            self._conflicts = Conflicts(self._target.memory, self._applied.upstream.log)
+            self._entities = self._target.memory.entities()
             self._models: dict[str, EntityModel] = {}
             self._applier = Applier(
                 self._target,
@@ -207,9 +207,9 @@ class Session:
 
     def _load_tables(self) -> None:
         self._models.clear()
-        self._models.update(fold(state.shapes(self._target), self._applied.upstream.only, engine=self._engine))
+        self._models.update(fold(self._target.memory.shapes(), self._applied.upstream.only, engine=self._engine))
         self._target.load(self._models)
-        self._entities.update(state.entities(self._target))
+        self._entities.update(self._target.memory.entities())
         self._applier.forget()
 
     def _take(self, unit: Unit, seen: int) -> None:
@@ -277,7 +277,7 @@ class Session:
             with self._target.transaction():
                 if immediate:
                     self._target.check_at_once()
-                state.advance(self._target, self._applied, epoch=epoch, head=last.head)
+                state.advance(self._target.memory, self._applied, epoch=epoch, head=last.head)
                 self._target.mark([_mark(unit) for unit in group if unit.kind in _MARKED] or [_mark(group[-1])])
                 if growth and self._target.ddl_in_transaction:
                     growth.make(self._target)
@@ -304,14 +304,14 @@ class Session:
             elif unit.kind == "gap":
                 for entity in self._entities.values():
                     entity.complete, entity.again = False, True
-                    state.save_entity(self._target, entity)
+                    self._target.memory.save_entity(entity)
 
     def _forget(self) -> None:
         """A transaction was rolled back, and with it what was learned in it."""
         self._applier.close()
         if not self._target.broken:
             self._conflicts.recount()
-            self._entities.update(state.entities(self._target))
+            self._entities.update(self._target.memory.entities())
 
     def _growth(self, unit: Unit) -> Growth | None:
         """What a record of shapes changes in the target; None for others, and where all its shapes are known and say nothing new.
@@ -322,7 +322,7 @@ class Session:
         if unit.kind != "shape":
             return None
         only = self._applied.upstream.only
-        known = {shape.id for shape in state.shapes(self._target)}
+        known = {shape.id for shape in self._target.memory.shapes()}
         told = [shape for shape in shapes_of(unit) if not only or shape.entity in only]
         new = [shape for shape in told if shape.id not in known or self._models[shape.entity].relabelled(shape)]
         return plan_growth(self._target, self._models, new, engine=self._engine) if new else None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Shape
-from . import state
 from .model import EntityModel, check_tables
 from .plan import Plan
 from .state import EntityState
@@ -30,9 +29,10 @@ class Growth:
 
     def remember(self, target: Store) -> None:
         """Remember it, inside a transaction."""
-        state.add_shapes(target, self.shapes)
+        for shape in self.shapes:
+            target.memory.add_shape(shape)
         for plan in self.plans:
-            state.save_entity(target, EntityState(plan.model.entity))
+            target.memory.save_entity(EntityState(plan.model.entity))
 
 
 def plan_growth(
@@ -75,13 +75,13 @@ def create(target: Store, plan: Plan) -> None:
     try:
         if not target.ddl_in_transaction:
             # Begun and not ended, this is begun anew by the same command: a fork is there when its position is.
-            target.make_memory()
+            target.memory.make()
             growth.make(target)
         with target.transaction():
             if target.ddl_in_transaction:
-                target.make_memory()
+                target.memory.make()
                 growth.make(target)
-            state.create(target, plan.upstream)
+            target.memory.begin(plan.upstream)
             growth.remember(target)
     except (Rejected, Again) as exc:
         raise Refused(f"the fork cannot be made: {exc}") from exc
@@ -98,7 +98,7 @@ def drop(target: Store) -> list[str]:
     try:
         with target.transaction() if target.ddl_in_transaction else nullcontext():
             left = target.drop_tables()
-            target.drop_memory()
+            target.memory.drop()
     except (Rejected, Again) as exc:
         raise Refused(f"the fork cannot be dropped: {exc}") from exc
     return left

@@ -111,7 +111,7 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
         tuple(shape for shape in shapes if shape.entity in models),
         tables,
         tuple(sorted(known - models.keys())),
-        target.memory,
+        target.memory.shown,
         tuple(target.notes(tables)),
         target.shown,
     )
@@ -180,9 +180,9 @@ def is_fork_of(target: Store, reader: LogReader, only: Collection[str]) -> bool:
         Refused: It is the fork of another log.
         UsageError: It has other entities than `only` says.
     """
-    if not state.exists(target):
+    if not state.exists(target.memory):
         return False
-    upstream = state.load(target).upstream
+    upstream = target.memory.applied().upstream
     log = read_genesis(reader)["log"]
     if upstream.log != log:
         raise Refused(

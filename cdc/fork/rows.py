@@ -11,7 +11,7 @@ from .conflicts import ROW, Conflicts, Disagreement, key_text
 from .merge import UNKNOWN, Unknown, Value, decide, unchanged
 from .model import EntityModel
 from .state import EntityState
-from .store import Rejected, Store, Texts
+from .store import Rejected, Store, Texts, Undone
 from .told import Told
 from .units import Change, Origin
 
@@ -53,27 +53,23 @@ class Rows:
         table = self._models[change["entity"]]
         again = self._entities[table.entity].again
         ours: Texts | None = None
-        self._target.execute("SAVEPOINT one")
         try:
-            ours = self._read(table, change)
-            if again and not (change["op"] == "insert" and ours is None):
-                change = self._since_told(change, origin)
-            if change["op"] == "insert" and ours is not None:
-                if not last:
-                    self._target.execute("RELEASE SAVEPOINT one")
-                    return False
-                # A row that upstream has told of is not there any more, and nobody told.
-                change = self._since_told(change, origin)
-            if change["op"] == "rekey" and last and again:
-                self._clear_stale(table, change["newkey"], origin)
-            found = self._apply(table, change, origin, ours)
+            with self._target.savepoint():
+                ours = self._read(table, change)
+                if again and not (change["op"] == "insert" and ours is None):
+                    change = self._since_told(change, origin)
+                if change["op"] == "insert" and ours is not None:
+                    if not last:
+                        return False
+                    # A row that upstream has told of is not there any more, and nobody told.
+                    change = self._since_told(change, origin)
+                if change["op"] == "rekey" and last and again:
+                    self._clear_stale(table, change["newkey"], origin)
+                found = self._apply(table, change, origin, ours)
         except Rejected as exc:
-            self._target.execute("ROLLBACK TO SAVEPOINT one")
             if not last and change["op"] == "rekey" and exc.kind == "unique":
-                self._target.execute("RELEASE SAVEPOINT one")
                 return False
             found = [self._rejection(table, change, ours, exc)]
-        self._target.execute("RELEASE SAVEPOINT one")
         moved = change["op"] == "rekey" and all(what.field != ROW for what in found)
         where = {**change, "key": change["newkey"]} if moved else change
         for what in found:
@@ -90,15 +86,13 @@ class Rows:
         moved = {(change["entity"], key_text(change["newkey"])) for change, _ in ops if change["op"] == "rekey"}
         if keys != moved or len(keys) != len(ops):
             return False
-        self._target.execute("SAVEPOINT one")
         try:
-            done = self._exchange([(self._models[change["entity"]], change) for change, _ in ops])
-        except Rejected:
-            done = False
-        if not done:
-            self._target.execute("ROLLBACK TO SAVEPOINT one")
-        self._target.execute("RELEASE SAVEPOINT one")
-        return done
+            with self._target.savepoint():
+                if not self._exchange([(self._models[change["entity"]], change) for change, _ in ops]):
+                    raise Undone
+        except (Rejected, Undone):
+            return False
+        return True
 
     def _exchange(self, moves: Sequence[tuple[EntityModel, Change]]) -> bool:
         rows: list[Change] = []

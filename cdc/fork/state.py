@@ -1,19 +1,16 @@
-"""What a fork remembers, in tables `_commitlog.…` of its own database: written in the transaction that it tells of.
+"""What a fork remembers, in tables or collections `_commitlog…` of its own database: written in the transaction that it tells of.
 
 There is no other memory: a process that dies at any moment leaves either both, the rows and the position behind them, or
 neither.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
+from typing import Any, Final, Protocol
 
 from ...schemas.errors import Locked, Refused
 from ...schemas.record import Head
 from ...schemas.shape import Shape
-from .store import Store
 
 FORMAT: Final = 1
 
@@ -73,90 +70,164 @@ class EntityState:
     complete: bool = False
 
 
-def exists(target: Store) -> bool:
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A conflict as the fork keeps it; every value is its JSON text, or None for nothing.
+
+    Args:
+        id: 12 hex digits, the same whenever the same record meets the same row.
+        kind: As `Disagreement` has it.
+        entity: The entity.
+        key: The row's key.
+        field: The field, or empty for the whole row.
+        base: What upstream said before.
+        ours: What the fork has.
+        theirs: What upstream says now.
+        theirs_by: Who made upstream's change.
+        commit: The id of upstream's commit.
+        epoch: Its epoch.
+        seq: Its record.
+        error: What the target said.
+    """
+
+    id: str
+    kind: str
+    entity: str
+    key: str
+    field: str
+    base: str | None
+    ours: str | None
+    theirs: str | None
+    theirs_by: str | None
+    commit: str
+    epoch: int
+    seq: int
+    error: str
+
+
+class Memory(Protocol):
+    """What a fork remembers. Raises what its store raises.
+
+    Attributes:
+        shown: What it is called, for the plan.
+    """
+
+    shown: str
+
+    def is_there(self) -> bool:
+        """Whether a place was made for it.
+
+        Raises:
+            Refused: Something else is there in its place.
+        """
+        ...
+
+    def make(self) -> None:
+        """Make a place for it, empty."""
+
+    def drop(self) -> None:
+        """Drop all of it."""
+
+    # The position.
+
+    def format(self) -> int | None:
+        """The format of what is remembered; None before a fork has its position."""
+        ...
+
+    def begin(self, upstream: Upstream) -> None:
+        """Remember a new fork, at the position before the first record."""
+
+    def applied(self) -> Applied:
+        """The position."""
+        ...
+
+    def take_over(self, url: str) -> None:
+        """Count up the token, and remember where the log is read from now on."""
+
+    def advance(self, applied: Applied, *, epoch: int, head: Head) -> bool:
+        """Move the position; False where token or position are not those of `applied` any more."""
+        ...
+
+    # Shapes and entities.
+
+    def shapes(self) -> list[Shape]:
+        """The shapes that the fork's tables are made of, in their order."""
+        ...
+
+    def add_shape(self, shape: Shape) -> None:
+        """Remember a further shape, also one that is told again, as the last."""
+
+    def entities(self) -> dict[str, EntityState]:
+        """The entities that the fork has, by name."""
+        ...
+
+    def save_entity(self, entity: EntityState) -> None:
+        """Write what is known of an entity."""
+
+    # Conflicts.
+
+    def open_conflicts(self) -> int:
+        """How many are open."""
+        ...
+
+    def open_conflict(self, entity: str, key: str, field: str) -> tuple[str, str | None] | None:
+        """(id, theirs) of the one that is open on a field of a row."""
+        ...
+
+    def open_on(self, entity: str, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+        """(id, key, field) of those that are open on rows of these keys."""
+        ...
+
+    def add_conflict(self, conflict: Remembered) -> None:
+        """Open one."""
+
+    def renew_conflict(self, conflict: Remembered) -> None:
+        """Write anew what an open one says of both sides; its beginning stays: kind, row, field and base."""
+
+    def settle_conflicts(self, ids: Collection[str]) -> int:
+        """Close some; how many there were."""
+        ...
+
+    def move_conflicts(self, entity: str, key: str, newkey: str) -> None:
+        """A row has another key: so have those that are open on it."""
+
+    def amend_conflicts(self, commit: str, epoch: int, by: str | None) -> None:
+        """Upstream has learned later who made a commit."""
+
+    def conflicts(self, *, closed: bool, entity: str, id_: str) -> list[Mapping[str, Any]]:
+        """All that is remembered of conflicts, oldest first: the fields of Remembered, `status`, `ours_by`, `at` and `closed_at`.
+
+        Args:
+            closed: Those that are settled, too.
+            entity: Only those of one entity; empty for all.
+            id_: Only those whose id begins so.
+        """
+        ...
+
+
+def exists(memory: Memory) -> bool:
     """Whether a fork lives in the database.
 
     Raises:
         Refused: Something that no fork made is in its place; or the fork is of a newer format.
     """
-    if not target.remembers():
-        return False
-    rows = target.rows("SELECT format FROM _commitlog.applied")
-    if rows and int(rows[0][0]) != FORMAT:
-        raise Refused(f"the fork has format {rows[0][0]}, this is {FORMAT}", hint="install a newer commitlog-cdc")
-    return bool(rows)
+    known = memory.format() if memory.is_there() else None
+    if known not in (None, FORMAT):
+        raise Refused(f"the fork has format {known}, this is {FORMAT}", hint="install a newer commitlog-cdc")
+    return known is not None
 
 
-def create(target: Store, upstream: Upstream) -> None:
-    """Remember a new fork, at the position before the first record."""
-    target.execute(
-        "INSERT INTO _commitlog.applied VALUES (true, %s, %s, %s, %s, %s, 1, -1, %s, 0, CURRENT_TIMESTAMP(6))",
-        (FORMAT, upstream.log, upstream.name, upstream.url, sorted(upstream.only), "0" * 64),
-    )
-
-
-def load(target: Store) -> Applied:
-    """Read the position."""
-    row = target.rows(
-        f"SELECT log, name, url, only_entities, epoch, seq, hash, token, {target.moment('at')} FROM _commitlog.applied"  # noqa: S608
-    )[0]
-    upstream = Upstream(row[0], row[1], row[2], frozenset(_names(row[3])))
-    return Applied(upstream, int(row[4]), Head(int(row[5]), row[6]), int(row[7]), row[8])
-
-
-def _names(value: Any) -> list[str]:
-    """A list, which an engine without lists keeps as JSON."""
-    names: list[str] = orjson.loads(value) if isinstance(value, str) else value
-    return names
-
-
-def take_over(target: Store, url: str) -> Applied:
+def take_over(memory: Memory, url: str) -> Applied:
     """Become the one process that may move the position: every earlier one is refused from now on."""
-    target.execute("UPDATE _commitlog.applied SET token = token + 1, url = %s", (url,))
-    return load(target)
+    memory.take_over(url)
+    return memory.applied()
 
 
-def advance(target: Store, applied: Applied, *, epoch: int, head: Head) -> None:
+def advance(memory: Memory, applied: Applied, *, epoch: int, head: Head) -> None:
     """Move the position inside the transaction in hand.
 
     Raises:
         Locked: Another process has taken over, or moved it.
     """
-    moved = target.execute(
-        "UPDATE _commitlog.applied SET epoch = %s, seq = %s, hash = %s, at = CURRENT_TIMESTAMP(6)"
-        " WHERE token = %s AND seq = %s",
-        (epoch, head.seq, head.hash, applied.token, applied.head.seq),
-    )
-    if moved != 1:
+    if not memory.advance(applied, epoch=epoch, head=head):
         raise Locked("another process has taken this fork over", hint="stop it, or let it do the work")
-
-
-def shapes(target: Store) -> list[Shape]:
-    """The shapes that the fork's tables are made of, in their order."""
-    return [Shape.parse(row[0].encode()) for row in target.rows("SELECT data FROM _commitlog.shapes ORDER BY n")]
-
-
-def add_shapes(target: Store, new: Iterable[Shape]) -> None:
-    """Remember further shapes, also those that are told again, as the last."""
-    for shape in new:
-        target.execute("DELETE FROM _commitlog.shapes WHERE hash = %s", (shape.id,))
-        target.execute("INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s)", (shape.id, shape.data.decode()))
-
-
-def entities(target: Store) -> dict[str, EntityState]:
-    """The entities that the fork has, by name."""
-    rows = target.rows("SELECT entity, snapshot, snapshot_seq, again, complete FROM _commitlog.entities")
-    return {row[0]: EntityState(row[0], row[1], int(row[2]), bool(int(row[3])), bool(int(row[4]))) for row in rows}
-
-
-def save_entity(target: Store, entity: EntityState) -> None:
-    """Write what is known of an entity."""
-    known = target.execute(
-        "UPDATE _commitlog.entities SET snapshot = %s, snapshot_seq = %s, again = %s, complete = %s WHERE entity = %s",
-        (entity.snapshot, entity.snapshot_seq, entity.again, entity.complete, entity.entity),
-    )
-    if not known:
-        target.execute(
-            "INSERT INTO _commitlog.entities VALUES (%s, %s, %s, %s, %s)",
-            (entity.entity, entity.snapshot, entity.snapshot_seq, entity.again, entity.complete),
-        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...schemas.errors import CommitLogError, UsageError
 from ..log.home import open_reader, parse_location
-from . import conflicts, state
+from . import state
 from .model import fold
 from .store import Store
 
@@ -62,15 +62,15 @@ def read(target: Store) -> Status:
         UsageError: There is no fork in the database.
     """
     require(target)
-    applied = state.load(target)
-    entities = state.entities(target)
-    models = fold(state.shapes(target), applied.upstream.only)
+    applied = target.memory.applied()
+    entities = target.memory.entities()
+    models = fold(target.memory.shapes(), applied.upstream.only)
     tables = tuple(
         {"entity": entity, "table": target.shown(model.table), "snapshot": _snapshot(entities.get(entity))}
         for entity, model in models.items()
     )
     head_seq, lag_s = _log_head(applied)
-    return Status(applied, head_seq, lag_s, conflicts.count(target), tables)
+    return Status(applied, head_seq, lag_s, target.memory.open_conflicts(), tables)
 
 
 def require(target: Store) -> None:
@@ -79,7 +79,7 @@ def require(target: Store) -> None:
     Raises:
         UsageError: There is none.
     """
-    if not state.exists(target):
+    if not state.exists(target.memory):
         raise UsageError("there is no fork in this database", hint="commitlog fork LOG --into URL")
 
 

@@ -12,9 +12,9 @@ from ...transforms.table_name import TableName
 from .batch import Op, Step
 from .merge import Value
 from .model import EntityModel
+from .state import Memory
 from .table_plan import Evolution, TablePlan
 
-Row = tuple[Any, ...]
 Texts = dict[str, Value]
 """Field to a value as the target writes it as text; None is SQL's NULL."""
 
@@ -36,6 +36,10 @@ class Rejected(Exception):
 
 class Again(Exception):
     """A whole transaction is to be tried again: another one was in its way."""
+
+
+class Undone(Exception):
+    """What was done since a savepoint is to be undone."""
 
 
 class Store(Protocol):
@@ -67,6 +71,11 @@ class Store(Protocol):
         """Whether the connection is lost."""
         ...
 
+    @property
+    def memory(self) -> Memory:
+        """What the fork remembers."""
+        ...
+
     def database(self) -> tuple[str, str]:
         """(the server's identifier as the genesis of a log of it says it, empty where it is not to be known; the database's name).
 
@@ -86,45 +95,12 @@ class Store(Protocol):
             Locked: There is one.
         """
 
-    # What the fork remembers. Its tables are `_commitlog.NAME` in queries; `key` is a column's name in double quotes.
-
-    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """Run a query with %s for parameters. Numbers and booleans may come as text."""
-        ...
-
-    def execute(self, query: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement with %s for parameters, and give the number of rows it found to change."""
-        ...
-
     def transaction(self) -> AbstractContextManager[object]:
         """A transaction: committed at its end, rolled back by an exception."""
         ...
 
-    def remembers(self) -> bool:
-        """Whether the tables of what a fork remembers are there.
-
-        Raises:
-            Refused: Something else is there in their place.
-        """
-        ...
-
-    @property
-    def memory(self) -> str:
-        """What these tables are called, for the plan."""
-        ...
-
-    def make_memory(self) -> None:
-        """Make these tables, empty."""
-
-    def drop_memory(self) -> None:
-        """Drop these tables."""
-
-    def moment(self, column: str) -> str:
-        """A time of these tables as text, in a query."""
-        ...
-
-    def document(self, column: str) -> str:
-        """A JSON value of these tables as text, in a query."""
+    def savepoint(self) -> AbstractContextManager[object]:
+        """A part of the transaction in hand: undone by Rejected and Undone, which go on. One at a time."""
         ...
 
     # The fork's own tables.
@@ -151,7 +127,7 @@ class Store(Protocol):
         ...
 
     def make_tables(self, plans: Sequence[TablePlan]) -> None:
-        """Make what tables need, after `make_memory`."""
+        """Make what tables need, after the memory."""
 
     def evolve(self, change: Evolution) -> None:
         """Change a table for a further shape."""

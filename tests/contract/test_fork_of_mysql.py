@@ -60,7 +60,7 @@ NO_PLACE = {"day": "'0000-00-00'", "dt": "'0000-00-00 00:00:00'", "txt": "'a\\0b
 def run_fork(source: BinlogSource, url: str) -> None:
     reader = open_reader(source.location)
     with open_target(url) as target:
-        if not state.exists(target):
+        if not state.exists(target.memory):
             create(target, make_plan(reader, target))
     Follower(url, reader, stop=threading.Event()).run(once=True)
 
@@ -120,7 +120,7 @@ def test_every_type_arrives_in_every_engine(
             t.to_json() for name, t in compared.items() if not t.equal and not (in_postgres and name == "Odd")
         ] == []
         with open_target(url) as target:
-            conflicts = listed(target)
+            conflicts = listed(target.memory)
         expected = [1, 2, 3, 1000, 1001, 1002] if in_postgres else []
         assert sorted(c["key"]["id"] for c in conflicts) == expected
         assert compared["Odd"].missing.count == len(expected)
@@ -267,4 +267,4 @@ def test_tables_that_change_upstream_change_in_forks_in_every_engine(
         run_fork(source, url)
         assert [table.to_json() for table in compare(source.url, url) if not table.equal] == []
         with open_target(url) as target:
-            assert listed(target, closed=True) == []
+            assert listed(target.memory, closed=True) == []

@@ -381,7 +381,7 @@ def test_a_fork_needs_no_more_than_rights_on_its_database(
     assert fork.sql('SELECT * FROM "order"') == [(1, "a")]
     less = new_user(either_server, f"SELECT ON {database}.*", database=database)  # type: ignore[operator]
     with open_target(less) as target:
-        assert state.exists(target)
+        assert state.exists(target.memory)
     log.commit(log.insert("Order", {"id": 2, "v": "b"}))
     with pytest.raises(Refused, match="the fork's user may not do what it must") as refused:
         Fork(log, less).sync()

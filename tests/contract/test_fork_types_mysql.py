@@ -58,7 +58,7 @@ def has_place(case: Case, value: str) -> bool:
 def run_fork(source: Source, url: str) -> None:
     reader = open_reader(source.location)
     with open_target(url) as target:
-        if not state.exists(target):
+        if not state.exists(target.memory):
             create(target, make_plan(reader, target))
     Follower(url, reader, stop=threading.Event()).run(once=True)
 
@@ -122,7 +122,7 @@ def test_every_value_with_a_place_arrives_by_snapshot_and_by_stream_and_every_ot
             table.to_json() for name, table in compared.items() if not table.equal and not name.startswith("Odd")
         ] == []
         with open_target(url) as target:
-            conflicts = listed(target)
+            conflicts = listed(target.memory)
         for n, case in enumerate(limited):
             expected = sorted(
                 offset + number

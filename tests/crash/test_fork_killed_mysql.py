@@ -68,7 +68,7 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManage
 def position(url: str) -> int:
     """The last record applied, -2 where there is no fork yet."""
     with open_target(url) as target:
-        return state.load(target).head.seq if state.exists(target) else -2
+        return target.memory.applied().head.seq if state.exists(target.memory) else -2
 
 
 @pytest.mark.parametrize(("failpoint_name", "passage"), [("after_target_commit", 2), ("before_target_commit", 3)])

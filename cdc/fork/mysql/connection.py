@@ -11,7 +11,8 @@ from pymysql.cursors import SSCursor
 
 from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable, UsageError
 from ...tail.mysql_connection import ERRORS, GONE, Connection, code, connect, one_line
-from ..store import Again, Refusal, Rejected, Row
+from ..sql_memory import Row
+from ..store import Again, Refusal, Rejected
 
 STATEMENTS_S: Final = 600.0
 """A statement applies a bounded batch; one that takes ten minutes is stuck."""

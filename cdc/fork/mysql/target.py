@@ -1,35 +1,22 @@
 """MySQL or MariaDB as the database a fork lives in."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ....drivers.mysql_stamp import LOGGED, PROBES, Form, stamp
 from ....schemas.errors import Refused
 from ....transforms.table_name import TableName
-from ...failpoint import failpoint
 from ..batch import Op, Step
 from ..merge import Value
 from ..model import EntityModel
+from ..savepoint import savepoint
 from ..store import Texts
 from ..table_plan import Evolution, TablePlan
 from . import column_types, evolution, tables
 from .connection import Connected, quoted_text
+from .memory import MysqlMemory
 from .tables import Table
-
-_MEMORY: Final = {
-    "applied": "one TINYINT NOT NULL PRIMARY KEY, format INT NOT NULL, log TEXT NOT NULL, name TEXT NOT NULL, url TEXT NOT NULL,"
-    " only_entities LONGTEXT NOT NULL, epoch INT NOT NULL, seq BIGINT NOT NULL, hash VARCHAR(64) NOT NULL,"
-    " token BIGINT NOT NULL, at DATETIME(6) NOT NULL",
-    "shapes": "n BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, hash VARCHAR(64) NOT NULL UNIQUE, data LONGTEXT NOT NULL",
-    "entities": "entity VARCHAR(700) NOT NULL PRIMARY KEY, snapshot TEXT NULL, snapshot_seq BIGINT NOT NULL,"
-    " again TINYINT NOT NULL, complete TINYINT NOT NULL",
-    "conflicts": "id VARCHAR(64) NOT NULL PRIMARY KEY, status VARCHAR(20) NOT NULL DEFAULT 'open', kind VARCHAR(20) NOT NULL,"
-    " entity VARCHAR(700) NOT NULL, `key` LONGTEXT NOT NULL, field VARCHAR(700) NOT NULL, base LONGTEXT NULL,"
-    " ours LONGTEXT NULL, theirs LONGTEXT NULL, ours_by LONGTEXT NULL, theirs_by LONGTEXT NULL, commit TEXT NOT NULL,"
-    " epoch INT NOT NULL, seq BIGINT NOT NULL, error LONGTEXT NOT NULL, at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), closed_at DATETIME(6) NULL,"
-    " KEY (status, entity(100), `key`(200)), KEY (commit(200))",
-}
-"""Name to columns. There is a fork when the position has its row, which comes last."""
 
 
 class Target(Connected):
@@ -44,11 +31,11 @@ class Target(Connected):
         Refused: It does not prove who it is, or is of the other flavour.
     """
 
-    memory = "tables _commitlog_…"
     ddl_in_transaction = False
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
+        self.memory = MysqlMemory(self, self.collation)
         self.engine = "MariaDB" if self.flavour == "mariadb" else "MySQL"
         self._tables: dict[str, Table] = {}
         self._stamp: Form | None = None
@@ -59,34 +46,9 @@ class Target(Connected):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def remembers(self) -> bool:
-        """Whether the tables of what a fork remembers are there."""
-        rows = self.rows(
-            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
-            ("_commitlog_applied",),
-        )
-        return bool(rows)
-
-    def make_memory(self) -> None:
-        """Make the tables `_commitlog_…`; what is left of a fork that was begun and not made, or not dropped to the end, goes."""
-        self.drop_memory()
-        for name, columns in _MEMORY.items():
-            self.execute(
-                f"CREATE TABLE _commitlog.{name} ({columns}) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self.collation}"
-            )
-            failpoint("in_target_memory")
-
-    def drop_memory(self) -> None:
-        """Drop them, all in one statement."""
-        self.execute(f"DROP TABLE IF EXISTS {', '.join(f'_commitlog.{name}' for name in _MEMORY)}")
-
-    def moment(self, column: str) -> str:
-        """A time as text."""
-        return f"CONCAT({column}, '+00')"
-
-    def document(self, column: str) -> str:
-        """A JSON value as text, which it is."""
-        return column
+    def savepoint(self) -> AbstractContextManager[None]:
+        """A part of the transaction in hand."""
+        return savepoint(self)
 
     def shown(self, table: TableName) -> str:
         """A table has its name at the source, without its schema."""

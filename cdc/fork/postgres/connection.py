@@ -10,7 +10,8 @@ from psycopg import errors, sql
 from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable
 from ...tail.address import refusal, secured
 from ...tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
-from ..store import Again, Refusal, Rejected, Row
+from ..sql_memory import Row
+from ..store import Again, Refusal, Rejected
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 600_000

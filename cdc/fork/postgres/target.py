@@ -1,6 +1,7 @@
 """PostgreSQL as the database a fork lives in."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, LiteralString
 
 import orjson
@@ -8,38 +9,20 @@ import psycopg
 from psycopg import sql
 
 from ....drivers.tag import PREFIX
-from ....schemas.errors import Refused
 from ....transforms.table_name import TableName, quoted
 from ...tail.pgtypes import converter
 from ..batch import Op, Signature, Step
 from ..merge import Value
 from ..model import EntityModel
+from ..savepoint import savepoint
 from ..store import Texts
 from ..table_plan import Evolution, TablePlan
 from . import statements, tables
 from .connection import Connected, translated
+from .memory import PostgresMemory
 from .statements import Table
 
-_MEMORY: Final = (
-    "CREATE SCHEMA _commitlog",
-    "CREATE TABLE _commitlog.applied (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL,"
-    " log text NOT NULL, name text NOT NULL, url text NOT NULL, only_entities text[] NOT NULL, epoch integer NOT NULL,"
-    " seq bigint NOT NULL, hash text NOT NULL, token bigint NOT NULL, at timestamptz NOT NULL)",
-    "CREATE TABLE _commitlog.shapes (n bigint GENERATED ALWAYS AS IDENTITY, hash text PRIMARY KEY, data text NOT NULL)",
-    "CREATE TABLE _commitlog.entities (entity text PRIMARY KEY, snapshot text,"
-    " snapshot_seq bigint NOT NULL, again boolean NOT NULL, complete boolean NOT NULL)",
-    "CREATE TABLE _commitlog.made (n bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, namespace text NOT NULL,"
-    " name text NOT NULL, object oid PRIMARY KEY)",
-    "CREATE TABLE _commitlog.conflicts (id text PRIMARY KEY, status text NOT NULL DEFAULT 'open', kind text NOT NULL,"
-    " entity text NOT NULL, key text NOT NULL, field text NOT NULL, base json, ours json, theirs json, ours_by json,"
-    " theirs_by json, commit text NOT NULL, epoch integer NOT NULL, seq bigint NOT NULL, error text NOT NULL DEFAULT '',"
-    " at timestamptz NOT NULL DEFAULT now(), closed_at timestamptz)",
-    "CREATE UNIQUE INDEX conflicts_open ON _commitlog.conflicts (entity, key, field) WHERE status = 'open'",
-    "CREATE INDEX conflicts_commit ON _commitlog.conflicts (commit)",
-)
-
 _FETCH_ROWS: Final = 5000
-_TABLES: Final = ("applied", "shapes", "entities", "made", "conflicts")
 _MARK: Final[LiteralString] = "SELECT count(pg_logical_emit_message(true, %s, tag)) FROM unnest(%s::text[]) AS tag"
 
 
@@ -55,11 +38,11 @@ class Target(Connected):
     """
 
     engine = "PostgreSQL"
-    memory = "schema _commitlog"
     ddl_in_transaction = True
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
+        self.memory = PostgresMemory(self)
         self._tables: dict[str, Table] = {}
         self._made: dict[Signature, tuple[bytes, bytes | None]] = {}
 
@@ -69,39 +52,9 @@ class Target(Connected):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def remembers(self) -> bool:
-        """Whether the tables of what a fork remembers are there.
-
-        Raises:
-            Refused: A schema of that name is there, and no fork in it.
-        """
-        schema, applied = self.rows(
-            "SELECT to_regnamespace('_commitlog') IS NOT NULL, to_regclass('_commitlog.applied') IS NOT NULL"
-        )[0]
-        if schema and not applied:
-            raise Refused(
-                "the database has a schema _commitlog that no fork made", hint="give the fork a database of its own"
-            )
-        return bool(applied)
-
-    def make_memory(self) -> None:
-        """Make the schema `_commitlog` and its tables."""
-        for statement in _MEMORY:
-            self.execute(statement)
-
-    def drop_memory(self) -> None:
-        """Drop them."""
-        for table in _TABLES:
-            self.execute(f"DROP TABLE _commitlog.{table}")
-        self.execute("DROP SCHEMA _commitlog")
-
-    def moment(self, column: str) -> str:
-        """A time as text."""
-        return f"{column}::text"
-
-    def document(self, column: str) -> str:
-        """A JSON value as text."""
-        return f"{column}::text"
+    def savepoint(self) -> AbstractContextManager[None]:
+        """A part of the transaction in hand."""
+        return savepoint(self)
 
     def shown(self, table: TableName) -> str:
         """A table has the name that it has at the source."""
