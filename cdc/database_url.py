@@ -1,4 +1,4 @@
-"""The address of a database, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=…` or mysql:// or mariadb://, and the secrets in it.
+"""The address of a database, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=…` or that of another engine, and the secrets in it.
 
 It is cut as libpq cuts it, which is not as other URLs are: what stands before an @ in front of the first / is user and password, and
 may hold ? and #. Where even that is in doubt, less is shown. Standard library only.
@@ -6,12 +6,19 @@ may hold ? and #. Where even that is in doubt, less is shown. Standard library o
 Source: src/interfaces/libpq/fe-connect.c, conninfo_uri_parse_options.
 """
 
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from ..schemas.errors import UsageError
 
-_SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
+_SECRETS = frozenset(
+    "password sslpassword oauth_client_secret scram_client_key scram_server_key"
+    " tlscertificatekeyfilepassword authmechanismproperties".split()
+)
+"""Options that are secret or may hold what is, in small letters: MongoDB's may be written in any."""
+
+_ENGINES = {"postgres": "postgresql", "mongodb+srv": "mongodb"}
 
 
 MYSQL_FAMILY = ("mysql", "mariadb")
@@ -71,9 +78,19 @@ def database_name(url: str) -> str:
 
 
 def engine_of(url: str) -> str:
-    """The engine whose address it is: postgresql, mysql or mariadb; another scheme as it stands."""
+    """The engine whose address it is: postgresql, mysql, mariadb or mongodb; another scheme as it stands."""
     scheme = url.partition("://")[0]
-    return "postgresql" if scheme == "postgres" else scheme
+    return _ENGINES.get(scheme, scheme)
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is the loopback of this machine."""
+    if not host or host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def split_url(url: str) -> Url:
@@ -90,7 +107,7 @@ def split_url(url: str) -> Url:
 def shown(url: str) -> str:
     """The URL without anything secret, fit for messages."""
     parts = _split(url)
-    kept = [pair for pair in parts.query if _key(pair) not in _SECRETS]
+    kept = [pair for pair in parts.query if _key(pair).lower() not in _SECRETS]
     return _joined(parts._replace(secret=None, query=kept))
 
 

@@ -65,3 +65,24 @@ def format_binlog(base: str, position: int) -> str:
         position: As `binlog_position` makes it.
     """
     return f"{base}.{position >> _OFFSET_BITS:06d}:{position & (_OFFSET_END - 1)}"
+
+
+def parse_oplog(text: str) -> int:
+    """Read a place in MongoDB's oplog such as `1795383766.8` as one number: seconds since 1970, and the entry's number among those of
+    its second, 32 bits each.
+
+    Raises:
+        DecodeError: It is none.
+    """
+    seconds, dot, number = text.partition(".")
+    parts = [
+        int(part) if part.isascii() and part.isdecimal() and len(part) <= 10 else 1 << 32 for part in (seconds, number)
+    ]
+    if not dot or max(parts) >> 32:
+        raise DecodeError(f"{text!r} is not a place in an oplog such as 1795383766.8")
+    return parts[0] << 32 | parts[1]
+
+
+def format_oplog(position: int) -> str:
+    """Write a place in MongoDB's oplog as records have it."""
+    return f"{position >> 32}.{position & 0xFFFFFFFF}"

@@ -8,13 +8,12 @@ import difflib
 import re
 import ssl
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 from pymysql import err
 
 from ...schemas.errors import CommitLogError, Refused, Unreachable, UsageError
-from ..database_url import split_password, split_url, user_of
+from ..database_url import is_local, split_password, split_url, user_of
 
 MODES = ("disabled", "required", "verify_ca", "verify_identity")
 VERIFIED = MODES[-1]
@@ -195,16 +194,6 @@ def one_line(exc: BaseException) -> str:
     """An error's text on one line, without its number and a trailing stop."""
     text = exc.args[1] if code(exc) and len(exc.args) > 1 else exc
     return " ".join(str(text).split()).rstrip(".")
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is the loopback of this machine."""
-    if not host or host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_and_port(text: str, where: str) -> tuple[str, int]:
