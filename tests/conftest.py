@@ -9,6 +9,7 @@ from hypothesis import settings
 
 pytest_plugins = (
     "fixtures.logs",
+    "fixtures.mongodb",
     "fixtures.mysql",
     "fixtures.postgres",
     "fixtures.proxy",

@@ -11,21 +11,18 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn, Self
+from typing import NoReturn, Self
 
 from .container import docker_answers
 from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 from .kafka_programs import failed, java, kafka_jars
 from .ports import HOST, PORT_TRIES, free_port
-from .process import LocalService, Service, folder_for
+from .process import Service, SingleProcess, StopMode, folder_for
 from .scratch import Scratch
-
-KafkaStopMode = Literal["fast", "kill"]
 
 # A broker of tests and of the demo holds little, and should be there soon: no more than the first compiler.
 JAVA_OPTIONS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _START_TIMEOUT_S = 90.0
-_STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 NOT_INSTALLED = ("java", "fetch")
 """The steps that fail where Java or Maven is missing."""
@@ -72,7 +69,7 @@ class Kafka(Service):
         self.bootstrap = bootstrap
 
 
-class KafkaServer(LocalService, Kafka):
+class KafkaServer(SingleProcess, Kafka):
     """A local Kafka; leaving its `with` block stops it and removes what it made.
 
     Attributes:
@@ -83,7 +80,7 @@ class KafkaServer(LocalService, Kafka):
     def __init__(
         self, home: Path, scratch: Scratch | None, *, outlive: bool = False, java_options: Sequence[str] = JAVA_OPTIONS
     ) -> None:
-        LocalService.__init__(self, home, scratch, outlive=outlive)
+        SingleProcess.__init__(self, home, scratch, outlive=outlive)
         Kafka.__init__(self, "")
         self.folder = home / "data"
         self._java_options = tuple(java_options)
@@ -123,24 +120,7 @@ class KafkaServer(LocalService, Kafka):
                 server._start_on_free_ports(settings or {})
             return server
 
-    def stop(self, mode: KafkaStopMode = "fast") -> None:
-        """End the broker and wait until it is gone; what it keeps stays.
-
-        Args:
-            mode: `fast` lets it hand over and close what it has open, `kill` is SIGKILL.
-
-        Raises:
-            ServerFailed: It is not running, or does not end in time; `close` ends it in any case.
-        """
-        process = self._running("stop")
-        process.send_signal(signal.SIGTERM if mode == "fast" else signal.SIGKILL)
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            failed("stop", f"{mode} took longer than {_STOP_TIMEOUT_S:.0f} s")
-        self._process = None
-
-    def restart(self, mode: KafkaStopMode = "fast", *, settings: Mapping[str, str] | None = None) -> None:
+    def restart(self, mode: StopMode = "fast", *, settings: Mapping[str, str] | None = None) -> None:
         """Stop the broker if it runs, and start it again on the same data and port.
 
         Args:
@@ -154,14 +134,6 @@ class KafkaServer(LocalService, Kafka):
             self.stop(mode)
         self._configure({**self._settings, **(settings or {})})
         self._run_broker()
-
-    def pause(self) -> None:
-        """Stop its process where it stands (SIGSTOP): connections stay, and nobody answers."""
-        self._running("pause").send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused broker go on."""
-        self._running("resume").send_signal(signal.SIGCONT)
 
     def _fail(self, step: str, reason: str) -> NoReturn:
         failed(step, reason)

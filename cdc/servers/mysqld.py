@@ -12,22 +12,19 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn, Self
+from typing import ClassVar, NoReturn, Self
 
 from .account import Account
 from .binlog import BinlogServer
 from .failure import ServerFailed
 from .ports import HOST, PORT_TRIES, free_port
-from .process import LocalService, folder_for
+from .process import SingleProcess, StopMode, folder_for
 from .scratch import Scratch
-
-StopMode = Literal["fast", "kill"]
 
 # Nothing a process does is lost when it is killed: what is written is in the page cache. Only the machine must not fail.
 QUICK: Mapping[str, str] = {"innodb-flush-log-at-trx-commit": "2", "innodb-flush-method": "nosync"}
 
 _START_TIMEOUT_S = 60.0  # crash recovery included
-_STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.01
 _READY = "ready for connections"
 COMMON: Mapping[str, str] = {
@@ -80,7 +77,7 @@ class Mysqld:
         return [*self.before, str(self.base / "bin" / name)]
 
 
-class LocalMysqld(LocalService, BinlogServer):
+class LocalMysqld(SingleProcess, BinlogServer):
     """A local server; leaving its `with` block stops it and removes what it made.
 
     Attributes:
@@ -105,7 +102,7 @@ class LocalMysqld(LocalService, BinlogServer):
     def __init__(
         self, home: Path, scratch: Scratch | None, *, outlive: bool, program: Mysqld, account: Account, password: str
     ) -> None:
-        LocalService.__init__(self, home, scratch, outlive=outlive)
+        SingleProcess.__init__(self, home, scratch, outlive=outlive)
         BinlogServer.__init__(self, "")
         self.folder, self.files = home / "data", home / "files"
         self.program = program
@@ -171,23 +168,6 @@ class LocalMysqld(LocalService, BinlogServer):
     def _failed(cls, step: str, reason: str) -> NoReturn:
         raise ServerFailed(step, reason, server=cls.title, hint=cls.hint)
 
-    def stop(self, mode: StopMode = "fast") -> None:
-        """End the server and wait until it is gone; the data stays.
-
-        Args:
-            mode: `fast` ends its connections and closes what is open, `kill` is SIGKILL, as the kernel short of memory would do it.
-
-        Raises:
-            ServerFailed: It is not running, or does not end in time; `close` ends it in any case.
-        """
-        process = self._running("stop")
-        process.send_signal(signal.SIGTERM if mode == "fast" else signal.SIGKILL)
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._fail("stop", f"{mode} took longer than {_STOP_TIMEOUT_S:.0f} s")
-        self._process = None
-
     def restart(self, mode: StopMode = "fast", *, settings: Mapping[str, str] | None = None) -> None:
         """Stop the server if it runs, and start it again on the same data, port and URL.
 
@@ -202,14 +182,6 @@ class LocalMysqld(LocalService, BinlogServer):
             self.stop(mode)
         self._settings |= settings or {}
         self._run_server()
-
-    def pause(self) -> None:
-        """Stop its process where it stands (SIGSTOP): connections stay, and nobody answers."""
-        self._running("pause").send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused server go on."""
-        self._running("resume").send_signal(signal.SIGCONT)
 
     def _fail(self, step: str, reason: str) -> NoReturn:
         self._failed(step, reason)

@@ -14,6 +14,10 @@ from .account import ProcessOptions, end_with_parent
 from .failure import ServerFailed
 from .scratch import Scratch
 
+StopMode = Literal["fast", "kill"]
+
+_STOP_TIMEOUT_S = 30.0
+
 
 class Service:
     """A server that is used, whoever started it."""
@@ -52,7 +56,7 @@ class LocalService(Service, ABC):
         return self._process is not None and self._process.poll() is None
 
     @abstractmethod
-    def stop(self, mode: Literal["fast", "kill"] = "fast") -> None:
+    def stop(self, mode: StopMode = "fast") -> None:
         """End the server and wait until it is gone; what it keeps stays.
 
         Args:
@@ -142,6 +146,36 @@ class LocalService(Service, ABC):
             if self.running:
                 self.stop("kill")
             raise
+
+
+class SingleProcess(LocalService):
+    """A server that is one process."""
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """End the server and wait until it is gone; what it keeps stays.
+
+        Args:
+            mode: `fast` (SIGTERM) has it end its connections and close what is open, `kill` is SIGKILL, as the kernel short of
+                memory would do it.
+
+        Raises:
+            ServerFailed: It is not running, or does not end in time; `close` ends it in any case.
+        """
+        process = self._running("stop")
+        process.send_signal(signal.SIGTERM if mode == "fast" else signal.SIGKILL)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._fail("stop", f"{mode} took longer than {_STOP_TIMEOUT_S:.0f} s")
+        self._process = None
+
+    def pause(self) -> None:
+        """Stop its process where it stands (SIGSTOP): connections stay, and nobody answers."""
+        self._running("pause").send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._running("resume").send_signal(signal.SIGCONT)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from commitlog.cdc.servers.binlog_provision import provide
 from commitlog.cdc.servers.failure import ServerFailed
 from commitlog.cdc.servers.mariadb import MariaDbServer
 from commitlog.cdc.servers.mysql import MySqlServer
-from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld, StopMode
+from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
+from commitlog.cdc.servers.process import StopMode
 from commitlog.schemas.errors import Refused, Unreachable
 from fixtures.mysql import ENGINES, make_user
 from fixtures.patience import until
