@@ -9,8 +9,10 @@ of its 1.x are used; the contract tests hold them.
 
 from __future__ import annotations
 
+import socket
 import struct
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pymysql import err
@@ -40,6 +42,7 @@ else:
 
 _END_OF_COLUMNS = b"\xfe\0\0\0\0"
 _ONE_BYTE_MAX = 250  # a larger number has more than one byte
+_ANSWER_BYTES_MIN = 11  # an OK packet with its header
 PACKET_BYTES_MAX = 0xFFFFFF
 
 
@@ -135,6 +138,22 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
             raise err.InterfaceError(0, "")
         self._kept_warnings = None
         self._write_bytes(b"".join(struct.pack("<iB", len(sql) + 1, COMMAND.COM_QUERY) + sql for sql in statements))
+
+    def _first_answer(self) -> err.MySQLError | None:
+        """As `_answer`, of the first of two statements: to be woken for both answers at once takes half the time."""
+        waits = not self._secure  # where TLS is, bytes are not those of packets
+        if waits:
+            self._wake_at(2 * _ANSWER_BYTES_MIN)
+        try:
+            return self._answer()
+        finally:
+            if waits:
+                self._wake_at(1)
+
+    def _wake_at(self, size: int) -> None:
+        if self._sock is not None:
+            with suppress(OSError):  # a socket of a kind that does not know it
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _answer(self) -> err.MySQLError | None:
         """Read the answer to a statement of ours, and return what went wrong; a lost connection is raised."""

@@ -210,7 +210,7 @@ class StampedConnection(TrackedConnection):
         self._result = None
         if len(sql) + 1 < PACKET_BYTES_MAX:
             self._send(b"BEGIN", sql)
-            refused = self._answer()
+            refused = self._first_answer()
             self._next_seq_id = 1
         else:
             self._send(b"BEGIN")
@@ -304,7 +304,7 @@ class StampedConnection(TrackedConnection):
         if session is not None and with_stamp and sessions.settings().on_untagged != "raise":
             kept = self._read_warnings(of or self._result)
             self._send(stamp(self._form, session.tag), sql)
-            error = self._answer()
+            error = self._first_answer()
             self._kept_warnings = kept
             self._next_seq_id = 1
         else:
