@@ -114,10 +114,15 @@ def text_of(column: BinlogColumn) -> Text | None:
     return None
 
 
+def collated(column: BinlogColumn) -> bool:
+    """Whether only the server knows a column's order: that of its collation, in which its indexes are."""
+    return column.canonical == "text"
+
+
 def _compared(column: BinlogColumn) -> str:
-    """A column as rows are ordered by it: text by its bytes, an enum by its labels' order, whatever the server's own order is."""
+    """A column as rows are ordered by it: text as the server orders it, an enum by its labels' order, a set by its text's bytes."""
     name, base = sql_name(column.name), _base(column)
-    if column.canonical == "text" or base == "set":
+    if base == "set":
         return f"CAST(CONVERT({name} USING utf8mb4) AS BINARY)"
     if base == "float":
         return f"CAST({name} AS DOUBLE)"
@@ -129,7 +134,10 @@ def _literal(column: BinlogColumn, value: object) -> str:
     base, text = _base(column), str(value)
     if column.canonical == "bytes":
         return f"X'{base64.b64decode(text, validate=True).hex()}'"
-    if column.canonical == "text" or base == "set":
+    if column.canonical == "text":
+        # Compared by the column's own collation, after the server has put it into the column's own character set.
+        return f"_utf8mb4 X'{text.encode().hex()}'"
+    if base == "set":
         return f"X'{text.encode().hex()}'"
     if base == "enum":
         return str(column.labels.index(text) + 1 if value else 0)

@@ -17,7 +17,7 @@ from ..tail.binlog.shapes import project
 from ..tail.binlog.table_map import BinlogRelation
 from ..tail.mysql_catalog import Catalog
 from ..tail.mysql_connection import ERRORS, code, connect, failure
-from ..tail.mysql_rows import relation_of, rows_after, text_of
+from ..tail.mysql_rows import collated, relation_of, rows_after, text_of
 from ..tail.transaction import Mark, Relation
 from .snapshot import FIRST_ROWS, Chunk, Snapshotter, fitting, key_of, row_size
 
@@ -96,7 +96,10 @@ class MysqlSnapshotter(Snapshotter):
         end = None if last else list(projection.key(rows[-1]).values())
         keyed = {key_of(row, places): row for row in rows}
         described = self._described(relation)
-        return Chunk(entity, projection, start, end, keyed, f"{due:x}", sees, due, described, places, expected=expected)
+        return Chunk(
+            entity, projection, start, end, keyed, f"{due:x}", sees, due, described, places,
+            expected=expected, source_order=any(collated(relation.columns[place]) for place in places),
+        )  # fmt: skip
 
     def _begin(self) -> tuple[Callable[[Mark], bool], int]:
         """Begin a transaction with a snapshot.

@@ -55,6 +55,7 @@ class Chunk:
         omitted: Keys that came into the table after the chunk was read, within its range or not: commits have them.
         spoiled: It cannot be made right any more and must be read again.
         expected: Rows from its start to the table's end, as the source's planner thinks.
+        source_order: Keys are in an order that only the source knows.
     """
 
     entity: Entity
@@ -70,6 +71,7 @@ class Chunk:
     omitted: set[Key] = field(default_factory=set[Key])
     spoiled: bool = False
     expected: int = 0
+    source_order: bool = False
 
     def omit(self, key: Key) -> None:
         """Leave a key to the commit that brought it here after the chunk was read."""
@@ -199,6 +201,8 @@ class Snapshotter(ABC):
             "to": chunk.end,
             "last": last,
         }
+        if chunk.source_order:
+            meta["order"] = "source"
         if chunk.omitted:
             meta["omitted"] = [chunk.projection.key_values(key) for key in sorted(chunk.omitted)]
         items = [chunk.projection.row(row) for row in chunk.rows.values()]

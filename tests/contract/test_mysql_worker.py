@@ -210,3 +210,47 @@ def test_a_large_transaction_passes_in_parts_and_in_little_memory(binlog_source:
     print(f"[{rows:,} rows in one transaction: the worker held {peak_mb:.0f} MB at most]")
     assert len(commit.changes) == rows
     assert peak_mb < 150
+
+
+def test_a_snapshot_goes_by_keys_that_only_the_server_can_order(binlog_source: BinlogSource) -> None:
+    """Text in the order of its collation, chunk after chunk, while rows come, go and get other keys."""
+    source = binlog_source
+    source.execute(
+        "CREATE TABLE words (word varchar(40) CHARACTER SET latin1 COLLATE latin1_german2_ci, tongue varchar(9)"
+        " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, n int, PRIMARY KEY (word, tongue))"
+    )
+    words = [
+        "Zebra",
+        "ärger",
+        "Apfel",
+        "apfel e",
+        "Öl",
+        "ol",
+        "ß",
+        "it''s",
+        "a\\\\b",
+        "%",
+        "_",
+        "Straße",
+        "strasz",
+        "é",
+        "E2",
+    ]
+    rows = [
+        f"('{word}{number}', '{tongue}', {number})" for word in words for number in range(3) for tongue in ("de", "ÉN")
+    ]
+    source.execute(f"INSERT INTO words VALUES {', '.join(rows)}")
+    source.map("Word", "words", key=("word", "tongue"))
+    source.setup()
+    run = source.run(limits__snapshot_rows=7)
+    for number in range(20):
+        source.execute(
+            f"INSERT INTO words VALUES ('Älter{number}', 'fr', 1), ('zz{number}', 'fr', 2)",
+            f"UPDATE words SET n = 100 + {number} WHERE word = 'Öl{number % 3}'",
+            f"UPDATE words SET word = 'umzug{number}' WHERE word = 'zz{number}'",
+            f"DELETE FROM words WHERE word = 'Älter{number}'",
+        )
+    run.until_caught_up()
+    run.terminate()
+
+    source.check()
