@@ -1,0 +1,1 @@
+"""The oplog of MongoDB: entries in, whole transactions out. No I/O."""

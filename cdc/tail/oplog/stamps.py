@@ -1,0 +1,67 @@
+"""The collection of tags, `commitlog.stamps`: what the wrapped driver writes there, and what it means for the writes of a session.
+
+A transaction's stamp is one of its own writes, and its tag. Before lone writes the driver writes a stamp by itself, in the session of these
+writes: it holds for them until the next one, or until it is old. How old is told by the oplog's own clock, so that whoever reads the same
+entries again, and looks back far enough first, tells the same.
+"""
+
+from typing import Final
+
+from .document import BINARY, items, string
+
+STAMPS: Final = ("commitlog", "stamps")
+"""Database and name of the collection."""
+
+HOLDS_S: Final = 900
+"""How long a stamp of lone writes holds. The driver renews it after 600 s, and a reader looks back 1200 s."""
+
+_SESSIONS_MAX: Final = 100_000
+
+
+class Stamps:
+    """Which tag holds for the lone writes of which session."""
+
+    def __init__(self) -> None:
+        self._tags: dict[bytes, tuple[int, bytes]] = {}
+
+    def note(self, lsid: bytes, at: int, o: bytes) -> None:
+        """A stamp was written by itself.
+
+        Args:
+            lsid: By which session.
+            at: The entry's timestamp.
+            o: Its object.
+        """
+        stamped, content = stamp_of(o)
+        self._tags.pop(lsid, None)
+        if not lsid or stamped != lsid or content is None:
+            return
+        self._tags[lsid] = at >> 32, content
+        if len(self._tags) > _SESSIONS_MAX:
+            self._forget(at >> 32)
+
+    def tags(self, lsid: bytes, at: int) -> list[bytes]:
+        """The tag of a lone write of a session, if one holds."""
+        seconds, content = self._tags.get(lsid, (0, b""))
+        return [content] if content and (at >> 32) - seconds <= HOLDS_S else []
+
+    def _forget(self, now: int) -> None:
+        """Those that hold no longer; they stand in the order in which they were written."""
+        for lsid, (seconds, _) in [*self._tags.items()]:
+            if now - seconds <= HOLDS_S:
+                break
+            del self._tags[lsid]
+
+
+def stamp_of(o: bytes) -> tuple[bytes, bytes | None]:
+    """The session and the content of a stamp, from the object of the entry that inserts or replaces it.
+
+    Returns:
+        The session's UUID, empty where there is none; the tag, None where there is none.
+
+    Raises:
+        DecodeError: It is malformed.
+    """
+    found = items(o)
+    kind, data = found.get(b"_id", (0, b""))
+    return (data[5:] if kind == BINARY else b""), string(found.get(b"ctx"))

@@ -1,0 +1,69 @@
+"""What the oplog's tail hands on, and a transaction while its entries come in."""
+
+from dataclasses import dataclass
+
+from ..spill import Spill
+from ..transaction import Entry, Relation, Transaction
+
+Changes = list[Entry] | Spill[Relation | tuple[Relation, ...]]
+
+
+@dataclass(slots=True)
+class OplogTransaction(Transaction):
+    """A transaction of the oplog: `xid` and `end` are the timestamp of its last entry.
+
+    Args:
+        atomic: Whether its changes were made visible together. Inserts that a server batches into one entry were not.
+    """
+
+    atomic: bool = True
+
+
+class Unfinished:
+    """Collects a transaction that has no end yet.
+
+    Args:
+        begin: The timestamp of its first entry.
+        term: The term in which it was written.
+        spill_bytes: With more bytes of changes than this they go to a temporary file.
+    """
+
+    def __init__(self, begin: int, term: int, spill_bytes: int) -> None:
+        self.begin = begin
+        self.term = term
+        self.last = begin
+        self.prepared = False
+        self.session = b""
+        self.txn_number: int | None = None
+        self.tag: bytes | None = None
+        self.notices: list[bytes] = []
+        self._changes: list[Entry] = []
+        self._spill: Spill[Relation | tuple[Relation, ...]] | None = None
+        self._room = spill_bytes
+
+    def keep(self, relation: Relation | tuple[Relation, ...], change: bytes) -> None:
+        """Take a change."""
+        if self._spill is not None:
+            self._spill.append((relation, change))
+            return
+        self._changes.append((relation, change))
+        self._room -= len(change)
+        if self._room < 0:
+            self._spill = Spill(self._changes)
+            self._changes = []
+
+    def transaction(self, end: int, time_us: int, *, atomic: bool = True) -> OplogTransaction:
+        """It as a transaction, which then owns the temporary file.
+
+        Args:
+            end: The timestamp of its last entry.
+            time_us: When that was written.
+            atomic: See OplogTransaction.
+        """
+        changes: Changes = self._changes if self._spill is None else self._spill
+        return OplogTransaction(end, end, time_us, changes, [*([self.tag] if self.tag else []), *self.notices], atomic)
+
+    def close(self) -> None:
+        """Give back the temporary file."""
+        if self._spill is not None:
+            self._spill.close()
