@@ -47,6 +47,9 @@ _POSTGRES = """\
 publication = {publication}
 slot = {slot}"""
 
+_MONGODB = """\
+# One worker reads one database, of a replica set; name several members, so that one may be away: mongodb://HOST,HOST/…?replicaSet=NAME"""
+
 _MYSQL = """\
 # What the worker calls itself among the server's replicas; no other may have it. Default: a number made of the log's name.
 # server_id = 4000000001"""
@@ -56,7 +59,7 @@ def render_default(url: str, *, name: str = "", log: str = DEFAULT_LOG, visibili
     """The text of a configuration for the database at `url`.
 
     Args:
-        url: `postgresql://…`, `mysql://…` or `mariadb://…`; a password in it is left out, and the file says where it will be looked for.
+        url: `postgresql://…`, `mysql://…`, `mariadb://…` or `mongodb://…`; a password in it is left out, and the file says where it will be looked for.
         name: The log's name; empty for the database's, as far as a log's name allows its letters.
         log: Where the log is to be, without its name.
 
@@ -65,12 +68,12 @@ def render_default(url: str, *, name: str = "", log: str = DEFAULT_LOG, visibili
     """
     bare, password = split_password(url)
     engine = engine_of(bare)
-    if engine not in ("postgresql", *MYSQL_FAMILY):
+    if engine not in ("postgresql", "mongodb", *MYSQL_FAMILY):
         raise UsageError(
             f"{shown(url)} is not the address of a source",
-            hint="write postgresql://USER@HOST:PORT/DATABASE, or mysql://… or mariadb://…",
+            hint="write postgresql://USER@HOST:PORT/DATABASE, or mysql://…, mariadb://… or mongodb://…",
         )
-    if engine in MYSQL_FAMILY and not database_name(bare):
+    if engine != "postgresql" and not database_name(bare):
         raise UsageError(f"{shown(url)} names no database", hint=f"write {engine}://USER@HOST:PORT/DATABASE")
     name = name or log_name(bare)
     if "#" in log:
@@ -78,11 +81,9 @@ def render_default(url: str, *, name: str = "", log: str = DEFAULT_LOG, visibili
     parse_location(f"{log}#{name}")
     return _TEMPLATE.format(
         url=_quoted(bare),
-        ca="sslrootcert" if engine == "postgresql" else "ssl-ca",
+        ca={"postgresql": "sslrootcert", "mongodb": "tlsCAFile"}.get(engine, "ssl-ca"),
         password=_password(engine, password),
-        more=_POSTGRES.format(publication=_quoted("commitlog"), slot=_quoted(slot_name(name)))
-        if engine == "postgresql"
-        else _MYSQL,
+        more=_more(engine, name),
         log=_quoted(log),
         name=_quoted(name),
         visibility=_quoted(visibility),
@@ -121,6 +122,13 @@ def log_name(url: str) -> str:
     """A log's name made from the database's."""
     database = database_name(url) or "log"
     return re.sub(r"[^a-z0-9_-]+", "-", database.lower()).strip("-_")[:64] or "log"
+
+
+def _more(engine: str, name: str) -> str:
+    """The lines of [source] that are its engine's own."""
+    if engine == "postgresql":
+        return _POSTGRES.format(publication=_quoted("commitlog"), slot=_quoted(slot_name(name)))
+    return _MONGODB if engine == "mongodb" else _MYSQL
 
 
 def _password(engine: str, password: str | None) -> str:

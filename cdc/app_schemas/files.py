@@ -128,13 +128,16 @@ def load_text(data: bytes, *, origin: str) -> AppSchema:
     return schema
 
 
-def findings(path: Path, visibility: str, catalog: dict[str, list[str]] | None) -> list[tuple[str, str]]:
+def findings(
+    path: Path, visibility: str, catalog: dict[str, list[str]] | None, *, engine: str = ""
+) -> list[tuple[str, str]]:
     """What is wrong with a file: (message with file and line, hint) of each problem, none when it is fit for use.
 
     Args:
         path: The file.
         visibility: That of the log.
         catalog: Quoted table name to its columns; None to look at the file alone.
+        engine: The source's; empty where that is not known.
     """
     try:
         schema = load_file(path)
@@ -143,7 +146,7 @@ def findings(path: Path, visibility: str, catalog: dict[str, list[str]] | None) 
     _, lines = _read(path.read_bytes(), str(path))
     return [
         (_placed(str(path), lines, problem.path, problem.message), problem.hint)
-        for problem in schema.problems(visibility, catalog)
+        for problem in schema.problems(visibility, catalog, engine=engine)
     ]
 
 

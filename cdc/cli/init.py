@@ -29,8 +29,8 @@ from .output import Output, note
 def command(
     invocation: Invocation, url: str, *, name: str, app: str, log: str, visibility: configuration.Visibility
 ) -> int:
-    """Write commitlog.toml for the database at URL (postgresql://USER@HOST/DATABASE, mysql://… or mariadb://…), and a draft
-    of its app schema.
+    """Write commitlog.toml for the database at URL (postgresql://USER@HOST/DATABASE, mysql://…, mariadb://… or mongodb://…), and a
+    draft of its app schema.
 
     Nothing is changed on the source. A password in URL goes to a file of its own that only you can read.
     """
@@ -55,14 +55,9 @@ def command(
 
 def _draft(config: configuration.Config, app: str) -> str:
     # Loaded here only: a `--help` needs no driver.
-    from ..app_schemas.draft import draft
-    from ..source.engine import open_tables
+    from ..source.engine import draft_of
 
-    catalog = open_tables(config.source.conninfo())
-    try:
-        return draft(catalog.tables(), app=app)
-    finally:
-        catalog.close()
+    return draft_of(config.source.conninfo(), app=app)
 
 
 def _shown(path: Path) -> Path:

@@ -33,18 +33,14 @@ def command() -> None:
 def draft_(invocation: Invocation, app: str | None) -> None:
     """Print a first app schema of the database, likely personal columns marked.
 
-    commitlog schema draft > schemas/shop.yaml, then read and correct it: the classes are guesses from the columns' names.
+    commitlog schema draft > schemas/shop.yaml, then read and correct it: the classes are guesses from the columns' names. Of a
+    MongoDB, a few documents of each collection are looked at.
     """
     # Loaded here only: files and logs are read without a driver.
-    from ..app_schemas.draft import draft
-    from ..source.engine import open_tables
+    from ..source.engine import draft_of
 
     source = invocation.load("source").source
-    catalog = open_tables(source.conninfo())
-    try:
-        text = draft(catalog.tables(), app=app or log_name(source.shown))
-    finally:
-        catalog.close()
+    text = draft_of(source.conninfo(), app=app or log_name(source.shown))
     output = Output()
     for line in text.splitlines():
         output.line(line)
@@ -63,7 +59,7 @@ def check(invocation: Invocation, files: tuple[Path, ...]) -> int:
     catalog = _described(config)
     output, wrong = Output(), 0
     for file in files:
-        problems = findings(file, config.log.visibility, catalog)
+        problems = findings(file, config.log.visibility, catalog, engine=_engine(config))
         for message, hint in problems:
             report(message, hint)
         if not problems:
@@ -85,7 +81,7 @@ def add(invocation: Invocation, file: Path) -> None:
     config = invocation.load()
     schema = load_file(file)
     Registry([*load_registry(config.schemas.path).schemas, schema])
-    schema.check(config.log.visibility, _described(config))
+    schema.check(config.log.visibility, _described(config), engine=_engine(config))
     try:
         seq = _append(config, schema)
     except Locked:
@@ -137,16 +133,17 @@ def _described(config: Config) -> dict[str, list[str]] | None:
     if not config.source.url:
         note("not compared with a database: no source is configured")
         return None
-    from ..source.engine import open_tables
+    from ..source.engine import columns_of
 
-    catalog = open_tables(config.source.conninfo())
     try:
-        return {table.quoted: [column.name for column in table.columns] for table in catalog.tables()}
+        return columns_of(config.source.conninfo())
     except Unreachable as exc:
         note(f"not compared with the database: {exc}")
         return None
-    finally:
-        catalog.close()
+
+
+def _engine(config: Config) -> str:
+    return config.source.engine if config.source.url else ""
 
 
 def _append(config: Config, schema: AppSchema) -> int:

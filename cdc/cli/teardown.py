@@ -14,7 +14,7 @@ def command(invocation: Invocation, yes: bool) -> int:
     """Drop the slot and the publication, so that the source keeps no WAL for us any more. The log stays.
 
     A later setup begins a new slot: what is committed in between will be missing from the log. Of MySQL and MariaDB it drops the table
-    of the stamp: transactions are then untagged.
+    of the stamp, of MongoDB the collection of the stamps: transactions are then untagged.
     """
     # Loaded here only: a `--help` needs no driver.
     from ..source.engine import open_provision

@@ -5,11 +5,13 @@ The drivers are loaded here only, so that a `--help` needs none, and a source no
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Protocol
 
 from ...schemas.errors import UsageError
 from ...transforms.registry import Registry
 from ...transforms.table_name import quoted
+from ..app_schemas.draft import draft, draft_collections
 from ..config import Config
 from ..database_url import engine_of
 from ..tail.table import Table
@@ -28,12 +30,40 @@ class Tables(Protocol):
         ...
 
 
-def open_tables(url: str) -> Tables:
-    """What describes the tables of a source; it connects when asked.
+def columns_of(url: str) -> dict[str, list[str]]:
+    """The tables of a source by quoted name, with their columns; of collections, none.
 
-    Args:
-        url: The source's address, with its password.
+    Raises:
+        Unreachable: The source does not answer.
+        Refused: It refuses us.
     """
+    if engine_of(url) == "mongodb":
+        from ..tail.mongodb_catalog import Catalog
+
+        with closing(Catalog(url)) as catalog:
+            return {found.quoted: [] for found in catalog.collections(catalog.address.database)}
+    with closing(_open_tables(url)) as tables:
+        return {table.quoted: [column.name for column in table.columns] for table in tables.tables()}
+
+
+def draft_of(url: str, *, app: str) -> str:
+    """A first app schema of a source: of its tables, or of some documents of each of its collections.
+
+    Raises:
+        Unreachable: The source does not answer.
+        Refused: It refuses us, or has nothing that can be recorded.
+    """
+    if engine_of(url) == "mongodb":
+        from ..tail.mongodb_catalog import Catalog
+        from .mongodb.sampling import samples
+
+        with closing(Catalog(url)) as catalog:
+            return draft_collections(samples(catalog), app=app)
+    with closing(_open_tables(url)) as tables:
+        return draft(tables.tables(), app=app)
+
+
+def _open_tables(url: str) -> Tables:
     if engine_of(url) == "postgresql":
         from ..tail.catalog import Catalog
 
@@ -47,10 +77,12 @@ class Provision(ABC):
     """What is made on a source, and taken back. To be closed.
 
     Attributes:
+        comment: What begins a comment in the language of the steps.
         leftover: What stays behind after `teardown_steps`, one sentence.
         nothing: What is not there where there is nothing to take back.
     """
 
+    comment: str = "--"
     leftover: str
     nothing: str
 
@@ -89,7 +121,8 @@ class Provision(ABC):
 
 def open_provision(config: Config) -> Provision:
     """What is made on the source of a configuration."""
-    return PostgresProvision(config) if engine_of(config.source.url) == "postgresql" else MysqlProvision(config)
+    made = {"postgresql": PostgresProvision, "mongodb": MongodbProvision}
+    return made.get(config.source.engine, MysqlProvision)(config)
 
 
 class PostgresProvision(Provision):
@@ -189,3 +222,57 @@ class MysqlProvision(Provision):
         for table, name in sorted(entities):
             if table not in there:
                 yield f"table {quoted(table)} of {name} does not exist"
+
+
+class MongodbProvision(Provision):
+    """The stamps, and that the server keeps what documents were before a change."""
+
+    comment = "//"
+    leftover = (
+        "the server goes on keeping what documents were before a change; it ends with collMod … changeStreamPreAndPostImages:"
+        " {enabled: false}. Roles and users stay, too"
+    )
+    nothing = "there is no collection commitlog.stamps"
+
+    def __init__(self, config: Config) -> None:
+        from ..tail.mongodb_catalog import Catalog
+        from .mongodb import provisioning
+
+        self._do, self._config = provisioning, config
+        self._catalog = Catalog(config.source.conninfo())
+
+    def close(self) -> None:
+        """As the base says."""
+        self._catalog.close()
+
+    def setup_steps(self, registry: Registry) -> list[Step]:
+        """As the base says."""
+        return self._do.setup_steps(self._catalog, registry, visibility=self._config.log.visibility)
+
+    def grant_steps(self, registry: Registry, role: str) -> list[Step]:
+        """As the base says."""
+        return self._do.grant_steps(self._catalog, registry, role)
+
+    def app_steps(self, user: str) -> list[Step]:
+        """To write its stamps."""
+        return self._do.app_steps(self._catalog, user)
+
+    def teardown_steps(self) -> list[Step]:
+        """As the base says."""
+        return self._do.teardown_steps(self._catalog)
+
+    def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
+        """As the base says."""
+        self._do.execute(self._catalog, step, say=say)
+
+    def note_begin(self) -> None:
+        """By a file beside the configuration, once; the first worker begins there."""
+        from .mongodb.beginning import Beginning
+
+        Beginning.now(self._catalog).note(self._config.begin_path)
+
+    def missing_tables(self, registry: Registry) -> Iterator[str]:
+        """As the base says."""
+        from .mongodb.checks import entities_of, missing_collections
+
+        yield from missing_collections(self._catalog, entities_of(registry))

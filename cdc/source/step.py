@@ -16,7 +16,7 @@ class Step:
 
     Args:
         text: What it is for, one sentence.
-        statement: The SQL that does it.
+        statement: The SQL that does it; of MongoDB a line of mongosh.
         replication: It is a command of the replication protocol, and not for an ordinary connection.
         waits: The server does it only when every transaction has ended that has written before.
     """

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.cdc.app_schemas.draft import classify, draft
+from commitlog.cdc.app_schemas.draft import Sample, Seen, classify, draft, draft_collections
 from commitlog.cdc.app_schemas.files import load_text
 from commitlog.cdc.tail.catalog import CatalogColumn, Table
 from commitlog.schemas.errors import Refused
@@ -135,3 +135,85 @@ def test_n1_a_draft_of_any_names_is_a_schema_that_fits_the_database(
     assert list(schema.problems("own", catalog)) == []
     assert set(schema.by_table) == {(namespace, name) for namespace, name, _ in tables}
     assert all(set(schema.by_table[ns, name].fields) == set(columns) for ns, name, columns in tables)
+
+
+def sample(name: str, documents: int, seen: dict[tuple[str, ...], dict[str, int]], *arrays: str) -> Sample:
+    within = {keys: Seen(types, in_array=keys[0] in arrays and len(keys) > 1) for keys, types in seen.items()}
+    return Sample(("shop", name), documents=documents, seen=within)
+
+
+def test_a_draft_of_collections_takes_what_is_personal_out_of_what_is_around_it() -> None:
+    orders = sample(
+        "orders",
+        20,
+        {
+            ("_id",): {"objectId": 20},
+            ("status",): {"string": 20},
+            ("total",): {"decimal": 19, "int": 1},
+            ("count",): {"int": 12, "long": 1, "null": 2},
+            ("customer",): {"object": 20},
+            ("customer", "no"): {"int": 20},
+            ("customer", "name"): {"string": 20},
+            ("customer", "address"): {"object": 20},
+            ("customer", "address", "street"): {"string": 20},
+            ("customer_name",): {"string": 20},
+            ("payments",): {"array": 20},
+            ("payments", "token"): {"string": 40},
+            ("note",): {"string": 20},
+            ("a.b",): {"bool": 20},
+            ("contact",): {"object": 20},
+            ("contact", "pin"): {"string": 20},
+        },
+        "payments",
+    )
+    text = draft_collections([orders, Sample(("shop", "v"), unfit="it is a view"), Sample(("shop", "New"))], app="shop")
+    assert "#   shop.v: it is a view\n" in text
+    assert text.endswith(
+        """
+entities:
+  orders:
+    from: shop.orders
+    key: [_id]
+    fields:
+      _id: {class: public, bson: objectId}
+      status: {class: public, bson: string}
+      total: {class: public}  # decimal or int
+      count: {class: public, bson: long}  # int or long; in 15 of 20
+      customer: {class: public, bson: object, omit: [name, address]}
+      customer_name_2: {class: personal, path: customer.name, bson: string}
+      customer_address: {class: personal, path: customer.address, bson: object}
+      customer_name: {class: personal, bson: string}
+      payments: {class: public, bson: array, omit: [token]}
+      note: {class: private, bson: string}  # people write into it what they like
+      a.b: {class: public, path: "a\\\\.b", bson: bool}
+      contact: {class: personal, bson: object, omit: [pin]}
+      contact_pin: {class: internal, path: contact.pin, bson: string}
+
+  New:
+    from: 'shop."New"'
+    key: [_id]
+    # There is no document in it yet: name its fields.
+    fields:
+      _id: {class: public}
+"""
+    )
+    load_text(text.encode(), origin="draft.yaml").check("own", engine="mongodb")
+
+
+keys_of_documents = st.lists(
+    names | st.sampled_from(["name", "email", "pin", "$a", "a.b", "\\", ""]), min_size=1, max_size=3
+)
+
+
+@given(st.lists(keys_of_documents.map(tuple), unique=True, max_size=8), st.sampled_from([(), ("name",)]))
+def test_a_draft_of_any_documents_is_a_schema_of_them(paths: list[tuple[str, ...]], arrays: tuple[str, ...]) -> None:
+    of = sample("any", 1, {keys: {"string": 1} for keys in paths}, *arrays)
+    schema = load_text(draft_collections([of], app="shop").encode(), origin="draft.yaml")
+    schema.check("own", {"shop.any": []}, engine="mongodb")
+    tops = {keys for keys in paths if len(keys) == 1 and keys[0]}
+    assert tops | {("_id",)} <= {field.keys for field in schema.entities["any"].fields.values()}
+
+
+def test_a_database_without_a_collection_is_refused() -> None:
+    with pytest.raises(Refused, match="no collection"):
+        draft_collections([], app="shop")

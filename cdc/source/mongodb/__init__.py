@@ -1,0 +1,1 @@
+"""What is known, checked and made of a MongoDB replica set beside its stream."""

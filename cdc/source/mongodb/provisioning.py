@@ -1,0 +1,125 @@
+"""What `setup` makes on a MongoDB, and `teardown` takes back: that the server keeps what documents of mapped collections were before a
+change, and the collection whose documents carry the tags.
+"""
+
+from collections.abc import Callable, Iterator
+
+from ....schemas.errors import Locked, Refused
+from ....transforms.registry import Registry
+from ...tail.mongodb_catalog import Catalog
+from ...tail.mongodb_connection import ERRORS, code, one_line
+from ..step import PRINT, Step, mapped
+from .checks import check_entities, check_version, entities_there, images_on, unfit
+from .grants import APP_NEEDS, APP_ROLE, STAMPS, WORKER_ROLE, worker_needs
+from .grants import grant_steps as steps_of
+from .shell import read_shell, shell
+
+WAIT_MS = 30_000
+"""So long a step waits for operations of others to end."""
+
+_UNAUTHORIZED = 13
+_TIMES = frozenset((50, 112, 189, 91, 11600, 11602))
+"""A time limit, a conflict with another operation, a primary that steps down: the same step may work in a moment."""
+
+
+def setup_steps(catalog: Catalog, registry: Registry, *, visibility: str) -> list[Step]:
+    """What is missing on the source, in the order it must be done; empty when all is there.
+
+    Raises:
+        Refused: The server is too old or has no primary, or a mapped collection cannot be recorded, or none exists.
+        SchemaError: An app schema does not fit a MongoDB.
+    """
+    identity = catalog.identity()
+    check_version(identity)
+    if not identity.primary or (
+        catalog.address.options.get("directconnection") and identity.member != identity.primary
+    ):
+        raise Refused(
+            f"{identity.member or 'the source'} is not the primary of {identity.name}, and nothing can be made on it",
+            hint="point [source] url at all members of the set, or at its primary",
+        )
+    check_entities(registry, database=catalog.address.database, visibility=visibility)
+    return [*_images(catalog, registry), *_stamps(catalog)]
+
+
+def _images(catalog: Catalog, registry: Registry) -> Iterator[Step]:
+    found = {entity.table: collection for entity, collection in entities_there(catalog, registry)}
+    if not found:
+        raise Refused(
+            f"no app schema maps a collection of {catalog.address.database or 'a database'}: nothing would be recorded",
+            hint="commitlog schema draft > schemas/app.yaml, then read and correct it",
+        )
+    for _, collection in sorted(found.items()):
+        wrong = unfit(collection)
+        if wrong is not None:
+            raise Refused(f"collection {collection.quoted} is mapped by an app schema: {wrong[0]}", hint=wrong[1])
+        if not collection.images:
+            yield Step(
+                f"collection {collection.quoted}: the server keeps what documents were before a change",
+                images_on(collection),
+            )
+
+
+def _stamps(catalog: Catalog) -> Iterator[Step]:
+    if not has_stamps(catalog):
+        yield Step("collection commitlog.stamps: its documents carry tags", shell(STAMPS[0], {"create": STAMPS[1]}))
+
+
+def has_stamps(catalog: Catalog) -> bool:
+    """Whether the collection of the stamps is there, as far as this user may see.
+
+    Raises:
+        Refused: Something else has its name.
+    """
+    # Their names and kinds are shown to everybody who may do anything with them.
+    with catalog.reading("whether there is commitlog.stamps cannot be read"):
+        answer = catalog.client[STAMPS[0]].command(
+            {"listCollections": 1, "filter": {"name": STAMPS[1]}, "nameOnly": True, "authorizedCollections": True}
+        )
+    kinds = [found["type"] for found in answer["cursor"]["firstBatch"]]
+    if kinds and kinds != ["collection"]:
+        raise Refused(f"commitlog.stamps is a {kinds[0]}, and no collection", hint="drop it, then commitlog setup")
+    return bool(kinds)
+
+
+def grant_steps(catalog: Catalog, registry: Registry, role: str) -> list[Step]:
+    """What a user or a role lacks to be the worker's: no more is granted than it needs."""
+    return steps_of(catalog, role, worker_needs(catalog.address.database, mapped(registry)), by=WORKER_ROLE)
+
+
+def app_steps(catalog: Catalog, user: str) -> list[Step]:
+    """What an app's user or role needs to stamp its writes."""
+    return steps_of(catalog, user, APP_NEEDS, by=APP_ROLE)
+
+
+def teardown_steps(catalog: Catalog) -> list[Step]:
+    """What `setup` made and is still there. That the server keeps images stays: whether it did before is not known."""
+    if not has_stamps(catalog):
+        return []
+    return [Step("collection commitlog.stamps", shell(STAMPS[0], {"drop": STAMPS[1]}))]
+
+
+def execute(catalog: Catalog, step: Step, *, say: Callable[[str], None] = lambda _: None) -> None:
+    """Do one step. A majority has it when it is done.
+
+    Args:
+        catalog: The source.
+        step: What to do.
+        say: Told what is waited for; here nothing is.
+
+    Raises:
+        Locked: Operations of others did not end in time.
+        Refused: The server does not allow it.
+        Unreachable: It does not answer.
+    """
+    database, command = read_shell(step.statement)
+    majority = {"w": "majority", "wtimeout": WAIT_MS}
+    try:
+        catalog.client[database].command({**command, "maxTimeMS": WAIT_MS, "writeConcern": majority})
+    except ERRORS as exc:
+        if code(exc) == _UNAUTHORIZED:
+            raise Refused(f"{step.text}: {one_line(exc)}", hint=f"let a DBA run what {PRINT} prints") from exc
+        if code(exc) in _TIMES:
+            raise Locked(f"{step.text}: {one_line(exc)}", hint="do this again") from exc
+        failed = catalog.failed(exc, step.text)
+        raise type(failed)(str(failed), hint=failed.hint) from exc
