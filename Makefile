@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CODE := cdc drivers transforms schemas
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-full demo demo-kafka bench bench-postgres bench-mysql bench-kafka bench-growth bench-drivers bench-types lock clean needs
+.PHONY: help check format test test-full demo demo-kafka bench bench-postgres bench-mysql bench-mongodb bench-kafka bench-growth bench-drivers bench-types lock clean needs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-postgres: .venv/bench.installed ## rows/s, latency and memory of the worke
 
 bench-mysql: .venv/bench.installed ## rows/s and memory of the worker beside Debezium on MySQL (needs Java 17 or later, and a C compiler for its real speed)
 	$(BIN)/python tests/bench/mysql.py $(BENCH_ARGS)
+
+bench-mongodb: .venv/bench.installed ## rows/s and memory of the worker beside Debezium on MongoDB (needs Java 17 or later, and a C compiler for its real speed)
+	$(BIN)/python tests/bench/mongodb.py $(BENCH_ARGS)
 
 bench-kafka: .venv/bench.installed ## rows/s, latency and memory with the log on Kafka, beside Debezium in Kafka Connect (needs Java 17 or later, and Maven)
 	$(BIN)/python tests/bench/kafka.py $(BENCH_ARGS)

@@ -1,14 +1,13 @@
-"""Ours on MySQL: the worker as anyone runs it, from a log that began just before the backlog was written."""
+"""Ours on a server that keeps nothing for a reader: the worker as anyone runs it, from a log that began just before the backlog was written."""
 
 import json
 import shutil
 import time
 from pathlib import Path
+from typing import Protocol
 
-import workload
 from drained import DRAIN_TIMEOUT_S, Drained
-from mysql_backlog import BinlogBacklog
-from worker import SCHEMA, Worker, follower
+from worker import Worker, follower
 
 from commitlog.cdc.database_url import split_password
 
@@ -35,7 +34,29 @@ _BEGIN_TIMEOUT_S = 60.0
 _POLL_S = 0.05
 
 
-class MySqlWorker(Worker):
+class Backlog(Protocol):
+    """What it drains.
+
+    Attributes:
+        database: The name of its database.
+        url: That database, as a user who may do everything.
+        schema: The app schema.
+        warmup_rows: The rows before the clock starts.
+        rows: The rows that are timed.
+    """
+
+    database: str
+    warmup_rows: int
+    rows: int
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def schema(self) -> str: ...
+
+
+class BegunWorker(Worker):
     """A running worker with a log of its own; leaving its `with` block ends it by SIGTERM.
 
     Args:
@@ -47,7 +68,7 @@ class MySqlWorker(Worker):
         RuntimeError: In the end: it did not exit with 0 within ten seconds.
     """
 
-    def __init__(self, backlog: BinlogBacklog, folder: Path, copy_of: Path | None = None) -> None:
+    def __init__(self, backlog: Backlog, folder: Path, copy_of: Path | None = None) -> None:
         bare, password = split_password(backlog.url)
         self.log_url = f"file:{folder / 'log'}#bench"
         self.folder = folder
@@ -56,8 +77,7 @@ class MySqlWorker(Worker):
             shutil.copytree(copy_of, folder)
             return
         (folder / "schemas").mkdir(parents=True)
-        table = f"{backlog.database}.{workload.TABLE}"
-        (folder / "schemas" / "shop.yaml").write_text(SCHEMA.replace(f"public.{workload.TABLE}", table))
+        (folder / "schemas" / "shop.yaml").write_text(backlog.schema)
         (folder / "commitlog.toml").write_text(CONFIG.format(url=bare, password=_PASSWORD))
 
     def wait_until_begun(self) -> None:
@@ -74,7 +94,7 @@ class MySqlWorker(Worker):
             time.sleep(_POLL_S)
 
 
-class MySqlCommitlog:
+class Commitlog:
     """The worker as a reader of a backlog; the rows are counted by a second process that follows the log.
 
     Args:
@@ -87,16 +107,16 @@ class MySqlCommitlog:
         self._folder = folder
         self._runs = 0
 
-    def begin(self, backlog: BinlogBacklog) -> None:
+    def begin(self, backlog: Backlog) -> None:
         """Begin the log that every run goes on from."""
-        with MySqlWorker(backlog, self._begun(backlog)) as worker:
+        with BegunWorker(backlog, self._begun(backlog)) as worker:
             worker.wait_until_begun()
 
-    def drain(self, backlog: BinlogBacklog, slot: str) -> Drained:
+    def drain(self, backlog: Backlog, slot: str) -> Drained:
         """As `drained.Reader` says."""
         self._runs += 1
         folder = self._folder / f"{backlog.database}-{self._runs}"
-        worker = MySqlWorker(backlog, folder, self._begun(backlog))
+        worker = BegunWorker(backlog, folder, self._begun(backlog))
         rows = [str(backlog.warmup_rows), str(backlog.rows)]
         with follower(worker, "count", *rows) as follows, worker:
             said = json.loads(follows.line("{", DRAIN_TIMEOUT_S, check=worker.check))
@@ -104,5 +124,5 @@ class MySqlCommitlog:
         shutil.rmtree(folder)
         return Drained(said["rows"], said["seconds"], used)
 
-    def _begun(self, backlog: BinlogBacklog) -> Path:
+    def _begun(self, backlog: Backlog) -> Path:
         return self._folder / f"{backlog.database}-begun"

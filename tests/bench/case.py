@@ -50,6 +50,27 @@ class Case:
         }
 
 
+def summary(bench: str, cases: Sequence[Case], limit: str) -> dict[str, Any]:
+    """The last line of a bench.
+
+    Args:
+        bench: Its name.
+        cases: What it measured.
+        limit: The reader that is the limit.
+    """
+    # One figure for the limit: the case in which we come least near to it.
+    lowest = min(cases, key=lambda case: case.ratio(limit) or 0, default=None)
+    return {
+        "bench": bench,
+        "cases": [case.summary("debezium") for case in cases],
+        "limit": {
+            "name": limit,
+            "rows_s": whole(lowest.rows_s(limit)) if lowest else None,
+            "ratio": short(lowest.ratio(limit)) if lowest else None,
+        },
+    }
+
+
 def take_turns(backlog: Backlog, readers: Sequence[Reader], rounds: int, extra: Sequence[Reader]) -> Case:
     """Write a backlog, and let every reader drain it in turn; the extra ones once, at the end."""
     started = time.monotonic()

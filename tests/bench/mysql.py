@@ -8,20 +8,17 @@ count. The last line of the output is JSON.
 """
 
 import argparse
-import json
 import sys
-import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import begun
 import mysql_limit
 import mysql_peer
-import mysql_worker
 import peer
 import plan
-from case import Case, short, whole
+from case import summary
 from mysql_backlog import SERVER_SETTINGS, BinlogBacklog
 
 from commitlog.cdc.servers.mariadb import MariaDbServer
@@ -29,39 +26,20 @@ from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import LocalMysqld
 
 
-def main() -> int:
-    """Run what was asked for; the exit code."""
-    arguments = plan.parse(__doc__, mariadb="on a MariaDB, for which the peer's package has no connector")
-    arguments.skip_peer |= arguments.mariadb
-    try:
-        return _bench(arguments)
-    except peer.Missing as missing:
-        print(f"error: {missing}", file=sys.stderr)
-        return 2
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    plan.CACHE.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=plan.CACHE, ignore_cleanup_errors=True) as name,
-        (MariaDbServer if arguments.mariadb else MySqlServer).start(settings=SERVER_SETTINGS) as server,
-    ):
-        folder = Path(name)
+def _bench(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    with (MariaDbServer if arguments.mariadb else MySqlServer).start(settings=SERVER_SETTINGS) as server:
         _print_setup(arguments, server)
         small = ("debezium, small heap", peer.JVM_FLAGS_SMALL)
         extra = [] if arguments.skip_peer else [mysql_peer.MySqlDebezium(folder, *small)]
-        ours = mysql_worker.MySqlCommitlog(folder)
+        ours = begun.Commitlog(folder)
         readers = _readers(arguments, server, folder, ours)
         begin = {} if arguments.skip_ours else {"begin": ours.begin}
         make = partial(BinlogBacklog, **begin)
         cases = plan.Plan(arguments, server, folder, readers, extra, backlog=make).cases()
-    print(json.dumps(_summary(server, cases), separators=(",", ":")))
-    return 0
+    return summary(server.scheme, cases, mysql_limit.MySqlBinlog.name)
 
 
-def _readers(
-    arguments: argparse.Namespace, server: LocalMysqld, folder: Path, ours: mysql_worker.MySqlCommitlog
-) -> list[Any]:
+def _readers(arguments: argparse.Namespace, server: LocalMysqld, folder: Path, ours: begun.Commitlog) -> list[Any]:
     readers: list[Any] = []
     if not arguments.skip_ours:
         readers.append(ours)
@@ -76,26 +54,11 @@ def _print_setup(arguments: argparse.Namespace, server: LocalMysqld) -> None:
     plan.print_setup(f"{server.title} {server.version}", SERVER_SETTINGS)
     print(f"limit       mysqlbinlog {' '.join(mysql_limit.OPTIONS)}, into memory")
     if not arguments.skip_peer:
-        print(f"peer        {peer.versions()}, one more run with a small heap")
-        print(f"            java {' '.join(peer.JVM_FLAGS)}; small heap: java {' '.join(peer.JVM_FLAGS_SMALL)}")
-        print(f"            {plan.pairs(mysql_peer.SETTINGS)}")
-    plan.print_ours(mysql_worker.CONFIG)
-
-
-def _summary(server: LocalMysqld, cases: Sequence[Case]) -> dict[str, Any]:
-    limit = mysql_limit.MySqlBinlog.name
-    # One figure for the limit: the case in which we come least near to it.
-    lowest = min(cases, key=lambda case: case.ratio(limit) or 0, default=None)
-    return {
-        "bench": server.scheme,
-        "cases": [case.summary("debezium") for case in cases],
-        "limit": {
-            "name": limit,
-            "rows_s": whole(lowest.rows_s(limit)) if lowest else None,
-            "ratio": short(lowest.ratio(limit)) if lowest else None,
-        },
-    }
+        plan.print_peer(peer.versions(), plan.pairs(mysql_peer.SETTINGS))
+    plan.print_ours(begun.CONFIG)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    asked = plan.parse(__doc__, mariadb="on a MariaDB, for which the peer's package has no connector")
+    asked.skip_peer |= asked.mariadb
+    sys.exit(plan.run(_bench, asked))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import mysql_workload
 import workload
 from backlog import LAST, WARM
+from worker import SCHEMA
 
 from commitlog.cdc.servers.binlog import BinlogServer, connect
 
@@ -49,6 +50,11 @@ class BinlogBacklog:
         """Of the database, as root."""
         return self.server.database_url(self.database)
 
+    @property
+    def schema(self) -> str:
+        """The app schema."""
+        return SCHEMA.replace(f"public.{workload.TABLE}", f"{self.database}.{workload.TABLE}")
+
     def create(self) -> None:
         """Make the database, and a new file behind whose beginning everything is written."""
         self.server.create_database(self.database)
@@ -67,8 +73,13 @@ class BinlogBacklog:
             # Only who writes a backlog does not wait for the disk.
             self.server.query(f"SET GLOBAL {name} = 0")
         for phase, (rows, marker) in enumerate(((self.warmup_rows, WARM), (self.rows, LAST)), 1):
-            mysql_workload.write(
-                self.url, rows=rows, rows_per_transaction=self.rows_per_transaction, phase=phase, marker=marker
+            workload.write(
+                self.url,
+                rows=rows,
+                rows_per_transaction=self.rows_per_transaction,
+                phase=phase,
+                marker=marker,
+                as_client=mysql_workload.write_as_client,
             )
             self.server.query("FLUSH BINARY LOGS")
         for name in _DURABLE:

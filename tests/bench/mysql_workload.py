@@ -4,11 +4,10 @@ It only writes; it reads nothing back.
 """
 
 import json
-import multiprocessing
 from typing import Any
 
 import workload
-from workload import CLIENTS, COLUMNS, TABLE, WRITE_TIMEOUT_S, Rows, request_of
+from workload import COLUMNS, TABLE, Rows, request_of
 
 from commitlog.cdc.servers.binlog import settings
 from commitlog.drivers import pymysql, session
@@ -35,26 +34,10 @@ _UPDATE = f"UPDATE {TABLE} SET status = %s, quantity = quantity + 1, paid = NOT 
 _DELETE = f"DELETE FROM {TABLE} WHERE id IN %s"
 
 
-def write(url: str, *, rows: int, rows_per_transaction: int, phase: int, marker: str) -> None:
-    """As `workload.write`, on another server."""
-    transactions = rows // rows_per_transaction - 1
-    shares = [transactions // CLIENTS + (client < transactions % CLIENTS) for client in range(CLIENTS)]
-    jobs = [(url, phase * 100 + client, share, rows_per_transaction) for client, share in enumerate(shares)]
-    with multiprocessing.get_context("spawn").Pool(CLIENTS) as pool:
-        written = sum(pool.starmap_async(write_as_client, jobs).get(WRITE_TIMEOUT_S))
-    written += write_as_client(url, phase * 100 + CLIENTS, 1, rows_per_transaction, marker)
-    if written != rows:
-        raise RuntimeError(f"the server changed {written} rows, not {rows}")
-
-
 def write_as_client(
     url: str, client: int, transactions: int, rows_per_transaction: int, note: str | None = None
 ) -> int:
-    """Run tagged transactions on one connection.
-
-    Returns:
-        How many rows the server says were changed.
-    """
+    """As `workload.write_as_client`, on another server."""
     session.configure(session_key="bench", on_untagged="raise", **workload.APP)
     rows = Rows(client)
     changed = 0

@@ -1,10 +1,12 @@
 """What the benches that drain backlogs have in common: their arguments, their order, and what they print first."""
 
 import argparse
+import json
 import os
 import platform
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import latency
+import peer
 import worker
 import workload
 from backlog import SERVER_SETTINGS, Backlog
@@ -20,6 +23,7 @@ from drained import Reader
 
 from commitlog import __version__
 from commitlog.cdc import native
+from commitlog.cdc.servers.failure import ServerFailed
 
 CACHE = Path(__file__).parents[2] / ".cache" / "bench"
 _ROWS_MIN = 1_000
@@ -99,6 +103,29 @@ def parse(description: str | None, **flags: str) -> argparse.Namespace:
         if rows < _ROWS_MIN or rows % 10:
             parser.error(f"--{name.replace('_', '-')} {rows}: a multiple of 10, from {_ROWS_MIN:,} on")
     return arguments
+
+
+def run(bench: Callable[[argparse.Namespace, Path], dict[str, Any]], arguments: argparse.Namespace) -> int:
+    """Run a bench in a folder that is then removed, and print what it says in the end as JSON; the exit code."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as name:
+            said = bench(arguments, Path(name))
+    except peer.Missing as missing:
+        print(f"error: {missing}", file=sys.stderr)
+        return 2
+    except ServerFailed as failed:
+        print(f"error: {failed}\ntry: {failed.hint}", file=sys.stderr)
+        return 2
+    print(json.dumps(said, separators=(",", ":")))
+    return 0
+
+
+def print_peer(versions: str, *settings: str) -> None:
+    """What was chosen for the peer: its versions, its flags, and lines of settings."""
+    print(f"peer        {versions}, one more run with a small heap")
+    print(f"            java {' '.join(peer.JVM_FLAGS)}; small heap: java {' '.join(peer.JVM_FLAGS_SMALL)}")
+    print("\n".join(f"            {line}" for line in settings))
 
 
 def print_setup(product: str, settings: Mapping[str, str] = SERVER_SETTINGS) -> None:

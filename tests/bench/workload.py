@@ -7,6 +7,7 @@ import multiprocessing
 import random
 import uuid
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -54,14 +55,24 @@ _STATES = ("new", "paid", "packed", "shipped", "delivered", "returned")
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def write(url: str, *, rows: int, rows_per_transaction: int, phase: int, marker: str) -> None:
+def write(
+    url: str,
+    *,
+    rows: int,
+    rows_per_transaction: int,
+    phase: int,
+    marker: str,
+    as_client: Callable[..., int] | None = None,
+) -> None:
     """Change `rows` rows by several client processes at once; all are committed when this returns.
 
     Args:
+        url: The database.
         rows: Inserts, updates and deletes together; a multiple of `rows_per_transaction`.
         rows_per_transaction: As it says.
         phase: Another one for each call on one table: it keeps the keys of two calls apart.
         marker: The note of a row in the very last transaction, for a reader that searches bytes.
+        as_client: What a client does, as `write_as_client` does it on PostgreSQL.
 
     Raises:
         RuntimeError: The server changed another number of rows.
@@ -70,8 +81,8 @@ def write(url: str, *, rows: int, rows_per_transaction: int, phase: int, marker:
     shares = [transactions // CLIENTS + (client < transactions % CLIENTS) for client in range(CLIENTS)]
     jobs = [(url, phase * 100 + client, share, rows_per_transaction) for client, share in enumerate(shares)]
     with multiprocessing.get_context("spawn").Pool(CLIENTS) as pool:
-        written = sum(pool.starmap_async(write_as_client, jobs).get(WRITE_TIMEOUT_S))
-    written += write_as_client(url, phase * 100 + CLIENTS, 1, rows_per_transaction, marker)
+        written = sum(pool.starmap_async(as_client or write_as_client, jobs).get(WRITE_TIMEOUT_S))
+    written += (as_client or write_as_client)(url, phase * 100 + CLIENTS, 1, rows_per_transaction, marker)
     if written != rows:
         raise RuntimeError(f"the server changed {written} rows, not {rows}")
 
