@@ -33,7 +33,8 @@ class Submodules(MetaPathFinder, Loader):
         """Return where a submodule comes from, or None where it is not one of the library's, or has a file here."""
         if not fullname.startswith(self.ours + "."):
             return None
-        if fullname.rpartition(".")[0] == self.ours:
+        parent = fullname.rpartition(".")[0]
+        if parent == self.ours or sys.modules[parent].__name__ == parent:  # not the library's own under our name
             own = PathFinder.find_spec(fullname, path)
             if own is not None and own.has_location:  # a folder of `.pyi` files has none
                 return None

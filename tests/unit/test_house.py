@@ -19,6 +19,7 @@ GIVEN_FOLDERS = {*CODE, "compose", "tests"}
 LINE_COUNT_MAX = 400
 # The libraries that drivers/ wraps, and the frameworks it fits into, with what these load themselves.
 WRAPPED = {"psycopg", "psycopg_binary", "psycopg_pool", "pymysql", "cryptography", "_cffi_backend", "typing_extensions"}
+WRAPPED |= {"pymongo", "bson", "dns"}
 FRAMEWORKS = {"django": {"asgiref", "django", "sqlparse", "MySQLdb"}, "sqlalchemy": {"greenlet", "sqlalchemy"}}
 
 # Written in two parts, so that this file does not contain what it looks for.

@@ -1,0 +1,1 @@
+from pymongo.asynchronous.encryption import *

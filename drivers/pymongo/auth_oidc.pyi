@@ -1,0 +1,1 @@
+from pymongo.auth_oidc import *

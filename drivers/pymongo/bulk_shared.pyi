@@ -1,0 +1,1 @@
+from pymongo.bulk_shared import *

@@ -1,0 +1,1 @@
+from pymongo.client_session_shared import *

@@ -1,0 +1,1 @@
+from pymongo.command_cursor import *

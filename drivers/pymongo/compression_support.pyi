@@ -1,0 +1,1 @@
+from pymongo.compression_support import *

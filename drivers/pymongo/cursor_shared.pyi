@@ -1,0 +1,1 @@
+from pymongo.cursor_shared import *

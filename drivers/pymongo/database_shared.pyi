@@ -1,0 +1,1 @@
+from pymongo.database_shared import *

@@ -1,0 +1,1 @@
+from pymongo.driver_info import *

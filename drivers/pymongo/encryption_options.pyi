@@ -1,0 +1,1 @@
+from pymongo.encryption_options import *

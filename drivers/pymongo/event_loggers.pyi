@@ -1,0 +1,1 @@
+from pymongo.event_loggers import *

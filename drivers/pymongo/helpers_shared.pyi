@@ -1,0 +1,1 @@
+from pymongo.helpers_shared import *

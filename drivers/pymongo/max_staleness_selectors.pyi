@@ -1,0 +1,1 @@
+from pymongo.max_staleness_selectors import *

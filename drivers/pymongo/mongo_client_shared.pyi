@@ -1,0 +1,1 @@
+from pymongo.mongo_client_shared import *

@@ -1,0 +1,1 @@
+from pymongo.network_layer import *

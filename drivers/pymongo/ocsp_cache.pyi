@@ -1,0 +1,1 @@
+from pymongo.ocsp_cache import *

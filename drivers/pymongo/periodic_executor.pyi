@@ -1,0 +1,1 @@
+from pymongo.periodic_executor import *

@@ -1,0 +1,1 @@
+from pymongo.pyopenssl_context import *

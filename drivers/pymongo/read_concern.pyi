@@ -1,0 +1,1 @@
+from pymongo.read_concern import *

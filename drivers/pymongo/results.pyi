@@ -1,0 +1,1 @@
+from pymongo.results import *

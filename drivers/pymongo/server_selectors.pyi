@@ -1,0 +1,1 @@
+from pymongo.server_selectors import *

@@ -1,0 +1,1 @@
+from pymongo.settings_shared import *

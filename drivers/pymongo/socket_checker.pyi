@@ -1,0 +1,1 @@
+from pymongo.socket_checker import *

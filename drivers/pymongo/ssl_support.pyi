@@ -1,0 +1,1 @@
+from pymongo.ssl_support import *

@@ -1,0 +1,1 @@
+from pymongo.synchronous.client_bulk import *

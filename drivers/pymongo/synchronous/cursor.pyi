@@ -1,0 +1,1 @@
+from pymongo.synchronous.cursor import *

@@ -1,0 +1,1 @@
+from pymongo.topology_description import *

@@ -1,0 +1,1 @@
+from pymongo.uri_parser import *

@@ -1,0 +1,1 @@
+from pymongo.write_concern import *

@@ -1,0 +1,360 @@
+"""How a tag gets to MongoDB: a connection that sends a stamp before the commit, or before the lone write, that it is for.
+
+Whatever pymongo does to a server, it does by `Connection.send_message`: every command of every method, of GridFS, of
+`run_command`, of a version to come, with or without a session, the first time or again. And before each, pymongo hands the
+connection the very command that it will encode (`send_cluster_time`, `add_server_api`), with the lsid, the txnNumber and the
+`autocommit` that tell what MongoDB will log of it. So a command is judged by what it is, not by who called, and the server
+session that the stamp names is the one that the write goes out with, however late pymongo took it from its pool.
+
+A stamp goes out on the write's own connection, directly before it and without waiting. A server works off a connection one
+message after the other, so the stamp is in the oplog before the write begins. Its answer is read before the write's. Where
+it was refused, the write is untagged, and `on_untagged` has its say; under "raise" the stamp is waited for, and the write is
+not sent.
+
+A stamp that fails in a transaction aborts it, as every failed statement does (a want of privileges does not). Its commit then
+says NoSuchTransaction, labelled TransientTransactionError: who tries again, as `with_transaction` does, gets through, because
+refused stamps are not tried again on that server for a minute.
+"""
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Mapping, MutableMapping
+from typing import Any
+
+import bson
+from bson.int64 import Int64
+from pymongo.pool_shared import _AgnosticBaseConnection
+
+from . import session as sessions
+from .pymongo_stamp import (
+    NO_NUMBER,
+    SHARDED,
+    STANDALONE,
+    UNKNOWN,
+    WRITES,
+    Failure,
+    Marks,
+    Message,
+    Refusals,
+    Transaction,
+    Untagged,
+    end,
+    failure_in,
+    marks_of,
+    read,
+    stamp,
+    writes,
+    wrote,
+)
+
+Steps = Generator[tuple[bytes, int] | int | None, Any, Any]
+"""What a connection does around a message: `(bytes, size)` is sent, a number is the reply to wait for. At None the message
+has gone out; sent back is the number of its reply, which the generator returns."""
+
+_JOINED_BYTES_MAX = 1 << 16
+
+
+class Stamping(_AgnosticBaseConnection[Any]):
+    """What a connection stamps, and when; sending is left to those below."""
+
+    refusals: Refusals
+    wraps: bool  # lone writes of a request into transactions
+
+    _command: MutableMapping[str, Any] | None = None  # what will be sent next
+    _session: Any = None
+    _under_way: Steps | None = None
+    _concern: dict[str, Any] | None = None  # write concern of a lone write that has become a transaction
+    _wrapped = False
+
+    def command(self, dbname: str, spec: MutableMapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """See `pymongo.pool.Connection.command`. The write concern of what becomes a transaction is its commit's."""
+        of: Any = super()
+        concern = kwargs.get("write_concern")
+        self._concern = None
+        if concern is not None and concern.acknowledged and self._wraps(spec, kwargs.get("session")):
+            self._concern = kwargs.pop("write_concern").document
+        return of.command(dbname, spec, *args, **kwargs)
+
+    def send_cluster_time(self, command: MutableMapping[str, Any], session: Any, client: Any) -> None:
+        """Note the command and its session: pymongo calls this for all that have one, with the command complete."""
+        super().send_cluster_time(command, session, client)
+        self._command, self._session = command, session
+        self._wrapped = self._wraps(command, session)
+        if self._wrapped:
+            self._wrap(command, session._server_session)
+        elif session is not None and "txnNumber" in command and "autocommit" not in command:
+            self._number(command, session._server_session)
+
+    def add_server_api(self, command: MutableMapping[str, Any]) -> None:
+        """Note the command: pymongo calls this for all there are."""
+        super().add_server_api(command)
+        if command is not self._command:
+            self._command, self._session, self._wrapped = command, None, False
+
+    def _number(self, command: MutableMapping[str, Any], server_session: Any) -> None:
+        """Begin a span of txnNumbers for another request, before the command is encoded; a retry keeps its number."""
+        number = int(command["txnNumber"])
+        if number != server_session._transaction_id:
+            return  # the app's own
+        marks = marks_of(server_session)
+        session = sessions.current()
+        number = marks.next_number(number, session.tag if session is not None else b"")
+        server_session._transaction_id = marks.sent = number
+        command["txnNumber"] = Int64(number)
+
+    def _steps(self, data: bytes, size: int) -> Steps | None:
+        """Return what is to be done around the message that goes out now, or None."""
+        command, self._command = self._command, None
+        if command is None:
+            return None
+        name = next(iter(command))
+        if self._wrapped:
+            return self._run_wrapped(name, command, data, size)
+        if "autocommit" in command:
+            return self._steps_in_transaction(name, command, data, size)
+        if writes(command, name):
+            return self._steps_of_lone_write(name, command, data, size)
+        return None
+
+    # Lone writes
+
+    def _steps_of_lone_write(
+        self, name: str, command: MutableMapping[str, Any], data: bytes, size: int
+    ) -> Steps | None:
+        session = sessions.current()
+        why = self._why_untagged()
+        if why is None and not (self._session and "txnNumber" in command):
+            why = NO_NUMBER
+        if why is not None:
+            if session is not None:
+                sessions.untagged(why, error=Untagged)
+            return None
+        ctx = session.tag if session is not None else b""
+        marks, number = marks_of(self._session._server_session), int(command["txnNumber"])
+        if marks.holds(ctx, number, self._election()):
+            return None
+        return self._stamp_lone(name, marks, ctx, command, data, size)
+
+    def _stamp_lone(
+        self, name: str, marks: Marks, ctx: bytes, command: MutableMapping[str, Any], data: bytes, size: int
+    ) -> Steps:
+        number, election, rest = int(command["txnNumber"]), self._election(), self._rest()
+        marks.ctx = UNKNOWN
+        before: list[Message] = []
+        if marks.doubtful is not None:
+            # It may hold the stamp's lock; the write itself would abort it, but is waiting behind the stamp.
+            before.append(end("abortTransaction", command["lsid"], marks.doubtful, rest))
+            marks.doubtful = None
+        before.append(stamp(command["lsid"], ctx, number, {"writeConcern": {"w": 1}, **rest}))
+        failure, request_id = yield from self._send(before, data, size, waits=bool(ctx))
+        if failure is None:
+            marks.stamped(ctx, number, election)
+        elif ctx and failure.lasts and request_id is None:
+            self._refuse(failure)
+        if request_id is None:
+            yield data, size
+            request_id = yield None
+        reply = yield request_id
+        if failure is not None and ctx and wrote(name, read(reply)):
+            _regret(failure.why)
+        return reply
+
+    # Transactions
+
+    def _steps_in_transaction(
+        self, name: str, command: MutableMapping[str, Any], data: bytes, size: int
+    ) -> Steps | None:
+        if self._session is None:
+            return None
+        marks, number = marks_of(self._session._server_session), int(command["txnNumber"])
+        if "startTransaction" in command:
+            marks.transaction = Transaction(number, sessions.current())
+        now = marks.transaction
+        if now is None or now.number != number or now.session is None:
+            return None
+        if name in WRITES:
+            self._refuse_known(now)
+            return _watch(now, name, data, size)
+        if name == "commitTransaction" and now.wrote and not now.over and not now.refused:
+            return self._stamp_commit(marks, now, now.session, command, data, size)
+        return None
+
+    def _refuse_known(self, now: Transaction) -> None:
+        """Say once that a transaction goes untagged, where that is known before it writes."""
+        why = self._why_untagged()
+        if why is not None and not now.refused:
+            now.refused = sessions.settings().on_untagged != "raise"
+            sessions.untagged(why, error=Untagged)
+
+    def _stamp_commit(
+        self,
+        marks: Marks,
+        now: Transaction,
+        session: sessions.Session,
+        command: MutableMapping[str, Any],
+        data: bytes,
+        size: int,
+    ) -> Steps:
+        rest = self._rest()
+        if now.stamp is None:
+            of = {"lsid": command["lsid"], "txnNumber": command["txnNumber"], "autocommit": False}
+            now.stamp = stamp(command["lsid"], session.tag, now.number, {**of, **rest})
+        marks.ctx, marks.doubtful = UNKNOWN, now.number
+        failure, request_id = yield from self._send([now.stamp], data, size, waits=True)
+        if failure is not None and failure.lasts and request_id is None:
+            now.over = True
+            yield from self._abort(marks, command["lsid"], now.number)
+            self._refuse(failure)
+        if request_id is None:
+            yield data, size
+            request_id = yield None
+        reply = yield request_id
+        answer = read(reply)
+        if answer.get("ok"):
+            if failure is not None and not now.over and failure.code != _COMMITTED:
+                _regret(failure.why)
+            now.over, marks.doubtful = True, None
+        return reply
+
+    # Lone writes in transactions of their own
+
+    def _wraps(self, command: MutableMapping[str, Any], session: Any) -> bool:
+        return (
+            self.wraps
+            and session is not None
+            and not session.in_transaction
+            and next(iter(command)) in WRITES
+            and sessions.current() is not None
+            and self._why_untagged() is None
+        )
+
+    def _wrap(self, command: MutableMapping[str, Any], server_session: Any) -> None:
+        server_session.inc_transaction_id()
+        command.update(txnNumber=server_session.transaction_id, startTransaction=True, autocommit=False)
+        self._concern = command.pop("writeConcern", self._concern)
+
+    def _run_wrapped(self, name: str, command: MutableMapping[str, Any], data: bytes, size: int) -> Steps:
+        session, lsid, number = sessions.current(), command["lsid"], int(command["txnNumber"])
+        marks, rest = marks_of(self._session._server_session), self._rest()
+        yield data, size
+        reply = yield (yield None)
+        answer = read(reply)
+        if not answer.get("ok"):
+            return reply
+        if answer.get("writeErrors"):
+            # The server has aborted it, so nothing that went well before counts.
+            kept = {key: value for key, value in answer.items() if key != "upserted"}
+            return _amended(reply, kept, {key: 0 for key in _COUNTS if key in answer})
+        commit = end(
+            "commitTransaction", lsid, number, {"writeConcern": self._concern, **rest} if self._concern else rest
+        )
+        if session is None or not wrote(name, answer):
+            yield commit.data, 0
+            failure = None
+        else:
+            of = {"lsid": lsid, "txnNumber": command["txnNumber"], "autocommit": False}
+            marks.ctx, marks.doubtful = UNKNOWN, number
+            stamped = stamp(lsid, session.tag, number, {**of, **rest})
+            waits = sessions.settings().on_untagged == "raise"
+            yield (stamped.data if waits else stamped.data + commit.data), 0
+            failure = failure_in((yield stamped.id))
+            self.refusals.note(failure)
+            if waits and failure is not None and failure.lasts:
+                yield from self._abort(marks, lsid, number)
+                self._refuse(failure)
+            if waits:
+                yield commit.data, 0
+        committed = yield commit.id
+        outcome = read(committed)
+        if not outcome.get("ok"):
+            return committed
+        marks.doubtful = None
+        if failure is not None:
+            _regret(failure.why)
+        told = ("operationTime", "$clusterTime", "writeConcernError")
+        return _amended(reply, answer, {key: outcome[key] for key in told if key in outcome})
+
+    # Both
+
+    def _send(
+        self, before: list[Message], data: bytes, size: int, *, waits: bool
+    ) -> Generator[tuple[bytes, int] | int | None, Any, tuple[Failure | None, int | None]]:
+        """Send messages of ours, of which the last is a stamp, and then the app's, unless a stamp must be waited for.
+
+        Returns:
+            Why the stamp failed, and the number of the app's reply, or None where the app's message has not been sent.
+        """
+        first = b"".join(ours.data for ours in before)
+        request_id: int | None = None
+        if waits and sessions.settings().on_untagged == "raise":
+            yield first, 0
+        else:
+            if len(data) <= _JOINED_BYTES_MAX:
+                yield first + data, size
+            else:
+                yield first, 0
+                yield data, size
+            request_id = yield None
+        for ours in before[:-1]:
+            yield ours.id
+        failure = failure_in((yield before[-1].id))
+        self.refusals.note(failure)
+        return failure, request_id
+
+    def _abort(self, marks: Marks, lsid: Any, number: int) -> Generator[tuple[bytes, int] | int | None, Any, None]:
+        abort = end("abortTransaction", lsid, number, self._rest())
+        yield abort.data, 0
+        yield abort.id
+        marks.doubtful = None
+
+    def _refuse(self, failure: Failure) -> None:
+        sessions.untagged(failure.why, error=Untagged)
+
+    def _why_untagged(self) -> str | None:
+        """Return why no stamp can be written on this connection, as far as that is known."""
+        of: Any = self
+        if of.is_standalone:
+            return STANDALONE
+        if of.is_mongos:
+            return SHARDED
+        return self.refusals.why()
+
+    def _rest(self) -> dict[str, Any]:
+        rest: dict[str, Any] = {}
+        super().add_server_api(rest)
+        return rest
+
+    def _election(self) -> object:
+        """Return the id of the election that made this server primary. A stamp may be lost with the one before."""
+        of: Any = self
+        server = self._session.client._topology.get_server_by_address(of.address)
+        return server.description.election_id if server is not None else None
+
+
+_COUNTS = ("n", "nModified")
+_COMMITTED = 256
+"""TransactionCommitted: the commit got through the first time, with its stamp, and is asked for again."""
+
+
+def _watch(now: Transaction, name: str, data: bytes, size: int) -> Steps:
+    """Note whether a statement of a transaction wrote; without an answer it may have."""
+    before, now.wrote = now.wrote, True
+    yield data, size
+    reply = yield (yield None)
+    now.wrote = before or wrote(name, read(reply))
+    return reply
+
+
+def _amended(reply: Any, answer: Mapping[str, Any], also: Mapping[str, Any]) -> Any:
+    """Return the reply with another document."""
+    return type(reply)(reply.flags, bson.encode({**answer, **also}))
+
+
+def _regret(why: str) -> None:
+    """Count a write that went untagged, where that was known too late to refuse it."""
+    sessions.count(f"untagged: {why}")
+    if sessions.settings().on_untagged != "allow":
+        warnings.warn(f"a write went untagged: {why}", sessions.TagWarning, stacklevel=2)
