@@ -3,20 +3,26 @@
 from dataclasses import dataclass
 
 from ..spill import Spill
-from ..transaction import Entry, Relation, Transaction
+from ..transaction import Entry, Mark, Relation, Transaction
 
 Changes = list[Entry] | Spill[Relation | tuple[Relation, ...]]
 
 
 @dataclass(slots=True)
 class OplogTransaction(Transaction):
-    """A transaction of the oplog: `xid` and `end` are the timestamp of its last entry.
+    """A transaction of the oplog: `end` is the timestamp of its last entry, and `xid` that entry's number among those of its second, for records
+    hold no number as large as a timestamp.
 
     Args:
         atomic: Whether its changes were made visible together. Inserts that a server batches into one entry were not.
     """
 
     atomic: bool = True
+
+    @property
+    def mark(self) -> Mark:
+        """What a snapshot knows it by."""
+        return self.end
 
 
 class Unfinished:
@@ -61,7 +67,9 @@ class Unfinished:
             atomic: See OplogTransaction.
         """
         changes: Changes = self._changes if self._spill is None else self._spill
-        return OplogTransaction(end, end, time_us, changes, [*([self.tag] if self.tag else []), *self.notices], atomic)
+        return OplogTransaction(
+            end & 0xFFFFFFFF, end, time_us, changes, [*([self.tag] if self.tag else []), *self.notices], atomic
+        )
 
     def close(self) -> None:
         """Give back the temporary file."""
