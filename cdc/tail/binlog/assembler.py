@@ -181,7 +181,10 @@ class BinlogAssembler:
         if kind == events.FORMAT_DESCRIPTION:
             check_format(body)
         if zlib.crc32(body) != int.from_bytes(event[-CHECKSUM_BYTES:], "little"):
-            raise DecodeError(f"{event_name(kind)} was changed on its way: its checksum is of other bytes")
+            raise DecodeError(
+                f"{event_name(kind)} was changed on its way: its checksum is of other bytes",
+                hint="start the worker again; if it stops here again, the server's file is damaged: commitlog resume --accept-gap",
+            )
         self._place.move(kind, size, end, flags)
         self._seconds = seconds
         return self._take(kind, body, flags)
