@@ -16,6 +16,8 @@ _value = Struct(">HcI").pack
 _NOTHING: Final = b"\0\0"
 """A row of no columns."""
 _TRUNCATE: Final = b"T"
+_UNTOLD_BYTES_MAX: Final = HEADER_BYTES + 5 + 2 * 3
+"""Of a change with two rows of no columns; one with any document is longer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +57,11 @@ def untold_change(op: int, relation: Relation) -> bytes:
     """A change of a collection that nobody wants: to be counted, not to be read."""
     old = b"" if op == INSERT else b"O" + _NOTHING
     return _START + _head(bytes((op,)), relation.oid) + old + (b"" if op == DELETE else b"N" + _NOTHING)
+
+
+def is_untold(data: bytes) -> bool:
+    """Whether a change of documents is one that `untold_change` made."""
+    return len(data) <= _UNTOLD_BYTES_MAX
 
 
 def truncation(relation: Relation) -> bytes:

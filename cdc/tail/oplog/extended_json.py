@@ -12,9 +12,9 @@ Source: specifications/extended-json.
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -53,20 +53,24 @@ _SURROGATE: Final = re.compile("[\udc80-\udcff]")
 _OLD_BINARY: Final = 2
 """The subtype that says its length twice."""
 
+Omitted: TypeAlias = Mapping[bytes, "Omitted | None"]
+"""What to leave out of a document: keys, each with what to leave out of its value, or None for all of it. It goes through arrays."""
 
-def text_of(data: bytes) -> bytes:
+
+def text_of(data: bytes, omitted: Omitted | None = None) -> bytes:
     """A document as Extended JSON.
 
     Args:
         data: The whole document.
+        omitted: What to leave out.
 
     Raises:
         DecodeError: It is malformed.
     """
-    return _document(data, 0, len(data), 0)
+    return _document(data, 0, len(data), 0, omitted)
 
 
-def value_text(kind: int, data: bytes, at: int, end: int) -> bytes:
+def value_text(kind: int, data: bytes, at: int, end: int, omitted: Omitted | None = None) -> bytes:
     """A value as Extended JSON.
 
     Args:
@@ -74,22 +78,22 @@ def value_text(kind: int, data: bytes, at: int, end: int) -> bytes:
         data: Holds it.
         at: Where it begins.
         end: Where it ends, as `elements` says.
+        omitted: What to leave out.
 
     Raises:
         DecodeError: It is malformed.
     """
-    return _value(kind, data, at, end, 0)
+    return _value(kind, data, at, end, 0, omitted)
 
 
-def _value(kind: int, data: bytes, at: int, end: int, depth: int) -> bytes:
+def _value(kind: int, data: bytes, at: int, end: int, depth: int, omitted: Omitted | None) -> bytes:
     if kind == bson.STRING:
         return _string(data[at + 4 : end - 1])
     if kind == bson.DOCUMENT:
-        return _document(data, at, end, depth + 1)
+        return _document(data, at, end, depth + 1, omitted)
     if kind == bson.ARRAY:
-        return (
-            b"[" + b",".join([_value(k, data, a, e, depth + 1) for k, _, a, e in _nested(data, at, end, depth)]) + b"]"
-        )
+        found = _nested(data, at, end, depth + 1)
+        return b"[" + b",".join([_value(k, data, a, e, depth + 1, omitted) for k, _, a, e in found]) + b"]"
     if kind == bson.CODE_WITH_SCOPE:
         return _scoped(data, at, depth)
     write = _SCALARS.get(kind)
@@ -104,11 +108,16 @@ def _nested(data: bytes, at: int, end: int, depth: int) -> list[bson.Element]:
     return list(elements(data, at, end))
 
 
-def _document(data: bytes, at: int, end: int, depth: int) -> bytes:
+def _document(data: bytes, at: int, end: int, depth: int, omitted: Omitted | None) -> bytes:
     parts: list[bytes] = []
     for kind, name, begin, behind in _nested(data, at, end, depth):
+        within: Omitted | None = None
+        if omitted is not None and name in omitted:
+            within = omitted[name]
+            if within is None:
+                continue
         key = _string(name) if parts or name not in WRAPPERS else b'"\\u0024' + name[1:] + b'"'
-        parts.append(key + b":" + _value(kind, data, begin, behind, depth))
+        parts.append(key + b":" + _value(kind, data, begin, behind, depth, within))
     return b"{" + b",".join(parts) + b"}"
 
 
@@ -127,7 +136,7 @@ def _scoped(data: bytes, at: int, depth: int) -> bytes:
         b'{"$code":'
         + _string(data[at + 8 : scope - 1])
         + b',"$scope":'
-        + _document(data, scope, at + size, depth + 1)
+        + _document(data, scope, at + size, depth + 1, None)
         + b"}"
     )
 
