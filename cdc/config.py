@@ -105,6 +105,7 @@ class Limits:
     flush_ms: float = 50
     flush_bytes: int = 1 << 20
     part_bytes: int = 8 << 20
+    change_bytes: int = 56 << 20
     spill_bytes: int = 32 << 20
     coverage_s: float = 60
     coverage_bytes: int = 16 << 20

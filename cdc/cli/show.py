@@ -107,7 +107,7 @@ class _Show:
         if "void" in header:
             lines.append(labelled("Voids", [(f"records {header['void']['from']} to {header['void']['to']}", "")]))
         if header.get("part"):
-            lines.append(labelled("Part", [(f"{header['part']['n']} of a commit that is not whole", "")]))
+            lines.append(labelled("Part", [(f"{header['part']['n']} of a {header['kind']} that is not whole", "")]))
         lines.append(labelled("Time", [(time_text(header["time"]), "")]))
         yield [*lines, *_details(header, read.meta, read.by)]
         if header["kind"] == "shape":

@@ -87,7 +87,7 @@ def _sizes(config: Config, name: str, settings: dict[str, str]) -> Iterator[Find
     if largest < wanted:
         yield Finding(
             "warning",
-            f"topic {name} takes records of {largest:,} bytes: larger commits go in more parts, and a row above that in none",
+            f"topic {name} takes records of {largest:,} bytes: larger commits go in more parts, and a larger row in pieces",
             f"set max.message.bytes={wanted * 2} or more on the topic",
         )
     else:

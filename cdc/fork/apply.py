@@ -20,7 +20,6 @@ will hold the row, or not. Where commits told rows before its first chunk, it co
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from ..log.home import LogReader
@@ -36,6 +35,9 @@ from .units import Change, Origin, Unit
 
 BATCH_OPS = 2000
 """Changes in one statement at most: enough to make a round trip cheap, few enough to search for the one that does not fit."""
+
+BATCH_CHARACTERS = 16 << 20
+"""Of the values in them, beyond which there is no further change in a statement."""
 
 
 class Applier:
@@ -184,8 +186,15 @@ class Applier:
         return self._told[entity]
 
     def _run_all(self, ops: Iterable[Op]) -> None:
-        ops = iter(ops)
-        while batch := list(islice(ops, BATCH_OPS)):
+        batch: list[Op] = []
+        size = 0
+        for op in ops:
+            batch.append(op)
+            size += _size(op[0])
+            if len(batch) == BATCH_OPS or size > BATCH_CHARACTERS:
+                self._run(batch)
+                batch, size = [], 0
+        if batch:
             self._run(batch)
 
     def _run(self, ops: list[Op], *, finish: bool = True) -> None:
@@ -224,6 +233,12 @@ class Applier:
         for op in other:
             self._rows.apply(op, last=True)
         return True
+
+
+def _size(change: Change) -> int:
+    """How many characters the texts in a change have, about."""
+    images = (change.get("before", {}), change.get("after", {}))
+    return sum(len(value) for image in images for value in image.values() if type(value) is str)
 
 
 def _difference(told: Told, change: Change, origin: Origin) -> Change | None:

@@ -1,16 +1,17 @@
-"""What a fork applies at once: one record, or all parts of a commit that was too large for one. Reads logs, writes nothing.
+"""What a fork applies at once: one record, or all parts of a commit or snapshot that was too large for one. Reads logs, writes nothing.
 
 Every body is checked against its header's tree before a fork sees its items. Parts are not kept: they are read again from the
 log when the last of them has come, so a commit of any size needs no memory.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...schemas.errors import RecordError, Refused
 from ...schemas.record import Head, Record, is_object
 from ..log.home import LogReader
+from ..log.pieces import Joiner
 from ..log.verify import check_body
 
 KINDS = frozenset({"genesis", "commit", "snapshot", "schema", "shape", "amend", "source", "gap", "coverage", "void"})
@@ -31,6 +32,7 @@ class Unit:
         before: The head before the first part.
         by: Who made the commit, as its first part says.
         items: All items of a unit of one record; None where there are parts.
+        meta: Item 1 of the (last) record, empty where that is not an object.
     """
 
     last: Record
@@ -38,17 +40,12 @@ class Unit:
     before: Head
     by: dict[str, Any] | None
     items: list[Any] | None
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def kind(self) -> str:
         """The record's kind."""
         return self.last.kind
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Item 1 of the (last) record, empty where that is not an object."""
-        meta = self.items[1] if self.items else None
-        return meta if is_object(meta) else {}
 
     @property
     def begins_anew(self) -> bool:
@@ -73,11 +70,14 @@ class Unit:
 
     def records(self, reader: LogReader) -> Iterator[list[tuple[Place, Change]]]:
         """As `changes`, one list a record."""
+        joiner = Joiner()
         if self.items is not None:
-            yield _changes(self.last, self.items)
+            yield _changes(self.last, joiner.take(self.last.seq, self.items))
             return
         for record in reader.records(self.first_seq, until=self.last.seq, after=self.before):
-            yield _changes(record, items_of(record))
+            yield _changes(record, joiner.take(record.seq, items_of(record)))
+        if joiner.open:
+            raise RecordError(f"record {self.last.seq}: the last piece of a change is missing", seq=self.last.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +118,20 @@ class Units:
                 hint="install a newer commitlog-cdc, then run the same command again",
             )
         part = record.header.get("part")
-        if part is None or (record.kind != "commit"):
+        if part is None or record.kind not in ("commit", "snapshot"):
             self._open = None
             items: list[Any] = items_of(record) if record.kind in KINDS else [None, {}]
-            return Unit(record, record.seq, before, _by(items), items)
+            return Unit(record, record.seq, before, _by(items), items, _meta(items))
         if part["n"] == 0:
             self._open = (record.seq, before, _by(items_of(record)))
         if self._open is None:
-            raise RecordError(f"record {record.seq} is a part of a commit whose first part is missing", seq=record.seq)
+            raise RecordError(
+                f"record {record.seq} is a part of a {record.kind} whose first part is missing", seq=record.seq
+            )
         if not part["last"]:
             return None
         (first_seq, first_before, by), self._open = self._open, None
-        return Unit(record, first_seq, first_before, by, None)
+        return Unit(record, first_seq, first_before, by, None, _meta(items_of(record)))
 
 
 def items_of(record: Record) -> list[Any]:
@@ -150,6 +152,10 @@ def items_of(record: Record) -> list[Any]:
 
 def _by(items: list[Any]) -> dict[str, Any] | None:
     return items[0] if is_object(items[0]) else None
+
+
+def _meta(items: list[Any]) -> dict[str, Any]:
+    return items[1] if is_object(items[1]) else {}
 
 
 def _changes(record: Record, items: list[Any]) -> list[tuple[Place, Change]]:

@@ -17,6 +17,7 @@ from ...schemas.errors import Refused
 from ...schemas.record import EMPTY, FORMAT, LINE_BYTES_MAX, Head
 from ...schemas.tree import SALT_BYTES, tree_root
 from .. import native
+from .pieces import largest_field
 
 _SALT_POOL_RECORDS = 512
 _b64 = base64.b64encode
@@ -157,16 +158,6 @@ def seal(
     return line, sha256(header).hexdigest()
 
 
-def _largest(items: list[bytes]) -> str:
-    """Entity and name of the field that takes most of the largest item; empty where it is no change of a row."""
-    try:
-        change: dict[str, Any] = orjson.loads(max(items, key=len))
-        values: list[tuple[str, object]] = [*change.get("before", {}).items(), *change.get("after", {}).items()]
-        return f"{change['entity']}.{max(values, key=lambda value: len(str(value[1])))[0]}"
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return ""
-
-
 _seal = native.seal if native.COMPILED else seal
 
 
@@ -260,7 +251,7 @@ class ChainWriter:
         if len(line) > LINE_BYTES_MAX:
             raise Refused(
                 f"record {seq}, at {position}, has {len(line)} bytes, and is above the limit of {LINE_BYTES_MAX} bytes",
-                hint=f"leave {_largest(items) or 'the field that holds such large values'} out of the app schema",
+                hint=f"leave {largest_field(max(items, key=len))} out of the app schema",
             )
         self.head, self.position = Head(seq, digest), position
         return line

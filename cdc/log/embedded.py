@@ -38,7 +38,7 @@ class Writer:
         rows_bytes_max: How many bytes the rows of one record may have.
     """
 
-    rows_bytes_max = LINE_BYTES_MAX
+    rows_bytes_max = LINE_BYTES_MAX - LINE_BYTES_MAX // 8
 
     def __init__(self, location: Location, recovered: Recovered, lock_fd: int, memory: Memory | None) -> None:
         durable = recovered.durable

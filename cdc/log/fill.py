@@ -3,13 +3,14 @@
 Writes rows and begins or ends no transaction; `Index` decides when.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Any
 
 import orjson
 
 from ...schemas.errors import RecordError
+from .pieces import Joiner, piece_of
 from .row_key import NO_KEY, encode
 from .scan import Scanned
 
@@ -73,12 +74,19 @@ class Fill:
         db: The index, its tables in place.
         request_key: Makes request ids comparable.
         pending: The row of a commit whose last part had not come when the last fill ended, as that fill left it.
+        read_again: Gives the items of the records from one seq to another.
     """
 
-    def __init__(self, db: Any, request_key: RequestKey, pending: list[Any] | None) -> None:
+    def __init__(
+        self,
+        db: Any,
+        request_key: RequestKey,
+        pending: list[Any] | None,
+        read_again: Callable[[int, int], Iterable[list[Any]]],
+    ) -> None:
         # `db` is an apsw.Connection; apsw's own types speak of Buffer, which Python 3.11 does not know.
         self.pending = pending
-        self._db, self._request_key = db, request_key
+        self._db, self._request_key, self._read_again = db, request_key, read_again
         self._entities = _Names(db, "entities", "name")
         self._builds = _Names(db, "builds", "app", "version", "build")
         self._schemas = _Names(db, "schemas", "hash")
@@ -99,8 +107,8 @@ class Fill:
         kind = header.get("kind")
         self._records.append((record.seq, kind, bytes.fromhex(record.hash), record.segment, record.at, record.length))
         try:
-            if self.pending is not None and kind != ("void" if "void" in header else "commit"):
-                raise ValueError("it stands between the parts of a commit")
+            if self.pending is not None and kind not in ("void", self.pending[2]):
+                raise ValueError(f"it stands between the parts of a {self.pending[2]}")
             match kind:
                 case "commit" | "snapshot":
                     self._commit(record, kind)
@@ -155,20 +163,34 @@ class Fill:
             raise ValueError("the parts before it are missing")
         else:
             row = self.pending
-        self._changes(items, row[0], number)
-        if kind == "snapshot" and items:
-            self._chunk(record.seq, items[1])
+        whole = part is None or part["last"]
+        self._changes(self._joined(record.seq, items), row[0], number)
+        if kind == "snapshot" and items and whole:
+            self._chunk(row[0], number, items[1])
         self.pending = row
-        if part is None or part["last"]:
+        if whole:
             row[1] = record.seq
             self._commits.append(row)
             self.pending = None
 
-    def _chunk(self, seq: int, meta: dict[str, Any]) -> None:
+    def _joined(self, seq: int, items: list[Any]) -> list[Any]:
+        """The items of a record, with a change whose last piece it holds; nothing of one that is still to go on."""
+        piece = piece_of(items)
+        if piece is None:
+            return items
+        number, last = piece
+        joiner = Joiner()
+        for before, read in enumerate(self._read_again(seq - number, seq - 1) if last and number else (), seq - number):
+            joiner.take(before, read)
+        return joiner.take(seq, items) if last else items[:2]
+
+    def _chunk(self, seq: int, part: int, meta: dict[str, Any]) -> None:
         entity = meta["entity"]
         self._db.execute("INSERT INTO chunks VALUES(?,?,?,?)", (seq, entity, meta["snapshot"], meta["last"]))
         number = self._entities[entity]
-        self._touches += [(number, encode(key), seq, 0, 1, Op.OMITTED, None, None) for key in meta.get("omitted", ())]
+        self._touches += [
+            (number, encode(key), seq, part, 1, Op.OMITTED, None, None) for key in meta.get("omitted", ())
+        ]
 
     def _changes(self, items: list[Any], seq: int, part: int) -> None:
         counts: dict[int, list[int]] = {}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ...schemas.errors import UsageError
 from .fill import Op
 from .index import Index, Touch
+from .pieces import Joiner, piece_of
 from .reader import items_of
 from .row_key import parse_key
 
@@ -29,7 +30,10 @@ _ENDS: dict[Op, End] = {
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A record, checked whole and parsed. Its items are empty where its body is withheld or redacted."""
+    """A record, checked whole and parsed. Its items are empty where its body is withheld or redacted.
+
+    A change in pieces is an item of the record with its last piece, and the records with the others have none.
+    """
 
     hash: str
     header: Mapping[str, Any]
@@ -171,13 +175,25 @@ class History:
         """
         read = self._kept.pop(seq, None)
         if read is None:
-            record = self._index.record(seq)
-            read = Read(record.hash, record.header, items_of(record), len(record.body_bytes))
+            read = self._read(seq)
             self._kept_bytes += read.bytes
             while self._kept and self._kept_bytes > KEPT_BYTES:
                 self._kept_bytes -= self._kept.popitem(last=False)[1].bytes
         self._kept[seq] = read
         return read
+
+    def _read(self, seq: int) -> Read:
+        record = self._index.record(seq)
+        items, size = items_of(record), len(record.body_bytes)
+        if record.kind in ("commit", "snapshot") and (piece := piece_of(items)) is not None:
+            number, last = piece
+            joiner = Joiner()
+            for before in range(seq - number, seq) if last else ():
+                part = self._index.record(before)
+                joiner.take(before, items_of(part))
+                size += len(part.body_bytes)
+            items = joiner.take(seq, items) if last else items[:2]
+        return Read(record.hash, record.header, items, size)
 
     def _former(self, born: Touch) -> list[Touch]:
         """What happened to a row under the keys it had before it got this one."""

@@ -17,6 +17,7 @@ from .fill import TABLES, Fill, RequestKey
 from .headfile import DurableHead
 from .home import LogLocation, open_reader
 from .location import make_folder
+from .reader import items_of
 from .scan import Place
 from .wal_mode import use_wal
 
@@ -157,6 +158,12 @@ class IndexFile:
             raise
         fill.write()
 
+    def _begin_fill(self, pending: list[Any] | None) -> Fill:
+        def read_again(first: int, last: int) -> Iterator[list[Any]]:
+            return map(items_of, self.reader.records(first, until=last))
+
+        return Fill(self._db, self._request_key, pending, read_again)
+
     def _holds_head(self) -> bool:
         """Whether the log holds the last record that the index took in."""
         try:
@@ -178,7 +185,7 @@ class IndexFile:
                 raise _Stale
             self.head = Head(document["seq"], document["hash"])
             self._place = Place(document["segment"], document["at"])
-            self._fill = Fill(self._db, self._request_key, document["pending"])
+            self._fill = self._begin_fill(document["pending"])
         except (ValueError, KeyError, TypeError) as exc:
             raise _Stale from exc
         self._state = state
@@ -208,7 +215,7 @@ class IndexFile:
             self._db.execute(f'DROP TABLE "{name}"')
         self._db.execute(TABLES)
         self.head, self._place, self._state = EMPTY, Place(0, 0), ""
-        self._fill = Fill(self._db, self._request_key, None)
+        self._fill = self._begin_fill(None)
 
     def _empty(self) -> None:
         """Empty the file, in whatever state it is."""

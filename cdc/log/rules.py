@@ -11,6 +11,7 @@ from ...schemas.errors import DecodeError, VerificationFailed
 from ...schemas.position import binlog_position, parse_binlog
 from ...schemas.record import Record, is_object
 from . import canonical
+from .pieces import Joiner
 
 _MOVING = frozenset({"coverage", "gap", "source"})
 """Kinds, beside whole commits, with which the source's position moves."""
@@ -18,6 +19,9 @@ _MOVING = frozenset({"coverage", "gap", "source"})
 _STILL = frozenset({"genesis", "snapshot", "schema", "shape", "amend", "void"})
 _OWN_ID = _MOVING | _STILL
 """Kinds whose id is `<log>:<epoch>:<seq>`."""
+
+_OF_ROWS = frozenset({"commit", "snapshot"})
+"""Kinds whose records may be parts, and their items in pieces."""
 
 _RECENT = 1 << 17
 """Hashes kept for amend records, which name recent commits as a rule; older ones are looked up."""
@@ -37,7 +41,8 @@ class Rules:
         self._hash_of = hash_of
         self._epoch = 1
         self._position = ""
-        self._part_id = ""
+        self._part_of = self._part_kind = ""
+        self._joiner = Joiner()
         self._schemas: set[str] = set()
         self._shapes: dict[str, str] = {}
         self._id_after: dict[str, str] = {}
@@ -55,6 +60,8 @@ class Rules:
         Raises:
             VerificationFailed: It breaks a rule.
         """
+        if record.kind in _OF_ROWS:
+            items = self._joiner.take(record.seq, items or []) or None
         trouble = (
             self._chain_wide(record)
             or self._source(record)
@@ -104,14 +111,16 @@ class Rules:
             if open_parts != (named.get("from"), named.get("to")):
                 return "it voids other records than the unfinished parts before it"
             self.unfinished = None
+            self._joiner = Joiner()
             return ""
         expected = 0 if open_parts is None else open_parts[1] - open_parts[0] + 1
-        if part is None or part["n"] != expected or (open_parts and header["id"] != self._part_id):
+        whole = header["id"] if record.kind == "commit" else record.kind
+        if part is None or part["n"] != expected or (open_parts and whole != self._part_of):
             if open_parts:
-                return f"the commit begun in record {open_parts[0]} is neither finished nor void"
-            return "" if part is None else f"it is part {part['n']} of a commit whose first parts are missing"
+                return f"the {self._part_kind} begun in record {open_parts[0]} is neither finished nor void"
+            return "" if part is None else f"it is part {part['n']} of a {record.kind} whose first parts are missing"
         self.unfinished = None if part["last"] else (record.seq - expected, record.seq)
-        self._part_id = header["id"]
+        self._part_of, self._part_kind = whole, record.kind
         return ""
 
     def _id(self, record: Record) -> str:
@@ -148,6 +157,8 @@ class Rules:
         header = record.header
         match record.kind:
             case "commit" | "snapshot":
+                if self._joiner.open and _is_whole(header):
+                    return "the last piece of a change is missing"
                 return self._changes(record, items)
             case "schema":
                 self._schemas.add(header.get("schema", ""))

@@ -102,7 +102,7 @@ class LogState:
 
     def _snapshot(self, record: Record) -> None:
         items = record.items()
-        if len(items) > 1:
+        if len(items) > 1 and record.unfinished is None:
             meta = items[1]
             self.snapshots[meta["entity"]] = Progress(meta["snapshot"], meta["to"], meta["last"])
 

@@ -15,6 +15,7 @@ from ..config import Config
 from ..failpoint import failpoint
 from ..keys import pseudonyms_of
 from ..log.chain import ChainWriter, Clock, Extras, Rule
+from ..log.pieces import in_parts
 from ..log.state import LogState
 from ..tail.enums import UnknownLabel
 from ..tail.row_change import parse_truncate
@@ -67,7 +68,8 @@ class Committer:
         """The position that the last commit came after."""
         self._chain, self._append, self._source = chain, append, source
         self._first_part: int | None = None
-        self._part_bytes = config.limits.part_bytes
+        self._change_bytes = config.limits.change_bytes
+        self._part_bytes = min(config.limits.part_bytes, self._change_bytes)
         self._tag_bytes_max = config.limits.tag_bytes * TAG_SLACK
         self._joined: dict[tuple[bytes, int], Provenance] = {}
 
@@ -162,11 +164,14 @@ class Committer:
             items.append(item)
             size += len(item)
             if size > room:
-                self._emit(commit, items, shapes, (part, False), skipped)
-                part += 1
-                items, shapes, size, skipped = [b"", b""], {}, 0, 0
+                self.counts.rows += len(items) - 2
+                for some in in_parts(items, size, self._change_bytes):
+                    self._emit(commit, some, shapes, (part, False), skipped)
+                    part, skipped = part + 1, 0
+                items, shapes, size = [b"", b""], {}, 0
         if part or len(items) > 2:
             self._emit(commit, items, shapes, (part, True), skipped)
+            self.counts.rows += len(items) - 2
         else:
             self.counts.unpublished += 1
 
@@ -177,7 +182,7 @@ class Committer:
 
         Args:
             commit: What all its parts share.
-            items: The changes, behind two places for `by` and `meta`.
+            items: The changes, or a piece of one, behind two places for `by` and `meta`.
             shapes: Hashes of the shapes that the changes use, to their index.
             part: Number of the part, and whether it is the last.
             skipped: How many changes of this part published nothing.
@@ -197,7 +202,6 @@ class Committer:
             tail=Extras(commit.schema, tuple(shapes), None if last and not number else part).text(),
         )
         self._append(line, chain.head)
-        self.counts.rows += len(items) - 2
         if last:
             self.counts.commits += 1
             self.counts.untagged += commit.provenance is UNTAGGED

@@ -6,7 +6,7 @@ Everything here appends to the same chain as the stream, between two transaction
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import orjson
@@ -21,6 +21,7 @@ from ..config import Config
 from ..failpoint import failpoint
 from ..log.chain import ChainWriter, Extras
 from ..log.home import LogRequest, open_inbox
+from ..log.pieces import in_parts
 from ..log.state import LogState, Progress
 from ..sessions.late import LateSessions
 from ..tail.enums import UnknownLabel
@@ -272,5 +273,19 @@ class Duties:
         p.vitals.snapshots_left = len(snapshots.missing)
         p.vitals.snapshot = p.vitals.snapshot.grown(chunk.entity.name, len(items), chunk.expected)
         extras = Extras(schema=schema.id, shapes=(chunk.projection.shape_id,))
-        self._append(p.chain.record("snapshot", items, meta=meta, extras=extras))
+        parts = in_parts([b"", b"", *items], sum(map(len, items)), p.config.limits.change_bytes)
+        self._append_chunk(parts, meta, extras)
         log.info("snapshot of %s: %d rows, %s", meta["entity"], len(items), "complete" if meta["last"] else "goes on")
+
+    def _append_chunk(self, parts: Iterator[list[bytes]], meta: dict[str, object], extras: Extras) -> None:
+        """Append a chunk, in parts where rows of it are that large. What it is of stands in the last."""
+        p, number = self._p, 0
+        items = next(parts)
+        for following in parts:
+            items[:2] = b"null", orjson.dumps({name: meta[name] for name in ("snapshot", "entity")})
+            self._append(p.chain.raw("snapshot", items, extras=extras._replace(part=(number, False))))
+            failpoint("between_parts")
+            items, number = following, number + 1
+        items[:2] = b"null", orjson.dumps(meta)
+        last = (number, True) if number else None
+        self._append(p.chain.raw("snapshot", items, extras=extras._replace(part=last)))

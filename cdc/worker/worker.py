@@ -135,7 +135,12 @@ class Session:
             lease=worker.lease,
             segment_bytes=limits.segment_bytes,
         )
-        self._limits = replace(limits, part_bytes=min(limits.part_bytes, self._writer.rows_bytes_max))
+        rows_bytes_max = self._writer.rows_bytes_max
+        self._limits = replace(
+            limits,
+            part_bytes=min(limits.part_bytes, rows_bytes_max),
+            change_bytes=min(limits.change_bytes, rows_bytes_max),
+        )
         self._config = replace(worker.config, limits=self._limits)
         self._source = worker.source = open_source(self._config, worker.source)
         self._stream: Stream | None = None

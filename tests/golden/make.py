@@ -137,7 +137,7 @@ class Maker:
     def commit(self, lsn: int, *changes: Any, part: tuple[int, bool] | None = None, **given: Any) -> None:
         """Add a commit, or a part of one, that ends at `lsn`."""
         extras: dict[str, Any] = {"schema": sha256(dumps(APP)).hexdigest()}
-        if changes[0]["op"] != "truncate":
+        if changes[0].get("op") != "truncate":
             extras["shapes"] = [ORDER.id]
         timeline = given.pop("timeline", 1)
         if part:
@@ -243,7 +243,35 @@ def make() -> Maker:
     out.add("source", {**identity, "timeline": 2}, position="0/1600000")
     out.add("weather", {"wind": 3}, extras={"skip": True}, skip=True)
     out.commit(0x1600100, insert("11"), by=BY, timeline=2)
+    add_pieces(out)
     return out
+
+
+def pieces(item: dict[str, Any], *cuts: int) -> list[dict[str, Any]]:
+    """An item cut at some of its characters."""
+    text = dumps(item).decode()
+    runs = [text[start:end] for start, end in zip((0, *cuts), (*cuts, len(text)), strict=True)]
+    return [{"piece": {"n": n, "last": n == len(cuts)}, "text": run} for n, run in enumerate(runs)]
+
+
+def add_pieces(out: Maker) -> None:
+    """A commit with an item in pieces between two others, and a snapshot with one: cut in an escape, and beside a character of four bytes."""
+    large = insert("13")
+    text = dumps(large).decode()
+    escape, face = text.index("\\u0001"), text.index("😀")
+    own = [[insert("12")], *([piece] for piece in pieces(large, escape + 3, face, face + 1)), [insert("14")]]
+    for n, changes in enumerate(own):
+        more: dict[str, Any] = {"by": BY} if n == 0 else {"meta": {"xid": 704}}
+        out.commit(0x1600200, *changes, part=(n, n == len(own) - 1), timeline=2, **more)
+    row = {"op": "row", "entity": "Order", "shape": 0, "key": {"id": "15"}, "after": {**ROW, "id": "15"}}
+    begun = {"snapshot": "second", "entity": "Order"}
+    for n, piece in enumerate(pieces(row, 40)):
+        out.add(
+            "snapshot",
+            piece,
+            extras={"schema": sha256(dumps(APP)).hexdigest(), "shapes": [ORDER.id], "part": {"n": n, "last": n == 1}},
+            meta={**begun, "from": None, "to": None, "last": True} if n else begun,
+        )
 
 
 def files() -> dict[Path, bytes]:

@@ -129,6 +129,28 @@ def test_schemas_and_shapes_are_what_their_hashes_say() -> None:
             assert digests == header["shapes"]
 
 
+def test_pieces_joined_are_items_in_their_one_spelling() -> None:
+    joined, text, next_n = [], "", 0
+    for line in LINES:
+        items = (json.loads(cut(line)[1]) or {}).get("items", [])
+        for item in items[2:]:
+            if "piece" not in item:
+                assert not text
+                continue
+            assert len(items) == 3
+            assert item["piece"]["n"] == next_n
+            text, next_n = text + item["text"], next_n + 1
+            if item["piece"]["last"]:
+                assert text == spelled(json.loads(text))
+                joined.append((header_of(line)["kind"], json.loads(text)))
+                text, next_n = "", 0
+    assert [(kind, item["op"], item["key"]) for kind, item in joined] == [
+        ("commit", "insert", {"id": "13"}),
+        ("snapshot", "row", {"id": "15"}),
+    ]
+    assert joined[0][1]["after"]["email"] == joined[1][1]["after"]["email"]
+
+
 def test_the_vectors_show_every_kind_and_every_form_of_body() -> None:
     bodies = [json.loads(cut(line)[1]) for line in LINES]
     operations = {

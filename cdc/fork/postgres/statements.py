@@ -1,11 +1,14 @@
 """The statements that apply changes: each takes one parameter, `$1`, a JSON list of changes as records hold them. No I/O.
 
+It is read as jsonb, which finds a field without looking at the others, or as json, which has no limit but that of all values.
+
 Names are identifiers or literals that psycopg quotes; values are cast to the type of their column by the server, so that they
 are compared and written as the target sees them. A row is compared as text: every type has it, and it hides nothing.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, LiteralString
 
 from psycopg import sql
 
@@ -28,11 +31,18 @@ class Table:
         types: Field to the target's own name of the column's type.
         bare_types: The same without modifiers. A cast to varchar(4) cuts a value silently; what is written is cast to
             varchar, so that the column refuses what does not fit.
+        json: What the parameter of its statements is read as.
     """
 
     model: EntityModel
     types: Mapping[str, str]
     bare_types: Mapping[str, str]
+    json: Literal["jsonb", "json"] = "jsonb"
+
+    @property
+    def of_any_size(self) -> "Table":
+        """The table for statements whose parameter is above what jsonb takes, 256 MB."""
+        return replace(self, json="json")
 
     @property
     def name(self) -> sql.Identifier:
@@ -42,8 +52,8 @@ class Table:
 
 def insert(table: Table, fields: Fields) -> sql.Composed:
     """Insert the rows of `after`; an error where there is one of that key."""
-    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM jsonb_to_recordset($1::jsonb) AS x(after jsonb)").format(
-        table.name, _names(fields), _COMMA.join(_written(table, f) for f in fields)
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+        table.name, _names(fields), _COMMA.join(_written(table, f) for f in fields), _changes(table, "after")
     )
 
 
@@ -56,31 +66,31 @@ def differing(table: Table, fields: Fields) -> sql.Composed:
     """The places in the list (from 1) of the changes whose row is there and is not as `after` says."""
     same = _AND.join(_same(table, "after", f) for f in fields)
     return sql.SQL(
-        "SELECT x.n FROM {} AS t, ROWS FROM (jsonb_to_recordset($1::jsonb) AS (key jsonb, after jsonb)) WITH ORDINALITY"
-        " AS x(key, after, n) WHERE {} AND NOT ({}) ORDER BY x.n"
-    ).format(table.name, _key(table), same)
+        "SELECT x.n FROM {0} AS t, ROWS FROM ({1}_to_recordset($1::{1}) AS (key {1}, after {1})) WITH ORDINALITY"
+        " AS x(key, after, n) WHERE {2} AND NOT ({3}) ORDER BY x.n"
+    ).format(table.name, sql.SQL(table.json), _key(table), same)
 
 
 def update(table: Table, before: Fields, after: Fields) -> sql.Composed:
     """Set the fields of `after` in the rows of `key` in which the fields of `before` still hold."""
     assignments = (sql.SQL("{} = {}").format(sql.Identifier(f), _written(table, f)) for f in after)
-    return sql.SQL(
-        "UPDATE {} AS t SET {} FROM jsonb_to_recordset($1::jsonb) AS x(key jsonb, before jsonb, after jsonb) WHERE {}"
-    ).format(table.name, _COMMA.join(assignments), _matching(table, before))
+    return sql.SQL("UPDATE {} AS t SET {} FROM {} WHERE {}").format(
+        table.name, _COMMA.join(assignments), _changes(table, "key", "before", "after"), _matching(table, before)
+    )
 
 
 def delete(table: Table, before: Fields) -> sql.Composed:
     """Delete the rows of `key` in which the fields of `before` still hold."""
-    return sql.SQL(
-        "DELETE FROM {} AS t USING jsonb_to_recordset($1::jsonb) AS x(key jsonb, before jsonb) WHERE {}"
-    ).format(table.name, _matching(table, before))
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {}").format(
+        table.name, _changes(table, "key", "before"), _matching(table, before)
+    )
 
 
 def read(table: Table) -> sql.Composed:
     """The row of `key`, all fields as text in the model's order, locked against writers."""
-    return sql.SQL(
-        "SELECT {} FROM {} AS t, jsonb_to_recordset($1::jsonb) AS x(key jsonb) WHERE {} FOR UPDATE OF t"
-    ).format(_texts(table), table.name, _key(table))
+    return sql.SQL("SELECT {} FROM {} AS t, {} WHERE {} FOR UPDATE OF t").format(
+        _texts(table), table.name, _changes(table, "key"), _key(table)
+    )
 
 
 def scan(table: Table) -> sql.Composed:
@@ -97,7 +107,13 @@ def _texts(table: Table) -> sql.Composed:
 def cast_values(table: Table, fields: Fields) -> sql.Composed:
     """The fields of `after` as text, after a cast to the types of the columns."""
     texts = (_text(table, f, _value(table, "after", f)) for f in fields)
-    return sql.SQL("SELECT {} FROM jsonb_to_recordset($1::jsonb) AS x(after jsonb)").format(_COMMA.join(texts))
+    return sql.SQL("SELECT {} FROM {}").format(_COMMA.join(texts), _changes(table, "after"))
+
+
+def _changes(table: Table, *members: LiteralString) -> sql.Composed:
+    """The changes of the parameter as rows `x`."""
+    columns = _COMMA.join(sql.SQL(member + " {}").format(sql.SQL(table.json)) for member in members)
+    return sql.SQL("{0}_to_recordset($1::{0}) AS x({1})").format(sql.SQL(table.json), columns)
 
 
 def _written(table: Table, field_name: str) -> sql.Composed:

@@ -1,6 +1,6 @@
 """PostgreSQL as the database a fork lives in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, LiteralString
 
@@ -9,13 +9,14 @@ import psycopg
 from psycopg import sql
 
 from ....drivers.tag import PREFIX
+from ....schemas.errors import Refused
 from ....transforms.table_name import TableName, quoted
 from ...tail.pgtypes import converter
-from ..batch import Op, Signature, Step
+from ..batch import Fields, Op, Signature, Step
 from ..merge import Value
 from ..model import EntityModel
 from ..savepoint import savepoint
-from ..store import Texts
+from ..store import Rejected, Texts
 from ..table_plan import Evolution, TablePlan
 from . import statements, tables
 from .connection import Connected, translated
@@ -23,6 +24,12 @@ from .memory import PostgresMemory
 from .statements import Table
 
 _FETCH_ROWS: Final = 5000
+_JSONB_MAX: Final = 64 << 20
+"""Parameters up to so many characters are read as jsonb, whose strings and lists have a limit of 256 MB."""
+
+_PARAMETER_MAX: Final = 1_000_000_000
+"""The server takes no message above 1 GiB."""
+
 _MARK: Final[LiteralString] = "SELECT count(pg_logical_emit_message(true, %s, tag)) FROM unnest(%s::text[]) AS tag"
 
 
@@ -44,7 +51,7 @@ class Target(Connected):
         super().__init__(url)
         self.memory = PostgresMemory(self)
         self._tables: dict[str, Table] = {}
-        self._made: dict[Signature, tuple[bytes, bytes | None]] = {}
+        self._made: dict[tuple[Signature, bool], tuple[bytes, bytes | None]] = {}
 
     def __enter__(self) -> "Target":
         return self
@@ -98,13 +105,19 @@ class Target(Connected):
         self.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     def run(self, steps: Sequence[Step]) -> list[Op] | None:
-        """Apply changes: all statements in one round trip."""
+        """Apply changes: all statements in one round trip.
+
+        Raises:
+            Rejected: They are too large for one statement, as well.
+        """
         checks: list[tuple[Step, psycopg.Cursor[Any]]] = []
         counts: list[tuple[Step, psycopg.Cursor[Any]]] = []
         with translated(), self.connection.pipeline():
             for step in steps:
-                query, check = self._statements(step.signature)
                 parameter = orjson.dumps([change for change, _ in step.ops]).decode()
+                if len(parameter) > _PARAMETER_MAX:
+                    raise Rejected("value", "they are too large for one statement")
+                query, check = self._statements(step.signature, large=len(parameter) > _JSONB_MAX)
                 if check is not None:
                     checks.append((step, self.prepared(check, parameter)))
                 cursor = self.prepared(query, parameter)
@@ -117,13 +130,13 @@ class Target(Connected):
     def read(self, entity: str, key: Mapping[str, Any]) -> Texts | None:
         """The row of a key, locked against writers."""
         table = self._tables[entity]
-        rows = self._ask(statements.read(table), {"key": key}).fetchall()
+        rows = self._ask(statements.read, table, {"key": key}).fetchall()
         return dict(zip((c.field for c in table.model.columns), rows[0], strict=True)) if rows else None
 
     def cast(self, entity: str, values: Mapping[str, Any]) -> Texts:
         """Values of a record as the server writes them after a cast to its types."""
         fields = tuple(values)
-        rows = self._ask(statements.cast_values(self._tables[entity], fields), {"after": values}).fetchall()
+        rows = self._ask(statements.cast_values, self._tables[entity], {"after": values}, fields).fetchall()
         return dict(zip(fields, rows[0], strict=True))
 
     def cast_all(self, entity: str, rows: Sequence[Mapping[str, Any]]) -> list[Texts]:
@@ -143,15 +156,15 @@ class Target(Connected):
 
     def insert(self, entity: str, after: Mapping[str, Any]) -> None:
         """Write a new row."""
-        self._ask(statements.insert(self._tables[entity], tuple(after)), {"after": after})
+        self._ask(statements.insert, self._tables[entity], {"after": after}, tuple(after))
 
     def update(self, entity: str, key: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """Set fields of the row of a key."""
-        self._ask(statements.update(self._tables[entity], (), tuple(after)), {"key": key, "after": after})
+        self._ask(statements.update, self._tables[entity], {"key": key, "after": after}, (), tuple(after))
 
     def delete(self, entity: str, key: Mapping[str, Any]) -> None:
         """Delete the row of a key."""
-        self._ask(statements.delete(self._tables[entity], ()), {"key": key})
+        self._ask(statements.delete, self._tables[entity], {"key": key}, ())
 
     def value(self, entity: str, field: str, text: Value) -> object:
         """What a record would hold for a value of the fork."""
@@ -172,18 +185,27 @@ class Target(Connected):
         name = self._tables[entity].name.as_string(self.connection)
         return bool(self.rows(query.format(sql.Literal(name)))[0][0])
 
-    def _ask(self, query: sql.Composed, change: Mapping[str, Any]) -> "psycopg.RawCursor[tuple[Any, ...]]":
-        return self.prepared(query, orjson.dumps([change]).decode())
+    def _ask(
+        self, make: Callable[..., sql.Composed], table: Table, change: Mapping[str, Any], *fields: Fields
+    ) -> "psycopg.RawCursor[tuple[Any, ...]]":
+        """Run a statement of `statements` on one change."""
+        parameter = orjson.dumps([change]).decode()
+        if len(parameter) > _PARAMETER_MAX:
+            raise Refused(
+                f"a row of {table.model.entity} is too large for the fork's database: {len(parameter)} characters as JSON",
+                hint="fork without that entity: commitlog fork --only",
+            )
+        return self.prepared(make(table.of_any_size if len(parameter) > _JSONB_MAX else table, *fields), parameter)
 
-    def _statements(self, signature: Signature) -> tuple[bytes, bytes | None]:
+    def _statements(self, signature: Signature, *, large: bool) -> tuple[bytes, bytes | None]:
         """(what must change as many rows as there are changes; for rows of a snapshot what finds those that differ)."""
-        if signature not in self._made:
-            self._made[signature] = self._make(signature)
-        return self._made[signature]
+        if (signature, large) not in self._made:
+            table = self._tables[signature[0]]
+            self._made[signature, large] = self._make(signature, table.of_any_size if large else table)
+        return self._made[signature, large]
 
-    def _make(self, signature: Signature) -> tuple[bytes, bytes | None]:
-        entity, kind, before, after = signature
-        table, connection = self._tables[entity], self.connection
+    def _make(self, signature: Signature, table: Table) -> tuple[bytes, bytes | None]:
+        (_, kind, before, after), connection = signature, self.connection
         match kind:
             case "insert":
                 return statements.insert(table, after).as_bytes(connection), None
