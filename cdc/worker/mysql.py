@@ -1,7 +1,6 @@
 """MySQL and MariaDB as sources: their catalogs and their binlog, for one attempt."""
 
 import logging
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -27,6 +26,7 @@ from ..tail.mysql_connection import connect
 from ..tail.mysql_rows import relation_of
 from ..tail.transaction import Mark, Relation, Transaction
 from ..telemetry.vitals import Vitals
+from .held import HeldPlace
 from .mysql_snapshot import MysqlSnapshotter
 from .mysql_tables import MysqlTables
 from .source import Source, Stream, TableKeeper, TablesWatch
@@ -45,7 +45,7 @@ class MysqlSource(Source):
         self.id_prefix = f"{self.engine}:"
         self._beginning: Beginning
         self._start = ""
-        self._held_path = config.state / f"{config.log.location.state_name}.prepared"
+        self._held = HeldPlace(config.state / f"{config.log.location.state_name}.prepared")
 
     def close(self) -> None:
         """Close the connection to the catalogs."""
@@ -98,21 +98,14 @@ class MysqlSource(Source):
     def _goes_on(self, state: LogState) -> str:
         """Where to begin to read: so that the last commit comes again, and what was prepared before and is not decided."""
         start = checks.beginning(self._catalog, state)
-        try:
-            held = self._held_path.read_text(encoding="ascii")
-        except FileNotFoundError:
-            # Of a log that another machine wrote nobody here knows where.
+        held = self._held.read()
+        if held is None:
             held = f"{self._catalog.binary_logs()[0].name}:4" if self._catalog.prepared() else ""
         return min(start, held, key=self.position) if held else start
 
     def _keep_held(self, position: int | None) -> None:
         """Remember where the oldest transaction begins that is prepared and not decided."""
-        temporary = self._held_path.with_suffix(".new")
-        with temporary.open("w", encoding="ascii") as file:
-            file.write("" if position is None else self.text(position))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._held_path)
+        self._held.keep("" if position is None else self.text(position))
 
     def genesis(self) -> tuple[str, dict[str, Any]]:
         """As the base says."""

@@ -85,6 +85,10 @@ def _open(config: Config) -> Resumption:
         from .postgres_resumption import PostgresResumption
 
         return PostgresResumption(config)
+    if config.source.engine == "mongodb":
+        from .mongodb_resumption import MongodbResumption
+
+        return MongodbResumption(config)
     from .mysql_resumption import MysqlResumption
 
     return MysqlResumption(config)

@@ -235,6 +235,10 @@ def open_source(config: Config, before: Source | None = None) -> Source:
         from .postgres import PostgresSource
 
         return PostgresSource(config, before if isinstance(before, PostgresSource) else None)
+    if config.source.engine == "mongodb":
+        from .mongodb import MongodbSource
+
+        return MongodbSource(config)
     from .mysql import MysqlSource
 
     return MysqlSource(config)
