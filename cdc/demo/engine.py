@@ -1,11 +1,11 @@
 """What the demo needs of a database's engine: a server, plain statements on it, and what is said differently of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-ENGINES = ("postgresql", "mysql", "mariadb")
+ENGINES = ("postgresql", "mysql", "mariadb", "mongodb")
 
 
 class Server(Protocol):
@@ -37,8 +37,16 @@ class Engine(ABC):
     """The environment variable that names a server somebody else runs."""
     password_variable: ClassVar[str] = ""
     """Where commands find a password that their URL lacks; empty where a URL must have it."""
-    words: ClassVar[Mapping[str, str]]
-    """What the shop's tables are made with: words of `shop.sql`, and what stands for them."""
+    schema: ClassVar[str]
+    """What the names of the shop's app schemas begin with."""
+    order: ClassVar[tuple[str, ...]]
+    """The fields of an order of version 1, its key first."""
+    column: ClassVar[str]
+    """What a field is called there."""
+    stock_statement: ClassVar[str]
+    """What corrects the stock of product 4, as `execute` takes it."""
+    delivery_statement: ClassVar[str]
+    """What an order needs for a day of delivery, as `execute` takes it; empty where it needs nothing."""
 
     clock_s: ClassVar[float] = 0.0
     """Its log notes when a transaction was committed in whole units of this; 0 where that is finer than anything we measure."""
@@ -68,12 +76,28 @@ class Engine(ABC):
         """What the name of a table in an app schema begins with."""
 
     @abstractmethod
+    def make_shop(self, url: str) -> None:
+        """Make the shop's tables, with what is in them from the beginning."""
+
+    @abstractmethod
     def execute(self, url: str, *statements: str) -> None:
         """Run statements without the wrapper, each a transaction of its own."""
 
     @abstractmethod
-    def rows(self, url: str, query: str) -> list[tuple[Any, ...]]:
-        """What a query gives."""
+    def published(self, url: str) -> Mapping[str, Sequence[object]]:
+        """By table: every published row of a database, in a form to be compared, in the order of its key."""
+
+    @abstractmethod
+    def ids(self, url: str, table: str, above: int = 0) -> list[int]:
+        """The numbers of a table's rows above one, sorted."""
+
+    @abstractmethod
+    def recorded(self, value: Any) -> Any:
+        """How a value stands in the log.
+
+        Args:
+            value: An int, a str or a Decimal.
+        """
 
     @abstractmethod
     def client(self, url: str) -> str:
@@ -87,6 +111,10 @@ def engine_named(name: str) -> Engine:
         from .engine_postgres import PostgresEngine
 
         return PostgresEngine()
+    if name == "mongodb":
+        from .engine_mongodb import MongoEngine
+
+        return MongoEngine()
     from .engine_mysql import MariaDbEngine, MySqlEngine
 
     return MySqlEngine() if name == "mysql" else MariaDbEngine()

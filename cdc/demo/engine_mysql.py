@@ -13,13 +13,14 @@ from ..servers.container import docker_answers
 from ..servers.mariadb import MariaDbServer
 from ..servers.mysql import MySqlServer
 from ..servers.mysqld import QUICK, LocalMysqld
-from .engine import Engine, Server
+from .engine import Server
+from .engine_sql import SqlEngine
 
 _STAMPS = "commitlog"
 """The database in which `commitlog setup` makes the table of the stamp."""
 
 
-class _BinlogEngine(Engine):
+class _BinlogEngine(SqlEngine):
     driver, extra = "pymysql", "mysql"
     words: ClassVar[Mapping[str, str]] = {"NUMBERED": "AUTO_INCREMENT", "MOMENT": "timestamp(6)"}
     local: ClassVar[type[LocalMysqld]]

@@ -10,12 +10,13 @@ from ..database_url import split_password
 from ..servers.failure import POSTGRES_URL_VARIABLE
 from ..servers.postgres import GivenServer
 from ..servers.provision import provide_postgres
-from .engine import Engine, Server
+from .engine import Server
+from .engine_sql import SqlEngine
 
 _CONNECT_TIMEOUT_S = 10
 
 
-class PostgresEngine(Engine):
+class PostgresEngine(SqlEngine):
     """PostgreSQL."""
 
     title, driver, extra = "PostgreSQL", "psycopg", "postgres"

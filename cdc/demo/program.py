@@ -75,7 +75,7 @@ def _prepare(play: Play) -> None:
         screen.fact("log", f"{stage.log}, on Kafka")
     screen.fact("files", str(stage.folder))
     # Where init would draft one: the shop has said already what its data looks like.
-    stage.give("shop_1.yaml", f"schemas/{stage.database}.yaml")
+    stage.give(1, f"schemas/{stage.database}.yaml")
     stage.shell.run("init", stage.source, *(["--log", stage.log.partition("#")[0]] if stage.on_kafka else []))
     stage.shell.run("setup")
     screen.command("commitlog run &")

@@ -1,6 +1,6 @@
-"""The shop: an ordinary WSGI app with four tables, and build 1 of it as a process of its own.
+"""The shop: an ordinary WSGI app, and build 1 of it as a process of its own.
 
-Two lines tie it to commitlog: its database driver comes from `drivers` (see `shop_postgres` and `shop_mysql`), and the app stands
+Two lines tie it to commitlog: its database driver comes from `drivers` (see `shop_postgres`, `shop_mysql` and `shop_mongodb`), and the app stands
 in the middleware. It knows customers and orders; which user sent a request it never learns.
 """
 
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from ...drivers.wsgi import CommitLogMiddleware
-from .shop_database import CheckFailed, Connection, Misunderstood, connect
+from .shop_database import CheckFailed, Misunderstood, Store, open_store
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 Document = Mapping[str, Any]
-Handler = Callable[[Connection, int, Document], tuple[str, Document]]
+Handler = Callable[[Store, int, Document], tuple[str, Document]]
 Route = tuple[str, str, Handler]
 
 DATABASE_VARIABLE = "SHOP_DATABASE"
@@ -33,75 +33,48 @@ OK, CREATED = "200 OK", "201 Created"
 NOT_FOUND, CONFLICT, INVALID = "404 Not Found", "409 Conflict", "400 Bad Request"
 
 
-def place_order(connection: Connection, _: int, order: Document) -> tuple[str, Document]:
+def place_order(store: Store, _: int, order: Document) -> tuple[str, Document]:
     """POST /orders {"customer","lines":[{"product","quantity"}],"note"}: take from stock and write the order."""
-    lines: list[tuple[int, int, Any]] = []
-    with connection.transaction():
-        for line in sorted(order["lines"], key=lambda line: line["product"]):
-            taken = [line["quantity"], line["product"]]
-            connection.execute("UPDATE products SET stock = stock - %s WHERE id = %s", taken)
-            row = connection.row("SELECT price FROM products WHERE id = %s", [line["product"]])
-            if row is None:
-                raise LookupError(f"no product {line['product']}")
-            lines.append((line["product"], line["quantity"], row[0]))
-        total = sum(quantity * price for _, quantity, price in lines)
-        number = connection.insert(
-            "INSERT INTO orders (customer_id, total, note) VALUES (%s, %s, %s)",
-            [order["customer"], total, order.get("note")],
-        )
-        for product, quantity, price in lines:
-            connection.execute(
-                "INSERT INTO order_lines (order_id, product_id, quantity, price) VALUES (%s, %s, %s, %s)",
-                [number, product, quantity, price],
-            )
-    return CREATED, {"id": number, "total": str(total)}
+    lines = sorted((line["product"], line["quantity"]) for line in order["lines"])
+    number, total = store.place_order(order["customer"], lines, order.get("note"))
+    return CREATED, {"id": number, "total": total}
 
 
-def set_status(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
+def set_status(store: Store, order: int, document: Document) -> tuple[str, Document]:
     """PUT /orders/ID/status {"status"}."""
-    found = connection.execute("UPDATE orders SET status = %s WHERE id = %s", [document["status"], order])
-    return changed(found, order)
+    return changed(store.set_order(order, "status", document["status"]), order)
 
 
-def set_note(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
+def set_note(store: Store, order: int, document: Document) -> tuple[str, Document]:
     """PUT /orders/ID/note {"note"}."""
-    found = connection.execute("UPDATE orders SET note = %s WHERE id = %s", [document["note"], order])
-    return changed(found, order)
+    return changed(store.set_order(order, "note", document["note"]), order)
 
 
-def cancel_order(connection: Connection, order: int, _: Document) -> tuple[str, Document]:
+def cancel_order(store: Store, order: int, _: Document) -> tuple[str, Document]:
     """POST /orders/ID/cancel: put the goods back and mark the order."""
-    with connection.transaction():
-        connection.execute(
-            "UPDATE products SET stock = stock + (SELECT quantity FROM order_lines WHERE order_id = %s AND product_id = id)"
-            " WHERE id IN (SELECT product_id FROM order_lines WHERE order_id = %s)",
-            [order, order],
-        )
-        found = connection.execute("UPDATE orders SET status = 'cancelled' WHERE id = %s", [order])
-        return changed(found, order)
+    return changed(store.cancel_order(order), order)
 
 
-def set_email(connection: Connection, customer: int, document: Document) -> tuple[str, Document]:
+def set_email(store: Store, customer: int, document: Document) -> tuple[str, Document]:
     """PUT /customers/ID/email {"email"}."""
-    found = connection.execute("UPDATE customers SET email = %s WHERE id = %s", [document["email"], customer])
-    return changed(found, customer)
+    return changed(store.set_email(customer, document["email"]), customer)
 
 
-def get_order(connection: Connection, order: int, _: Document) -> tuple[str, Document]:
+def get_order(store: Store, order: int, _: Document) -> tuple[str, Document]:
     """GET /orders/ID."""
-    row = connection.row("SELECT status, total, note FROM orders WHERE id = %s", [order])
-    if row is None:
+    found = store.order(order)
+    if found is None:
         raise LookupError(f"no order {order}")
-    return OK, {"id": order, "status": row[0], "total": str(row[1]), "note": row[2]}
+    return OK, {"id": order, **found}
 
 
-def changed(rows: int, number: int) -> tuple[str, Document]:
+def changed(found: bool, number: int) -> tuple[str, Document]:
     """The answer for a change of one thing.
 
     Raises:
         LookupError: It is not there.
     """
-    if rows != 1:
+    if not found:
         raise LookupError(f"nothing has the number {number}")
     return OK, {"id": number}
 
@@ -141,7 +114,7 @@ class Shop:
             return NOT_FOUND, {"error": "no such page"}
         try:
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            return handler(self._connection(), number, json.loads(body) if body else {})
+            return handler(self._store(), number, json.loads(body) if body else {})
         except LookupError as error:
             return NOT_FOUND, {"error": str(error)}
         except CheckFailed:
@@ -156,12 +129,12 @@ class Shop:
                 return handler, int(match[1]) if pattern.groups else 0
         return None, 0
 
-    def _connection(self) -> Connection:
+    def _store(self) -> Store:
         """This thread's connection; a new one where the last was lost."""
-        connection: Connection | None = getattr(self._thread, "connection", None)
-        if connection is None or connection.closed:
-            connection = self._thread.connection = connect(self._url)
-        return connection
+        store: Store | None = getattr(self._thread, "store", None)
+        if store is None or store.closed:
+            store = self._thread.store = open_store(self._url)
+        return store
 
 
 class _Handler(WSGIRequestHandler):

@@ -1,17 +1,14 @@
-"""Build 2 of the shop, as a process of its own: an order may have a day of delivery, in a new column."""
+"""Build 2 of the shop, as a process of its own: an order may have a day of delivery."""
 
 from collections.abc import Sequence
 
 from .shop import ROUTES, Document, Route, changed, serve
-from .shop_database import Connection
-
-MIGRATION = "ALTER TABLE orders ADD COLUMN deliver_on date"
+from .shop_database import Store
 
 
-def set_delivery(connection: Connection, order: int, document: Document) -> tuple[str, Document]:
+def set_delivery(store: Store, order: int, document: Document) -> tuple[str, Document]:
     """PUT /orders/ID/delivery {"deliver_on"}."""
-    found = connection.execute("UPDATE orders SET deliver_on = %s WHERE id = %s", [document["deliver_on"], order])
-    return changed(found, order)
+    return changed(store.set_order(order, "deliver_on", document["deliver_on"]), order)
 
 
 ROUTES_2: Sequence[Route] = (*ROUTES, ("PUT", r"/orders/(\d+)/delivery", set_delivery))

@@ -1,25 +1,24 @@
-"""The shop's database, as the shop sees it: the same on psycopg and on PyMySQL."""
+"""The shop's database, as the shop sees it: what it does there, whatever the engine."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CONNECT_TIMEOUT_S = 10
 
 
 class CheckFailed(Exception):
-    """A row would break a CHECK of its table."""
+    """There is less in stock than is wanted."""
 
 
 class Misunderstood(Exception):
     """A value does not fit where it is to go."""
 
 
-class Connection(ABC):
-    """A connection in autocommit. Errors of the database beside those two are the driver's own."""
+class Store(ABC):
+    """A connection of the shop. Errors of the database beside those two are the driver's own."""
 
     @property
     @abstractmethod
@@ -31,29 +30,54 @@ class Connection(ABC):
         """End it."""
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[object]:
-        """A block that is one transaction; it is rolled back where it ends in an error."""
+    def place_order(self, customer: int, lines: Sequence[tuple[int, int]], note: str | None) -> tuple[int, str]:
+        """Take from stock and write the order, in one transaction.
+
+        Args:
+            customer: Whose it is.
+            lines: Product and quantity.
+            note: What is said of it.
+
+        Returns:
+            (its number, its total).
+
+        Raises:
+            LookupError: A product is not there.
+            CheckFailed: There is less of it in stock.
+        """
 
     @abstractmethod
-    def execute(self, text: str, values: Sequence[Any]) -> int:
-        """Run a statement; how many rows it found."""
+    def cancel_order(self, order: int) -> bool:
+        """Put the goods back and mark the order, in one transaction; whether there is that order."""
 
     @abstractmethod
-    def row(self, text: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
-        """The first row that a query gives."""
+    def set_order(self, order: int, field: str, value: Any) -> bool:
+        """Change one field of an order; whether there is that order."""
 
     @abstractmethod
-    def insert(self, text: str, values: Sequence[Any]) -> int:
-        """Insert a row; the number it was given."""
+    def set_email(self, customer: int, email: str) -> bool:
+        """Change a customer's address; whether there is that customer."""
+
+    @abstractmethod
+    def order(self, order: int) -> Mapping[str, Any] | None:
+        """Status, total and note of an order, None where it is not there."""
+
+    @abstractmethod
+    def add_customers(self, customers: Sequence[tuple[str, str]]) -> None:
+        """Add names with addresses, in one transaction."""
 
 
-def connect(url: str) -> Connection:
-    """A connection to `postgresql://…`, `mysql://…` or `mariadb://…`."""
+def open_store(url: str) -> Store:
+    """A connection to `postgresql://…`, `mysql://…`, `mariadb://…` or `mongodb://…`."""
     # Only the driver that is wanted is loaded.
     if url.startswith("postgresql:"):
-        from .shop_postgres import PostgresConnection
+        from .shop_postgres import PostgresStore
 
-        return PostgresConnection(url)
-    from .shop_mysql import MySqlConnection
+        return PostgresStore(url)
+    if url.startswith("mongodb:"):
+        from .shop_mongodb import MongoStore
 
-    return MySqlConnection(url)
+        return MongoStore(url)
+    from .shop_mysql import MySqlStore
+
+    return MySqlStore(url)

@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 from pymysql.constants import CLIENT
 
 from ...drivers import pymysql
-from .shop_database import CONNECT_TIMEOUT_S, CheckFailed, Connection, Misunderstood
+from .shop_database import CONNECT_TIMEOUT_S, CheckFailed, Misunderstood
+from .shop_sql import SqlStore
 
 _CHECK_FAILED = (3819, 4025)
 """ER_CHECK_CONSTRAINT_VIOLATED of MySQL, ER_CONSTRAINT_FAILED of MariaDB."""
@@ -18,7 +19,7 @@ _MISFITS = (1292, 1366)
 """ER_TRUNCATED_WRONG_VALUE and its kind, of which PyMySQL makes no DataError."""
 
 
-class MySqlConnection(Connection):
+class MySqlStore(SqlStore):
     """See the base. TLS is as PyMySQL has it: where the server speaks it."""
 
     def __init__(self, url: str) -> None:

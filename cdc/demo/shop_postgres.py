@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ...drivers import psycopg
-from .shop_database import CONNECT_TIMEOUT_S, CheckFailed, Connection, Misunderstood
+from .shop_database import CONNECT_TIMEOUT_S, CheckFailed, Misunderstood
+from .shop_sql import SqlStore
 
 
-class PostgresConnection(Connection):
+class PostgresStore(SqlStore):
     """See the base."""
 
     def __init__(self, url: str) -> None:

@@ -80,7 +80,7 @@ class Stage:
         if self._given:
             for name in self.engine.made_by_setup(self.server):
                 self._exits.callback(self.server.drop_database, name)
-        self.engine.execute(self.url, *self._tables())
+        self.engine.make_shop(self.url)
         self.env = self._environment()
         self.location = self._provide_broker() if self._kafka else Location(self.folder / "log", self.database)
         self.reader = open_reader(self.location)
@@ -182,22 +182,19 @@ class Stage:
         location = self.location
         return f"file:{location.folder.name}#{location.name}" if isinstance(location, Location) else str(location)
 
-    def give(self, name: str, target: str) -> None:
-        """Copy one of the demo's app schemas to a place in the demo's folder, with the names of the engine's tables."""
+    def give(self, build: int, target: str) -> None:
+        """Copy an app schema of the shop to a place in the demo's folder, with the names of the engine's tables.
+
+        Args:
+            build: Of version 1 or 2.
+            target: The place.
+        """
         path = self.folder / target
         path.parent.mkdir(exist_ok=True)
-        text = (HERE / name).read_text(encoding="utf-8")
+        text = (HERE / f"{self.engine.schema}_{build}.yaml").read_text(encoding="utf-8")
         path.write_text(
             text.replace("from: public.", f"from: {self.engine.namespace(self.database)}."), encoding="utf-8"
         )
-
-    def _tables(self) -> list[str]:
-        """The statements that make the shop's tables."""
-        lines = (HERE / "shop.sql").read_text(encoding="utf-8").splitlines(keepends=True)
-        text = "".join(line for line in lines if not line.startswith("--"))
-        for word, meaning in self.engine.words.items():
-            text = text.replace(word, meaning)
-        return [statement for statement in text.split(";\n") if statement]
 
     def create_fork_database(self) -> None:
         """Make an empty database for a fork, at `fork_url`, which commands take as `target`."""

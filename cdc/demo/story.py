@@ -2,10 +2,10 @@
 
 import time
 
+from .engine import Engine
 from .history import Commit, commit_of, prove, read_commits
 from .play import Play
 from .processes import await_true
-from .shop_2 import MIGRATION
 from .user import Answer
 
 PACE_S = 0.3
@@ -51,7 +51,7 @@ def _shopping(play: Play) -> tuple[list[Answer], list[Answer]]:
     ann, ben, cleo = play.stage.users
     first = ann.order(1, {1: 1, 2: 4}, "ring twice")
     play.order, play.total = first.id, str(first.document["total"])
-    play.fields = dict.fromkeys(("id", "customer_id", "status", "total", "note", "placed_at"), first)
+    play.fields = dict.fromkeys(play.stage.engine.order, first)
     time.sleep(PACE_S)
     second = ben.order(2, {3: 2})
     time.sleep(PACE_S)
@@ -82,16 +82,15 @@ def import_sessions(play: Play) -> None:
 def write_raw(play: Play) -> None:
     """A write without the wrapper has no tag, and nobody guesses one."""
     stage, screen, shell = play.stage, play.screen, play.stage.shell
-    sql = "UPDATE products SET stock = 50 WHERE id = 4"
     screen.say("Somebody counts the trays and corrects the stock by hand, past the shop:")
-    screen.code(sql)
+    screen.code(stage.engine.stock_statement)
     before = len(read_commits(stage.reader))
-    stage.engine.execute(stage.url, sql)
+    stage.engine.execute(stage.url, stage.engine.stock_statement)
     await_true("the write is in the log", lambda: len(read_commits(stage.reader)) > before, processes=[stage.worker])
     shell.run("log", "--limit", "1")
     commit = read_commits(stage.reader)[-1]
     prove(not commit.by, "the commit has no provenance")
-    prove(commit.changes[0]["after"] == {"stock": 50}, "the commit has the change")
+    prove(commit.changes[0]["after"] == {"stock": stage.engine.recorded(50)}, "the commit has the change")
     screen.gap()
     screen.proof("The change is recorded, from 3 to 50, and its commit says: untagged. Nobody is made up for it.")
 
@@ -100,12 +99,12 @@ def deploy_second_build(play: Play) -> None:
     """A second build with a changed table and its own app schema, beside the first, in one log."""
     stage, screen, shell = play.stage, play.screen, play.stage.shell
     ann, _, cleo = stage.users
-    screen.say(
-        "Version 2 of the shop knows a day of delivery. Its table gets a column, and its data an app schema of its own:"
-    )
-    screen.code(MIGRATION)
-    stage.engine.execute(stage.url, MIGRATION)
-    stage.give("shop_2.yaml", "shop_2.yaml")
+    column, statement = stage.engine.column, stage.engine.delivery_statement
+    screen.say(f"Version 2 of the shop knows a day of delivery: a new {column}, and an app schema of its own.")
+    if statement:
+        screen.code(statement)
+        stage.engine.execute(stage.url, statement)
+    stage.give(2, "shop_2.yaml")
     shell.run("schema", "add", "shop_2.yaml")
     stage.route("canary", stage.start_shop("shop_2", "2.0.0"))
     screen.say("It starts beside version 1. The mesh sends some requests to the new one, the others to the old one:")
@@ -117,21 +116,22 @@ def deploy_second_build(play: Play) -> None:
     import_sessions(play)
     shell.run("log", f"Order/{play.order}", "--limit", "2")
     new, old = commit_of(stage.reader, delivery.request), commit_of(stage.reader, note.request)
-    _prove_two_builds(new, old)
+    _prove_two_builds(stage.engine, new, old)
     screen.gap()
     screen.proof(
         f"One log, two builds: record {new.seq} is of version 2.0.0, record {old.seq} after it of version 1.4.0."
     )
-    screen.proof("Each was read by its own app schema; the new column is recorded for the build that knows it.")
+    screen.proof(f"Each was read by its own app schema; the new {column} is recorded for the build that knows it.")
 
 
-def _prove_two_builds(new: Commit, old: Commit) -> None:
+def _prove_two_builds(engine: Engine, new: Commit, old: Commit) -> None:
     prove((new.by["version"], old.by["version"]) == ("2.0.0", "1.4.0"), "each commit names its version")
     prove(new.by["build"] != old.by["build"], "each commit names its build")
     prove(new.schema != old.schema, "each commit has its own app schema")
     prove((new.schema_by, old.schema_by) == ("version", "version"), "each schema was found by the version")
-    prove(new.changes[0]["after"] == {"deliver_on": "2026-12-01"}, "the new column is recorded")
-    prove(old.changes[0]["after"] == {"note": "ring once"}, "the old build's change is recorded")
+    delivery, note = engine.recorded("2026-12-01"), engine.recorded("ring once")
+    prove(new.changes[0]["after"] == {"deliver_on": delivery}, f"the new {engine.column} is recorded")
+    prove(old.changes[0]["after"] == {"note": note}, "the old build's change is recorded")
 
 
 def blame_order(play: Play) -> None:

@@ -4,6 +4,9 @@ import shutil
 import time
 from collections import Counter
 from contextlib import closing
+from decimal import Decimal
+
+import orjson
 
 from ...drivers import session
 from ...schemas.record import Record
@@ -14,7 +17,7 @@ from . import forgery
 from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
 from .play import Catchup, Play, Steady, since_request
-from .shop_database import connect
+from .shop_database import open_store
 from .traffic import REQUESTS_PER_SECOND, Traffic
 
 STEADY_S, DOWN_S, AFTER_S = 3.0, 1.0, 0.5
@@ -63,11 +66,10 @@ def kill_worker(play: Play) -> None:
 
 def import_customers(url: str) -> None:
     """Write as a job that no request stands behind: it binds a session of its own, so its commits say which run made them."""
-    rows = ", ".join(["(%s, %s)"] * IMPORT_ROWS)
-    values = [value for n in range(IMPORT_ROWS) for value in (f"Customer {n}", f"c{n}@example.com")]
-    with session.bind(request="import-1"), closing(connect(url)) as connection:
+    customers = [(f"Customer {n}", f"c{n}@example.com") for n in range(IMPORT_ROWS)]
+    with session.bind(request="import-1"), closing(open_store(url)) as store:
         for _ in range(IMPORT_TRANSACTIONS):
-            connection.execute(f"INSERT INTO customers (name, email) VALUES {rows}", values)  # noqa: S608 - placeholders
+            store.add_customers(customers)
 
 
 def _prove_exactly_once(play: Play, commits: list[Commit]) -> None:
@@ -79,23 +81,22 @@ def _prove_exactly_once(play: Play, commits: list[Commit]) -> None:
             requests[answer.request] == 1, f"request {answer.request} has {requests[answer.request]} commits, not one"
         )
     screen.proof(f"Nothing lost: each of the {len(play.writes):,} requests that wrote so far has its one commit.")
-    stage = play.stage
-    orders = [row[0] for row in stage.engine.rows(stage.url, "SELECT id FROM orders ORDER BY id")]
-    customers = [row[0] for row in stage.engine.rows(stage.url, "SELECT id FROM customers WHERE id > 3 ORDER BY id")]
-    prove(_inserted(commits, "Order") == orders, "the orders in the log are those of the database, each once")
-    prove(_inserted(commits, "Customer") == customers, "the customers in the log are those of the database, each once")
+    engine, url = play.stage.engine, play.stage.url
+    orders, customers = engine.ids(url, "orders"), engine.ids(url, "customers", above=3)
+    for entity, ids in (("Order", orders), ("Customer", customers)):
+        wanted = Counter(engine.recorded(number) for number in ids)
+        prove(_inserted(commits, entity) == wanted, f"each {entity} of the database is in the log, once")
     screen.proof(
         f"Nothing twice: the ids of {len(orders):,} orders and {len(customers):,} imported customers, compared with the"
         " database, stand in the log once each."
     )
 
 
-def _inserted(commits: list[Commit], entity: str) -> list[int]:
-    """The ids of an entity's inserts, sorted; one that was inserted twice stands there twice."""
+def _inserted(commits: list[Commit], entity: str) -> Counter[object]:
+    """How often each number of an entity was inserted."""
     changes = [change for commit in commits for change in commit.changes]
-    return sorted(
-        change["key"]["id"] for change in changes if (change["op"], change.get("entity")) == ("insert", entity)
-    )
+    inserted = [change for change in changes if (change["op"], change.get("entity")) == ("insert", entity)]
+    return Counter(value for change in inserted for value in change["key"].values())
 
 
 def change_copies(play: Play) -> None:
@@ -108,7 +109,7 @@ def change_copies(play: Play) -> None:
     )
     shell.run("verify", "--head", str(head))
     victim = commit_of(stage.reader, play.fields["total"].request)
-    total = f'"total":"{play.total}"'.encode()
+    total = b'"total":' + orjson.dumps(stage.engine.recorded(Decimal(play.total)))
 
     screen.say(f"A copy in which one byte is not what it was: the total of order {play.order}, record {victim.seq}.")
     copy = _copy(play, "copy-1")

@@ -61,6 +61,10 @@ class MongoServer(Service):
         netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"
         return parts._replace(netloc=netloc, query=query).geturl()
 
+    def create_database(self, name: str) -> str:
+        """The URL of a database, which is made by what is first written to it."""
+        return self.database_url(name)
+
     def drop_database(self, name: str) -> None:
         """Drop a database; one that is not there is no error."""
         self.command("dropDatabase", database=name)
