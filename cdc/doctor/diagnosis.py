@@ -16,6 +16,7 @@ from ..tail.incarnation import holders, logged_by
 from ..tail.unique_key import check_key
 from .finding import Finding
 from .home import diagnose_log
+from .mapping import unmapped
 
 SAFE_VERSIONS = {14: 140024, 15: 150019, 16: 160015, 17: 170011, 18: 180006}
 """Major version to the first minor with the fixes of August 2026 (CVE-2026-6471 lets a REPLICATION role load libraries)."""
@@ -126,23 +127,12 @@ def _role(catalog: Catalog, registry: Registry) -> Iterator[Finding]:
 
 
 def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Finding]:
-    known = mapped(registry)
-    if not known:
-        yield Finding(
-            "error",
-            f"no app schema in {config.schemas.path}: nothing would be recorded",
-            "commitlog schema draft > schemas/app.yaml, then read and correct it",
-        )
-    for table in catalog.tables():
-        if (table.namespace, table.name) not in known:
-            yield Finding(
-                "warning",
-                f"table {table.quoted} is in no app schema and will not be recorded",
-                "commitlog schema draft",
-            )
-            continue
-        yield from _table(table, catalog)
-        yield from _entities(table, catalog, config, registry)
+    known, tables = mapped(registry), catalog.tables()
+    yield from unmapped(config, registry, tables)
+    for table in tables:
+        if (table.namespace, table.name) in known:
+            yield from _table(table, catalog)
+            yield from _entities(table, catalog, config, registry)
     for text in missing_tables(config.tables_path, catalog, registry):
         yield Finding("warning", text, "correct from: in the app schema, then commitlog setup")
 

@@ -1,10 +1,10 @@
 """What `doctor` finds, whatever the source's engine."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from ...transforms.registry import Registry
 from ..config import Config
-from ..database_url import engine_of
 from .finding import Finding
 
 
@@ -16,21 +16,21 @@ def examine(config: Config, registry: Registry) -> Iterator[Finding]:
         Refused: It does not prove who it is, or refuses us.
     """
     # The drivers are loaded here only, so that a source needs none but its own.
-    if engine_of(config.source.url) == "postgresql":
+    if config.source.engine == "postgresql":
         from ..tail.catalog import Catalog
         from .diagnosis import diagnose
 
-        catalog = Catalog(config.source.conninfo())
-        try:
+        with closing(Catalog(config.source.conninfo())) as catalog:
             yield from diagnose(config, catalog, registry)
-        finally:
-            catalog.close()
+    elif config.source.engine == "mongodb":
+        from ..tail.mongodb_catalog import Catalog as MongodbCatalog
+        from .mongodb import diagnose as diagnose_mongodb
+
+        with closing(MongodbCatalog(config.source.conninfo())) as mongodb:
+            yield from diagnose_mongodb(config, mongodb, registry)
     else:
         from ..tail.mysql_catalog import Catalog as MysqlCatalog
         from .mysql import diagnose as diagnose_mysql
 
-        mysql = MysqlCatalog(config.source.conninfo())
-        try:
+        with closing(MysqlCatalog(config.source.conninfo())) as mysql:
             yield from diagnose_mysql(config, mysql, registry)
-        finally:
-            mysql.close()

@@ -1,13 +1,10 @@
 """What `doctor` finds of a MySQL or MariaDB: every setting that the guarantees need, each with what to do about it. It changes nothing."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
 from ...schemas.errors import CommitLogError, Refused, SchemaError
 from ...transforms.registry import Registry
 from ..config import Config
-from ..log.home import log_exists, open_reader
-from ..log.state import state_of
 from ..source.mysql.checks import check_identity, check_log, check_version, remedy, unfit, wrong_settings
 from ..source.mysql.grants import Privileges, missing
 from ..source.mysql.provisioning import stamp_table
@@ -16,7 +13,8 @@ from ..tail.mysql_address import safety
 from ..tail.mysql_catalog import Catalog, Identity, LogEnd, MysqlTable
 from ..tail.unique_key import require_unique
 from .finding import Finding
-from .home import diagnose_log
+from .home import diagnose_log, state_now
+from .mapping import unmapped
 
 DAY_S = 86_400
 EXPIRY_S_MIN = 3 * DAY_S
@@ -158,20 +156,8 @@ def _role(catalog: Catalog, registry: Registry) -> Iterator[Finding]:
 
 
 def _tables(config: Config, catalog: Catalog, registry: Registry, end: LogEnd) -> Iterator[Finding]:
+    yield from unmapped(config, registry, catalog.tables())
     known = mapped(registry)
-    if not known:
-        yield Finding(
-            "error",
-            f"no app schema in {config.schemas.path}: nothing would be recorded",
-            "commitlog schema draft > schemas/app.yaml, then read and correct it",
-        )
-    for table in catalog.tables():
-        if (table.namespace, table.name) not in known:
-            yield Finding(
-                "warning",
-                f"table {table.quoted} is in no app schema and will not be recorded",
-                "commitlog schema draft",
-            )
     held = Privileges.parse(catalog.grants())
     there = catalog.tables_of(known)
     for name in sorted(known):
@@ -255,10 +241,9 @@ def _stamp(catalog: Catalog) -> Iterator[Finding]:
 def _standing(config: Config, catalog: Catalog, identity: Identity) -> Iterator[Finding]:
     """Whether the source still has what the log needs to go on."""
     try:
-        if not log_exists(config.log.location):
+        state = state_now(config)
+        if state is None:
             return
-        with closing(open_reader(config.log.location)) as reader:
-            state = state_of(reader, config.state_path)
         check_identity(identity, state)
         check_log(catalog, identity, state)
     except CommitLogError as exc:

@@ -25,12 +25,16 @@ _BOTH = [*_COMMANDS, "source.engine", "doctor.examination", "worker.worker", "ap
     ("missing", "modules"),
     [
         (
-            "psycopg,psycopg_binary,psycopg_pool",
+            "psycopg,psycopg_binary,psycopg_pool,pymongo,bson",
             "worker.mysql doctor.mysql source.mysql.provisioning tail.mysql_catalog",
         ),
-        ("pymysql", "worker.postgres doctor.diagnosis source.provisioning tail.catalog"),
+        ("pymysql,pymongo,bson", "worker.postgres doctor.diagnosis source.provisioning tail.catalog"),
+        (
+            "psycopg,psycopg_binary,psycopg_pool,pymysql",
+            "doctor.mongodb source.mongodb.provisioning source.mongodb.sampling tail.mongodb_catalog",
+        ),
     ],
-    ids=["mysql", "postgresql"],
+    ids=["mysql", "postgresql", "mongodb"],
 )
 def test_the_modules_of_an_engine_load_without_the_drivers_of_another(missing: str, modules: str) -> None:
     names = [f"commitlog.cdc.{name}" for name in [*_BOTH, *modules.split()]]

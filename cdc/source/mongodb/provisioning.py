@@ -32,7 +32,7 @@ def setup_steps(catalog: Catalog, registry: Registry, *, visibility: str) -> lis
     identity = catalog.identity()
     check_version(identity)
     if not identity.primary or (
-        catalog.address.options.get("directconnection") and identity.member != identity.primary
+        catalog.address.options.get("directConnection") and identity.member != identity.primary
     ):
         raise Refused(
             f"{identity.member or 'the source'} is not the primary of {identity.name}, and nothing can be made on it",
