@@ -11,7 +11,11 @@ from .options import json_option
 from .output import Output, to_json
 
 _into_option = click.option(
-    "--into", "url", metavar="URL", required=True, help="The fork's database: postgresql://…, mysql://… or mariadb://…."
+    "--into",
+    "url",
+    metavar="URL",
+    required=True,
+    help="The fork's database: postgresql://…, mysql://…, mariadb://… or mongodb://….",
 )
 
 

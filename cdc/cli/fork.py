@@ -39,7 +39,11 @@ class _ForkGroup(Group):
 
 
 _into_option = click.option(
-    "--into", "url", metavar="URL", required=True, help="The fork's database: postgresql://…, mysql://… or mariadb://…."
+    "--into",
+    "url",
+    metavar="URL",
+    required=True,
+    help="The fork's database: postgresql://…, mysql://…, mariadb://… or mongodb://….",
 )
 _only_option = click.option(
     "--only", metavar="E,F", default="", help="Only these entities. Default: all that the log knows and will know."
@@ -49,7 +53,7 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 @click.group(cls=_ForkGroup, name="fork", subcommand_metavar="LOG | plan | status | drop")
 def command() -> None:
-    """Make a fork of LOG in a PostgreSQL, MySQL or MariaDB of your own, bring it up to the log's head and keep it there.
+    """Make a fork of LOG in a PostgreSQL, MySQL, MariaDB or MongoDB of your own, bring it up to the log's head and keep it there.
 
     Shows what it is going to make and asks first. Run again, it goes on where it stood. Ctrl-C or SIGTERM ends it; nothing is
     lost or applied twice however it ends. What you change there stays: where upstream changes the same, it is a conflict,

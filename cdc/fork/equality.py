@@ -18,12 +18,12 @@ import orjson
 
 from ...schemas.errors import UsageError
 from ...schemas.shape import Shape
-from ..database_url import shown
+from ..database_url import MYSQL_FAMILY, engine_of, shown
 from .comparison import Comparison, Found, Key, Told, left_out
-from .model import fold
+from .model import EntityModel, fold
 from .status import require
 from .store import Rejected, Store, Texts
-from .targets import MYSQL_FAMILY, POSTGRESQL, open_target
+from .targets import open_target
 
 BATCH_ROWS = 1000
 
@@ -60,10 +60,12 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
         require(target)
         shapes = target.memory.shapes()
         told = _told(shapes, entities)
-        if not source_url.startswith(POSTGRESQL) or not target_url.startswith(POSTGRESQL):
-            engine = "postgresql" if source_url.startswith(POSTGRESQL) else source_url.partition(":")[0]
-            target.load(fold(shapes, target.memory.applied().upstream.only, engine=engine))
-            with closing(_open_source(source_url)) as source:
+        engine = engine_of(source_url)
+        if {engine, engine_of(target_url)} != {"postgresql"}:
+            only, schemas = target.memory.applied().upstream.only, target.memory.schemas()
+            models = fold(shapes, only, engine=engine, schemas=schemas)
+            target.load(models)
+            with closing(_open_source(source_url, models)) as source:
                 return tuple(_compare(source, target, shape, once) for shape, once in told)
     from .postgres.equality import compare_servers
 
@@ -80,17 +82,22 @@ def _told(shapes: Sequence[Shape], entities: Collection[str]) -> Told:
     ]
 
 
-def _open_source(url: str) -> SourceTables:
+def _open_source(url: str, models: Mapping[str, EntityModel]) -> SourceTables:
     # Loaded here only: a comparison needs the drivers of its two sides, and no others.
-    if url.startswith(POSTGRESQL):
+    engine = engine_of(url)
+    if engine == "postgresql":
         from .postgres.source import PostgresTables
 
         return PostgresTables(url)
-    if url.startswith(MYSQL_FAMILY):
+    if engine in MYSQL_FAMILY:
         from .mysql.source import MysqlTables
 
         return MysqlTables(url)
-    raise UsageError(f"{shown(url)} is no source", hint="--check postgresql://…, mysql://… or mariadb://…")
+    if engine == "mongodb":
+        from .mongodb.source import MongoTables
+
+        return MongoTables(url, models)
+    raise UsageError(f"{shown(url)} is no source", hint="--check postgresql://…, mysql://…, mariadb://… or mongodb://…")
 
 
 def _compare(source: SourceTables, target: Store, shape: Shape, once: Collection[str]) -> Comparison:

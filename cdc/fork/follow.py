@@ -23,7 +23,7 @@ from .apply import Applier
 from .conflicts import Conflicts
 from .growth import Growth, plan_growth
 from .model import EntityModel, fold
-from .plan import shapes_of, source_engine
+from .plan import DOCUMENTS, schema_of, shapes_of, source_engine
 from .store import Again, Rejected, Store
 from .targets import open_target
 from .units import Unit, Units
@@ -47,7 +47,7 @@ LOCK_FREE_S = 15.0
 
 PAUSE_S, PAUSE_S_MAX = 0.5, 30.0
 
-_ALONE = frozenset({"shape", "snapshot", "gap"})
+_ALONE = frozenset({"schema", "shape", "snapshot", "gap"})
 _MARKED = frozenset({"commit", "snapshot"})
 
 
@@ -207,10 +207,15 @@ class Session:
 
     def _load_tables(self) -> None:
         self._models.clear()
-        self._models.update(fold(self._target.memory.shapes(), self._applied.upstream.only, engine=self._engine))
+        self._models.update(self._fold())
         self._target.load(self._models)
         self._entities.update(self._target.memory.entities())
         self._applier.forget()
+
+    def _fold(self) -> dict[str, EntityModel]:
+        memory = self._target.memory
+        schemas = memory.schemas() if self._engine == DOCUMENTS else ()
+        return fold(memory.shapes(), self._applied.upstream.only, engine=self._engine, schemas=schemas)
 
     def _take(self, unit: Unit, seen: int) -> None:
         """Put a unit into the group; what must have a transaction to itself is applied at once."""
@@ -314,11 +319,16 @@ class Session:
             self._entities.update(self._target.memory.entities())
 
     def _growth(self, unit: Unit) -> Growth | None:
-        """What a record of shapes changes in the target; None for others, and where all its shapes are known and say nothing new.
+        """What a record of shapes, or of an app schema of documents, changes in the target; None for others, and where it says nothing new.
 
         Raises:
             Refused: The target cannot follow.
         """
+        if unit.kind == "schema" and self._engine == DOCUMENTS:
+            schema = schema_of(unit)
+            if schema[1] in self._target.memory.schemas():
+                return None
+            return plan_growth(self._target, self._models, (), engine=self._engine, schemas=(schema,))
         if unit.kind != "shape":
             return None
         only = self._applied.upstream.only

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Shape
-from .model import EntityModel, check_tables
-from .plan import Plan
+from .model import EntityModel, check_tables, place
+from .plan import DOCUMENTS, Plan, Schema
 from .state import EntityState
 from .store import Again, Rejected, Store
 from .table_plan import Evolution, TablePlan
@@ -20,6 +20,7 @@ class Growth:
     shapes: tuple[Shape, ...]
     plans: tuple[TablePlan, ...]
     evolutions: tuple[Evolution, ...] = ()
+    schemas: tuple[Schema, ...] = ()
 
     def make(self, target: Store) -> None:
         """Make and change tables; inside a transaction where the engine takes them there."""
@@ -31,20 +32,28 @@ class Growth:
         """Remember it, inside a transaction."""
         for shape in self.shapes:
             target.memory.add_shape(shape)
+        for id_, data in self.schemas:
+            target.memory.add_schema(id_, data)
         for plan in self.plans:
             target.memory.save_entity(EntityState(plan.model.entity))
 
 
 def plan_growth(
-    target: Store, models: Mapping[str, EntityModel], shapes: Sequence[Shape], *, engine: str = "postgresql"
+    target: Store,
+    models: Mapping[str, EntityModel],
+    shapes: Sequence[Shape],
+    *,
+    engine: str = "postgresql",
+    schemas: Sequence[Schema] = (),
 ) -> Growth:
-    """See what further shapes need. Not inside a transaction.
+    """See what further shapes and app schemas need. Not inside a transaction.
 
     Args:
         target: The fork.
         models: Its entities as they are.
         shapes: The shapes that it does not know.
         engine: The source's engine.
+        schemas: The app schemas that it does not know, of a source with documents.
 
     Raises:
         Refused: It cannot follow.
@@ -54,6 +63,8 @@ def plan_growth(
         model = after.get(shape.entity)
         after[shape.entity] = model.then(shape) if model else EntityModel.of(shape, engine)
     check_tables(after, target.shown)
+    if engine == DOCUMENTS:
+        place(after, [*target.memory.schemas(), *(data for _, data in schemas)])
     return Growth(
         tuple(shapes),
         tuple(target.plan_table(model) for entity, model in after.items() if entity not in models),
@@ -62,6 +73,7 @@ def plan_growth(
             for entity, model in after.items()
             if entity in models and model is not models[entity]
         ),
+        tuple(schemas),
     )
 
 
@@ -71,7 +83,7 @@ def create(target: Store, plan: Plan) -> None:
     Raises:
         Refused: The target does not allow it.
     """
-    growth = Growth(plan.shapes, plan.tables)
+    growth = Growth(plan.shapes, plan.tables, schemas=plan.schemas)
     try:
         if not target.ddl_in_transaction:
             # Begun and not ended, this is begun anew by the same command: a fork is there when its position is.

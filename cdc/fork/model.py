@@ -1,11 +1,14 @@
 """The fork's tables as the shapes of a log make them, one after the other. No I/O, and nothing of the target's types."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Column, Shape
+from ...transforms.app_schema import Entity
+from ...transforms.app_schema_reader import parse
 from ...transforms.table_name import TableName, quoted, table_name
 from ..tail.enums import renamed_labels
 
@@ -23,6 +26,7 @@ class EntityModel:
         optional: The fields that some shape lacks or lets be null.
         engine: The source's engine: what `engine_type` means.
         renamed: Field to the labels that its enum once had, each to what it is called now.
+        documents: Of a collection, where fields stand in its documents: all that any app schema said.
     """
 
     entity: str
@@ -33,6 +37,7 @@ class EntityModel:
     optional: frozenset[str] = frozenset()
     engine: str = "postgresql"
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    documents: Entity | None = None
 
     @classmethod
     def of(cls, shape: Shape, engine: str = "postgresql") -> "EntityModel":
@@ -91,6 +96,26 @@ class EntityModel:
         """Fields as records told them once, their enums' labels as they are called now."""
         return {f: self.renamed[f].get(value, value) if f in self.renamed else value for f, value in fields.items()}
 
+    def under(self, entity: Entity) -> "EntityModel":
+        """The model after a further app schema; the same where that says nothing new.
+
+        Raises:
+            Refused: A field stands elsewhere in documents than before.
+        """
+        if self.documents is None:
+            return replace(self, documents=entity)
+        fields = {**self.documents.fields, **entity.fields}
+        for name, known in self.documents.fields.items():
+            now = fields[name]
+            if (known.keys, known.omitted) != (now.keys, now.omitted):
+                raise Refused(
+                    f"{self.entity}.{name} stands elsewhere in documents under a further app schema, or without something else",
+                    hint="give what is new a name of its own in the app schema; or commitlog fork drop, and fork anew",
+                )
+        additional = "public" if "public" in (self.documents.additional, entity.additional) else "drop"
+        both = replace(entity, fields=fields, additional=additional)
+        return self if both == self.documents else replace(self, documents=both)
+
     @property
     def by_field(self) -> dict[str, Column]:
         """Field to column."""
@@ -106,7 +131,11 @@ def _renamed(before: Mapping[str, str], old: Column, new: Column) -> dict[str, s
 
 
 def fold(
-    shapes: Iterable[Shape], only: frozenset[str] = frozenset(), *, engine: str = "postgresql"
+    shapes: Iterable[Shape],
+    only: frozenset[str] = frozenset(),
+    *,
+    engine: str = "postgresql",
+    schemas: Iterable[bytes] = (),
 ) -> dict[str, EntityModel]:
     """The models that shapes in their order make, by entity.
 
@@ -114,9 +143,10 @@ def fold(
         shapes: The shapes.
         only: The entities to look at; empty for all.
         engine: The source's engine.
+        schemas: App schemas in their order, of a source with documents.
 
     Raises:
-        Refused: As `then` and `EntityModel.of`, or two entities claim one table.
+        Refused: As `then`, `under` and `EntityModel.of`, or two entities claim one table.
     """
     models: dict[str, EntityModel] = {}
     for shape in shapes:
@@ -125,7 +155,20 @@ def fold(
         model = models.get(shape.entity)
         models[shape.entity] = model.then(shape) if model else EntityModel.of(shape, engine)
         check_tables(models)
+    place(models, schemas)
     return models
+
+
+def place(models: dict[str, EntityModel], schemas: Iterable[bytes]) -> None:
+    """Take over from app schemas, in their order, where fields stand in documents.
+
+    Raises:
+        Refused: A field stands elsewhere than before.
+    """
+    for data in schemas:
+        for name, entity in parse(json.loads(data)).entities.items():
+            if name in models:
+                models[name] = models[name].under(entity)
 
 
 def check_tables(models: Mapping[str, EntityModel], shown: Callable[[TableName], str] = quoted) -> None:

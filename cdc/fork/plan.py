@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ...schemas.errors import RecordError, Refused, UsageError
 from ...schemas.record import Head, Record, is_object
@@ -17,6 +17,12 @@ from .store import Store
 from .table_plan import TablePlan
 from .units import Unit, items_of
 
+DOCUMENTS: Final = "mongodb"
+"""The engine whose rows are documents."""
+
+Schema = tuple[str, bytes]
+"""An app schema's id, and the schema as records hold it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -30,6 +36,7 @@ class Plan:
         skipped: Entities of the log that the fork leaves out.
         memory: What the tables are called in which the fork remembers.
         notes: What the owner should know of all tables together.
+        schemas: The app schemas of a source with documents.
         shown: Tells what a table of the source is called in the fork.
     """
 
@@ -40,6 +47,7 @@ class Plan:
     skipped: tuple[str, ...]
     memory: str
     notes: tuple[str, ...]
+    schemas: tuple["Schema", ...]
     shown: Callable[[TableName], str]
 
     def lines(self) -> Iterator[str]:
@@ -92,7 +100,9 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
     """
     head = reader.head()
     genesis = read_genesis(reader)
-    shapes = [shape for unit in _shape_records(reader, head) for shape in shapes_of(unit)]
+    units = list(_told_records(reader, head))
+    shapes = [shape for unit in units if unit.kind == "shape" for shape in shapes_of(unit)]
+    schemas = [schema_of(unit) for unit in units if unit.kind == "schema" and genesis["engine"] == DOCUMENTS]
     known = {shape.entity for shape in shapes}
     missing = sorted(set(only) - known)
     if missing:
@@ -101,7 +111,7 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
             hint=f"it knows {', '.join(sorted(known)) or 'none yet'}",
         )
     wanted = frozenset(only)
-    models = fold(shapes, wanted, engine=genesis["engine"])
+    models = fold(shapes, wanted, engine=genesis["engine"], schemas=[data for _, data in schemas])
     check_target(target, genesis)
     check_tables(models, target.shown)
     tables = tuple(target.plan_table(model) for model in models.values())
@@ -113,6 +123,7 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
         tuple(sorted(known - models.keys())),
         target.memory.shown,
         tuple(target.notes(tables)),
+        tuple(schemas),
         target.shown,
     )
 
@@ -167,9 +178,14 @@ def shapes_of(unit: Unit) -> list[Shape]:
     return shapes
 
 
-def _shape_records(reader: LogReader, head: Head) -> Iterator[Unit]:
+def schema_of(unit: Unit) -> Schema:
+    """The app schema that a schema record holds."""
+    return str(unit.last.header.get("schema")), canonical.dump((unit.items or [])[2])
+
+
+def _told_records(reader: LogReader, head: Head) -> Iterator[Unit]:
     for record in reader.records(until=head.seq):
-        if record.kind == "shape":
+        if record.kind in ("shape", "schema"):
             yield Unit(record, record.seq, Head(record.seq - 1, record.header["prev"]), None, items_of(record))
 
 

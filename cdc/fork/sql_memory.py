@@ -30,6 +30,8 @@ _COLUMNS: Final = (
 ).split()
 _DOCUMENTS: Final = ("base", "ours", "theirs", "ours_by", "theirs_by")
 _MOMENTS: Final = ("at", "closed_at")
+_SCHEMA: Final = '{"schema":'
+"""What an app schema begins with, and no shape."""
 
 
 class SqlMemory:
@@ -83,15 +85,27 @@ class SqlMemory:
 
     def shapes(self) -> list[Shape]:
         """The shapes that the fork's tables are made of, in their order."""
-        rows = self._database.rows("SELECT data FROM _commitlog.shapes ORDER BY n")
-        return [Shape.parse(row[0].encode()) for row in rows]
+        return [Shape.parse(data) for data in self._told(schemas=False)]
 
     def add_shape(self, shape: Shape) -> None:
         """Remember a further shape, also one that is told again, as the last."""
-        self._database.execute("DELETE FROM _commitlog.shapes WHERE hash = %s", (shape.id,))
-        self._database.execute(
-            "INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s)", (shape.id, shape.data.decode())
-        )
+        self._tell(shape.id, shape.data)
+
+    def schemas(self) -> list[bytes]:
+        """The app schemas that say where fields stand in documents, in their order."""
+        return self._told(schemas=True)
+
+    def add_schema(self, id_: str, data: bytes) -> None:
+        """Remember a further app schema, beside the shapes."""
+        self._tell(id_, data)
+
+    def _told(self, *, schemas: bool) -> list[bytes]:
+        rows = self._database.rows("SELECT data FROM _commitlog.shapes ORDER BY n")
+        return [row[0].encode() for row in rows if row[0].startswith(_SCHEMA) == schemas]
+
+    def _tell(self, id_: str, data: bytes) -> None:
+        self._database.execute("DELETE FROM _commitlog.shapes WHERE hash = %s", (id_,))
+        self._database.execute("INSERT INTO _commitlog.shapes (hash, data) VALUES (%s, %s)", (id_, data.decode()))
 
     def entities(self) -> dict[str, EntityState]:
         """The entities that the fork has, by name."""

@@ -157,6 +157,13 @@ class Memory(Protocol):
     def add_shape(self, shape: Shape) -> None:
         """Remember a further shape, also one that is told again, as the last."""
 
+    def schemas(self) -> list[bytes]:
+        """The app schemas that say where fields stand in documents, in their order; none of a source with tables."""
+        ...
+
+    def add_schema(self, id_: str, data: bytes) -> None:
+        """Remember a further app schema."""
+
     def entities(self) -> dict[str, EntityState]:
         """The entities that the fork has, by name."""
         ...

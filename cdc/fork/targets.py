@@ -1,11 +1,8 @@
 """Which database a fork lives in: the one that a URL names."""
 
 from ...schemas.errors import MissingExtra, UsageError
-from ..database_url import shown
+from ..database_url import MYSQL_FAMILY, engine_of, shown
 from .store import Store
-
-POSTGRESQL = ("postgresql://", "postgres://")
-MYSQL_FAMILY = ("mysql://", "mariadb://")
 
 
 def open_target(url: str) -> Store:
@@ -18,13 +15,16 @@ def open_target(url: str) -> Store:
         Refused: It is not one a fork can live in, or does not prove who it is.
     """
     # Loaded here only: an engine's driver is needed for forks into it, and for no other.
-    if url.startswith(POSTGRESQL):
+    engine = engine_of(url)
+    if engine == "postgresql":
         return _postgres(url)
-    if url.startswith(MYSQL_FAMILY):
+    if engine in MYSQL_FAMILY:
         return _mysql(url)
+    if engine == "mongodb":
+        return _mongodb(url)
     raise UsageError(
         f"{shown(url)} is not a database a fork can live in",
-        hint="--into postgresql://HOST/DATABASE, mysql://HOST/DATABASE or mariadb://HOST/DATABASE",
+        hint="--into postgresql://HOST/DATABASE, or mysql://…, mariadb://… or mongodb://…",
     )
 
 
@@ -41,4 +41,14 @@ def _mysql(url: str) -> Store:
         if exc.name != "pymysql":
             raise
         raise MissingExtra("PyMySQL", "worker,mysql") from exc
+    return Target(url)
+
+
+def _mongodb(url: str) -> Store:
+    try:
+        from .mongodb.target import Target
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("pymongo", "bson"):
+            raise
+        raise MissingExtra("pymongo", "worker,mongodb") from exc
     return Target(url)

@@ -1,0 +1,241 @@
+"""MongoDB as the database a fork lives in: a table is a collection, a row a document.
+
+One transaction of the fork is one multi-document transaction. What is there is read and compared here, and documents are written whole:
+so what is written is exact, and nothing of a log is ever read by the server as an operator or a path.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from secrets import token_bytes
+from typing import Any, Final
+
+from bson.binary import UUID_SUBTYPE, Binary
+
+from ....schemas.errors import Refused
+from ....transforms.table_name import TableName
+from ...tail.oplog.document import Value as BsonValue
+from ..batch import Op, Step
+from ..merge import UNKNOWN, Value, unchanged
+from ..model import EntityModel
+from ..store import Rejected, Texts
+from ..table_plan import Evolution, TablePlan
+from . import collections
+from .connection import Connected, Write
+from .documents import Documents
+from .memory import MongoMemory
+
+STAMPS: Final = ("commitlog", "stamps")
+"""Where the tag of a transaction is written, which a tail of this server knows."""
+
+
+class Target(Connected):
+    """A fork's MongoDB: the store of its contract.
+
+    Args:
+        url: `mongodb://…` or `mongodb+srv://…`, with a database.
+
+    Raises:
+        UsageError: The URL is none, or names no database.
+        Unreachable: No primary answers.
+        Refused: It does not prove who it is, or is no replica set.
+    """
+
+    engine = "MongoDB"
+    ddl_in_transaction = False
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.memory = MongoMemory(self)
+        self._documents: dict[str, Documents] = {}
+        self._tags: Sequence[str] = ()
+        self._stamped = False
+
+    def __enter__(self) -> "Target":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def shown(self, table: TableName) -> str:
+        """A table has its name at the source, without its schema or database."""
+        return collections.name_of(table)
+
+    def plan_table(self, model: EntityModel) -> TablePlan:
+        """See what a collection needs."""
+        return collections.plan_table(self, self.memory, model)
+
+    def plan_evolution(self, old: EntityModel, new: EntityModel) -> Evolution:
+        """See what a further shape needs."""
+        return collections.plan_evolution(self, old, new)
+
+    def make_tables(self, plans: Sequence[TablePlan]) -> None:
+        """Make what collections need."""
+        collections.make(self, self.memory, plans)
+
+    def evolve(self, change: Evolution) -> None:
+        """Change a collection for a further shape."""
+        collections.evolve(self, self.memory, change)
+
+    def drop_tables(self) -> list[str]:
+        """Drop what the fork made."""
+        collections.drop(self, self.memory)
+        return []
+
+    def load(self, models: Mapping[str, EntityModel]) -> None:
+        """Take over the collections as they are now."""
+        self._documents = collections.load(self, self.memory, models)
+        self._stamped = self._may_stamp()
+
+    def mark(self, tags: Sequence[str]) -> None:
+        """Write the last tag where drivers stamp theirs, as a transaction has one stamp; without such a place the position's own
+        document tells a tail."""
+        self._tags = tags[-1:] if self._stamped else ()
+
+    def before_commit(self) -> None:
+        """A stamp is the last write of its transaction."""
+        if self._tags and self.session is not None:
+            lsid = self.session.session_id["id"]
+            with self.translated():
+                self.client[STAMPS[0]][STAMPS[1]].update_one(
+                    {"_id": lsid}, {"$set": {"ctx": self._tags[0]}}, upsert=True, session=self.session
+                )
+        self._tags = ()
+
+    def check_at_once(self) -> None:
+        """Every index and validator is checked at each write anyway."""
+
+    def run(self, steps: Sequence[Step]) -> list[Op] | None:
+        """Apply changes: what is there is read once a step, and written at once."""
+        differing: list[Op] = []
+        for step in steps:
+            writes = self._writes(self._documents[step.signature[0]], step, differing)
+            if writes is None:
+                return None
+            self.write(self._documents[step.signature[0]].name, writes)
+        return differing
+
+    def _writes(self, documents: Documents, step: Step, differing: list[Op]) -> list[Write] | None:
+        """The writes of a step; None where a document is not as upstream says it was."""
+        moved = [documents.key(change["newkey"]) for change, _ in step.ops if "newkey" in change]
+        keys = [documents.key(change["key"]) for change, _ in step.ops]
+        there = self.find(documents.name, list(dict.fromkeys(keys + moved)))
+        writes: list[Write] = []
+        for key, (change, origin) in zip(keys, step.ops, strict=True):
+            before = there.get(key)
+            match step.signature[1]:
+                case "insert" if before is None:
+                    writes.append(Write(key, None, documents.made(change["after"])))
+                case "row" if before is None:
+                    writes.append(Write(key, None, documents.made(change["after"])))
+                case "row" if before is not None:
+                    if not _same(documents, before, change["after"]):
+                        differing.append((change, origin))
+                case "update" if before is not None and _unchanged(documents, before, change.get("before", {})):
+                    found = _moved(documents, change, key, before)
+                    if len(found) == 2 and found[1].key in there:
+                        return None
+                    writes += found
+                case "delete" if before is not None and _unchanged(documents, before, change["before"]):
+                    writes.append(Write(key, before, None))
+                case _:
+                    return None
+        return writes
+
+    def read(self, entity: str, key: Mapping[str, Any]) -> Texts | None:
+        """The row of a key. That nobody changes it meanwhile the server sees when it is written."""
+        documents = self._documents[entity]
+        before = self._one(documents, documents.key(key))
+        return None if before is None else documents.texts(before)
+
+    def cast(self, entity: str, values: Mapping[str, Any]) -> Texts:
+        """Values of a record as a document gives them back."""
+        return self._documents[entity].cast(values)
+
+    def cast_all(self, entity: str, rows: Sequence[Mapping[str, Any]]) -> list[Texts]:
+        """As `cast`, of many rows."""
+        return [self.cast(entity, row) for row in rows]
+
+    def scan(self, entity: str) -> Iterator[Texts]:
+        """All rows, as `read` gives them."""
+        documents = self._documents[entity]
+        with self.translated():
+            for each in self.documents(documents.name).find({}):
+                yield documents.texts(bytes(each.raw))
+
+    def insert(self, entity: str, after: Mapping[str, Any]) -> None:
+        """Write a new document."""
+        documents = self._documents[entity]
+        self.write(documents.name, [Write(documents.key(after), None, documents.made(after))])
+
+    def update(self, entity: str, key: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Set fields of the document of a key."""
+        documents = self._documents[entity]
+        at = documents.key(key)
+        before = self._one(documents, at)
+        if before is not None:
+            newkey = {field: after[field] for field in documents.model.key if field in after}
+            change = {"after": after, "newkey": {**key, **newkey}}
+            found = _moved(documents, change, at, before)
+            if len(found) == 2 and self._one(documents, found[1].key) is not None:
+                raise Rejected("unique", f"collection {documents.name} has a document of that _id")
+            self.write(documents.name, found)
+
+    def delete(self, entity: str, key: Mapping[str, Any]) -> None:
+        """Delete the document of a key."""
+        documents = self._documents[entity]
+        at = documents.key(key)
+        before = self._one(documents, at)
+        if before is not None:
+            self.write(documents.name, [Write(at, before, None)])
+
+    def value(self, entity: str, field: str, text: Value) -> object:
+        """What a record would hold for a value of the fork."""
+        return self._documents[entity].forms[field].shown_value(text)
+
+    def referred_to(self, entity: str) -> bool:
+        """The server knows of no references."""
+        return False
+
+    def notes(self, plans: Sequence[TablePlan]) -> list[str]:
+        """What the owner should know of all collections together."""
+        return collections.notes(plans)
+
+    def _one(self, documents: Documents, key: BsonValue) -> bytes | None:
+        return self.find(documents.name, [key]).get(key)
+
+    def _may_stamp(self) -> bool:
+        """Whether `commitlog setup` made a place for stamps, and this user may write there."""
+        database, name = STAMPS
+        try:
+            with self.translated():
+                stamps = self.client[database]
+                if not stamps.list_collection_names(filter={"name": name}, authorizedCollections=True):
+                    return False
+                nobody = Binary(token_bytes(16), UUID_SUBTYPE)
+                stamps[name].update_one({"_id": nobody}, {"$set": {"ctx": ""}})
+        except Refused:
+            return False
+        return True
+
+
+def _moved(documents: Documents, change: Mapping[str, Any], key: BsonValue, before: bytes) -> list[Write]:
+    """The writes of an update: a document cannot get another _id, so one that does is deleted and written again."""
+    newkey = documents.key(change["newkey"]) if "newkey" in change else key
+    after = documents.changed(documents.with_key(before, newkey), change["after"])
+    if newkey == key:
+        return [Write(key, before, after)]
+    return [Write(key, before, None), Write(newkey, None, after)]
+
+
+def _same(documents: Documents, before: bytes, after: Mapping[str, Any]) -> bool:
+    ours = documents.texts(before)
+    return all(ours[field] == text for field, text in documents.cast(after).items())
+
+
+def _unchanged(documents: Documents, before: bytes, told: Mapping[str, Any]) -> bool:
+    """Whether a document is what upstream says it was, as far as that tells."""
+    ours = documents.texts(before)
+    for field, text in documents.cast(told).items():
+        never_told = ours[field] is None and field in documents.model.partial
+        if not unchanged(UNKNOWN if never_told else text, ours[field]):
+            return False
+    return True
