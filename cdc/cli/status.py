@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ...schemas.errors import CommitLogError, Unreachable, UsageError
+from ...schemas.position import parse_oplog
 from ..app_schemas.files import load_registry
 from ..config import Config
 from ..doctor.standing import (
@@ -89,6 +90,8 @@ def _lag_s(log: LogStanding | None, source: SourceStanding | None, worker: Worke
     """How long ago the log last held all that was committed, at most; by the worker's word, or else by its last record."""
     if worker.lag_s is not None:
         return worker.lag_s
+    if source is not None and source.lag_s is not None:
+        return source.lag_s
     if log is None or source is None or source.lag_bytes is None:
         return None
     return _seconds_since(log.recorded) if source.lag_bytes else 0.0
@@ -200,11 +203,7 @@ def _source_lines(config: Config, source: SourceStanding | None) -> list[Line]:
     if source.trouble:
         return _section("source", [name, [(source.trouble, "red")]])
     if config.source.engine != "postgresql":
-        kept = f"{_bytes(source.retained_bytes)} of it are there, from {source.oldest} on"
-        lines = [
-            (f"its binary log ends at {source.wal_end}; {kept}", ""),
-            *((text, "yellow") for text in source.missing),
-        ]
+        lines = [(_ends(config, source), ""), *((text, "yellow") for text in source.missing)]
         return _section("source", [name, *([line] for line in lines)])
     if not source.slot:
         return _section("source", [name, [(f"no slot {config.source.slot}: commitlog setup", "red")]])
@@ -221,6 +220,15 @@ def _source_lines(config: Config, source: SourceStanding | None) -> list[Line]:
             *([(text, "yellow")] for text in source.missing),
         ],
     )
+
+
+def _ends(config: Config, source: SourceStanding) -> str:
+    """From where to where the log of a source goes that is no PostgreSQL."""
+    if config.source.engine == "mongodb":
+        window_s = (parse_oplog(source.wal_end) >> 32) - (parse_oplog(source.oldest) >> 32)
+        return f"its oplog ends at {source.wal_end}, and goes back {_duration(window_s)}, to {source.oldest}"
+    kept = f"{_bytes(source.retained_bytes)} of it are there, from {source.oldest} on"
+    return f"its binary log ends at {source.wal_end}; {kept}"
 
 
 def _lag_lines(source: SourceStanding | None, lag_s: float | None) -> list[Line]:

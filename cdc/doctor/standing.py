@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...schemas.errors import CommitLogError
-from ...schemas.position import format_lsn, parse_binlog, parse_lsn
+from ...schemas.position import format_lsn, format_oplog, parse_binlog, parse_lsn, parse_oplog
 from ...schemas.record import Head
 from ...transforms.table_name import quoted
 from ..app_schemas.files import load_registry
@@ -98,15 +98,16 @@ class SourceStanding:
     Args:
         trouble: Why it cannot be looked at; empty when it can.
         hint: What to do about that.
-        wal_end: The end of its WAL, or of its binary log, in the server's notation.
+        wal_end: The end of its WAL, of its binary log or of its oplog, as positions are written.
         slot: Whether the slot is there.
         confirmed: What the slot was acknowledged up to.
-        retained_bytes: WAL that the server keeps for the slot, or what there is of its binary log.
-        oldest: The oldest file of the binary log that is there; empty of PostgreSQL.
+        retained_bytes: WAL that the server keeps for the slot, or what there is of its binary log; 0 of MongoDB, which does not tell everybody.
+        oldest: The oldest file of the binary log that is there, or the oldest entry of the oplog; empty of PostgreSQL.
         safe_bytes: WAL that may still be written before the slot is in danger; None where there is no limit.
         wal_status: As pg_replication_slots has it.
         active_pid: The server's process that streams the slot, or None.
-        lag_bytes: What came after the log's position; None where the log has none.
+        lag_bytes: What came after the log's position; None where the log has none, and of MongoDB.
+        lag_s: Of MongoDB, from the log's position to the end of the oplog; None where the log has none.
         missing: A sentence for each table that an app schema maps and that does not exist.
     """
 
@@ -121,6 +122,7 @@ class SourceStanding:
     wal_status: str = ""
     active_pid: int | None = None
     lag_bytes: int | None = None
+    lag_s: float | None = None
     missing: tuple[str, ...] = ()
 
 
@@ -197,9 +199,8 @@ def _schema(index: Index, digest: str, seq: int | None) -> RecordedSchema:
 def look_at_source(config: Config, position: str) -> SourceStanding:
     """Where the source stands, and how far it is ahead of a log's position (empty for none)."""
     try:
-        if config.source.engine != "postgresql":
-            return _look_at_binlog(config, position)
-        return _look_at_slot(config, position)
+        look = {"postgresql": _look_at_slot, "mongodb": _look_at_oplog}
+        return look.get(config.source.engine, _look_at_binlog)(config, position)
     except CommitLogError as exc:
         return SourceStanding(trouble=str(exc), hint=exc.hint)
 
@@ -219,6 +220,23 @@ def _look_at_binlog(config: Config, position: str) -> SourceStanding:
         retained_bytes=sum(file.size for file in files),
         oldest=files[0].name if files else "",
         lag_bytes=max(0, ahead) if position else None,
+        missing=missing,
+    )
+
+
+def _look_at_oplog(config: Config, position: str) -> SourceStanding:
+    # Loaded here only, for the same reason.
+    from ..source.mongodb.checks import entities_of, missing_collections
+    from ..tail.mongodb_catalog import Catalog
+
+    with closing(Catalog(config.source.conninfo())) as catalog:
+        bounds = catalog.oplog_bounds()
+        missing = tuple(missing_collections(catalog, entities_of(load_registry(config.schemas.path))))
+    ahead = (bounds.last >> 32) - (parse_oplog(position) >> 32) if position else 0
+    return SourceStanding(
+        wal_end=format_oplog(bounds.last),
+        oldest=format_oplog(bounds.first),
+        lag_s=float(max(0, ahead)) if position else None,
         missing=missing,
     )
 

@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from commitlog.cdc import json_schema
+from commitlog.cdc.config import load
 from commitlog.cdc.doctor.mongodb import _window
+from commitlog.cdc.doctor.standing import look_at_source
 from commitlog.cdc.log.state import LogState
 from commitlog.cdc.servers.mongod import Mongod, MongodSet
 from commitlog.cdc.source.mongodb.checks import check_identity, check_log, check_version
@@ -253,3 +256,20 @@ def test_a_secondary_that_answers_is_told_and_takes_no_setup(own_mongodb_set: Mo
     assert f"{secondary.address} answers, which is a secondary" in told
     assert "is not the primary of rs0" in refused.stderr
     assert refused.returncode == 4
+
+
+def test_status_tells_from_where_to_where_the_oplog_goes_and_what_is_missing(shop: Shop) -> None:
+    shop.client[shop.name]["orders"].rename("sales")
+    bounds = shop.catalog.oplog_bounds()
+
+    found = json.loads(shop.run("status", "--json"))
+    shown = shop.run("status")
+
+    assert json_schema.problems(found, json_schema.read("status")) == []
+    assert found["source"]["oldest"] == format_oplog(bounds.first)
+    assert parse_oplog(found["source"]["wal_end"]) >= bounds.last
+    assert found["source"]["missing"] == [f"collection {shop.name}.orders of orders does not exist"]
+    assert f", to {format_oplog(bounds.first)}" in shown
+    behind = look_at_source(load(shop.folder / "commitlog.toml"), format_oplog(bounds.last - (5 << 32)))
+    assert behind.lag_s is not None
+    assert behind.lag_s >= 5
