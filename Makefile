@@ -56,6 +56,7 @@ bench-growth: .venv/dev.installed ## rows/s and memory over transaction sizes, n
 bench-drivers: .venv/dev.installed ## transactions/s of the wrapped drivers beside the plain ones
 	$(BIN)/python tests/bench/drivers.py $(BENCH_ARGS)
 	$(BIN)/python tests/bench/drivers_mysql.py $(BENCH_ARGS)
+	$(BIN)/python tests/bench/drivers_mongodb.py $(BENCH_ARGS)
 
 bench-types: .venv/dev.installed ## what a value of each type costs to decode
 	$(BIN)/python tests/bench/types.py $(BENCH_ARGS)

@@ -1,14 +1,4 @@
-"""The stamp on MongoDB: a small document in `commitlog.stamps` that says whose the writes of a server session are.
-
-    {_id: <id of the server session, the `lsid.id` of its writes>, ctx: <the tag, or "">, txn: <txnNumber>, at: <date>}
-
-A transaction writes it last, so it stands at the end of its `applyOps`. For lone writes it stands in the oplog before the
-first of them, and counts for those with the same `lsid` whose txnNumber is at most `SPAN` away in the same span
-(`txn // SPAN == txnNumber // SPAN`): each request begins a span of its own, so that a stamp that was refused, or was rolled
-back with the primary that had it, leaves writes untagged and never under the tag before.
-
-`txn` and `at` are new with each stamp: MongoDB does not log a replacement that changes nothing.
-"""
+"""The commands that write stamps, what is known of those written, and what a server's answers say: see `mongodb_stamp`."""
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 
 from __future__ import annotations
@@ -27,15 +17,7 @@ from pymongo.errors import OperationFailure
 from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
 
 from . import session as sessions
-
-DATABASE = "commitlog"
-COLLECTION = "stamps"
-
-SPAN = 1 << 20
-"""Consecutive txnNumbers that one request of a server session may use; it is stamped again beyond."""
-
-RENEWED_AFTER_SECONDS = 600.0
-"""A worker that restarts looks 20 minutes back for stamps."""
+from .mongodb_stamp import COLLECTION, DATABASE, RENEWED_AFTER_S, SPAN
 
 WRITES = frozenset(("insert", "update", "delete", "findAndModify", "findandmodify", "bulkWrite"))
 """Commands that write documents, and that MongoDB logs with the session where they carry a txnNumber."""
@@ -46,7 +28,9 @@ _WRITES_WITHOUT_SESSION = frozenset(
 _STAGES_THAT_WRITE = ("$out", "$merge")
 
 _UNAUTHORIZED = 13
-_PASSING = frozenset(_RETRYABLE_ERROR_CODES) | {24, 46, 50, 112, 117, 225, 251, 256, 263, 11601}
+TOO_OLD = 225
+COMMITTED = 256
+_PASSING = frozenset(_RETRYABLE_ERROR_CODES) | {24, 46, 50, 112, 117, TOO_OLD, 251, COMMITTED, 263, 11601}
 """Codes of errors that say nothing of the next stamp: another primary, an operation cut short, a transaction that is over."""
 
 NOT_ALLOWED = "the user may not write commitlog.stamps: see `commitlog setup`"
@@ -56,7 +40,7 @@ SHARDED = "written through mongos"
 NO_NUMBER = "MongoDB logs no session with it: many documents, w:0, retryWrites off, or a command that cannot be retried"
 
 UNKNOWN = b"?"
-"""What a server session is stamped with, where that is not known. It equals no tag."""
+"""What a server session is stamped with where that is not known. It equals no tag."""
 
 _HEADER = struct.Struct("<iiiiIB").pack
 _OP_MSG = 2013
@@ -100,35 +84,42 @@ class Transaction:
 
 
 class Marks:
-    """What is known of the stamps of one server session. It lives as long as the server session, and is used by one thread."""
+    """What is known of the stamps of one server session. It lives as long as that does, and one thread uses it at a time."""
 
-    __slots__ = ("at", "ctx", "doubtful", "election", "number", "sent", "transaction")
+    __slots__ = ("at", "ctx", "election", "sent", "span", "transaction")
 
     def __init__(self) -> None:
-        self.ctx: bytes | None = None  # None: never stamped
-        self.number = 0
+        self.ctx: bytes | None = None  # of the last stamp of lone writes; None: there was none
+        self.span = 0
         self.at = 0.0
         self.election: object = None
         self.sent = -1  # txnNumber of the last lone write: who sends it again retries
         self.transaction: Transaction | None = None
-        self.doubtful: int | None = None  # number of a transaction that may still be open and hold the stamp
 
     def holds(self, ctx: bytes, number: int, election: object) -> bool:
         """Return whether a lone write is tagged, or untagged, as it should be without another stamp."""
-        if self.ctx is None:
-            return not ctx
-        if self.ctx != ctx or self.number // SPAN != number // SPAN or election is None or self.election != election:
+        if self.ctx != ctx or self.span != number // SPAN or election is None or self.election != election:
             return False
-        return not ctx or time.monotonic() - self.at < RENEWED_AFTER_SECONDS
+        return not ctx or time.monotonic() - self.at < RENEWED_AFTER_S
 
     def stamped(self, ctx: bytes, number: int, election: object) -> None:
-        self.ctx, self.number, self.election, self.at = ctx, number, election, time.monotonic()
+        """Note that a stamp was written."""
+        self.ctx, self.span, self.election, self.at = ctx, number // SPAN, election, time.monotonic()
 
     def next_number(self, number: int, ctx: bytes) -> int:
-        """Return the txnNumber that a lone write takes: the first of a span where another request wrote before."""
-        if number == self.sent or self.ctx is None or self.ctx == ctx:
+        """Return the txnNumber of a lone write, from the one pymongo has for it.
+
+        The number before is left free for a stamp: who sends a write again to another primary may need one, and the write
+        must keep its number. A retry gets the number it had.
+        """
+        if number == self.sent:
             return number
-        return number if number % SPAN == 0 else (number // SPAN + 1) * SPAN
+        if self.ctx is not None and self.ctx != ctx:
+            number = (number // SPAN + 1) * SPAN
+        elif number % SPAN == SPAN - 1:
+            number += 1
+        self.sent = number + 1
+        return self.sent
 
 
 def marks_of(server_session: Any) -> Marks:
@@ -198,10 +189,11 @@ def stamp(lsid: Mapping[str, Any], ctx: bytes, number: int, rest: dict[str, Any]
     Args:
         lsid: Id of the server session, as commands carry it.
         ctx: The tag, or b"" for writes of no request.
-        number: The txnNumber from which on it counts.
+        number: Its txnNumber.
         rest: What else the command carries: its write concern or its transaction, and the server API.
     """
     key = lsid["id"]
+    rest = {"lsid": lsid, "txnNumber": Int64(number), **rest}
     document = {"_id": key, "ctx": ctx.decode(), "txn": Int64(number), "at": DatetimeMS(int(time.time() * 1000))}
     update = {"q": {"_id": key}, "u": document, "upsert": True}
     return message({"update": COLLECTION, "updates": [update], **rest, "$db": DATABASE})

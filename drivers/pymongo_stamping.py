@@ -30,9 +30,11 @@ from pymongo.pool_shared import _AgnosticBaseConnection
 
 from . import session as sessions
 from .pymongo_stamp import (
+    COMMITTED,
     NO_NUMBER,
     SHARDED,
     STANDALONE,
+    TOO_OLD,
     UNKNOWN,
     WRITES,
     Failure,
@@ -95,15 +97,15 @@ class Stamping(_AgnosticBaseConnection[Any]):
             self._command, self._session, self._wrapped = command, None, False
 
     def _number(self, command: MutableMapping[str, Any], server_session: Any) -> None:
-        """Begin a span of txnNumbers for another request, before the command is encoded; a retry keeps its number."""
+        """Give a lone write the txnNumber that its tag hangs on, before it is encoded."""
         number = int(command["txnNumber"])
-        if number != server_session._transaction_id:
+        if number != server_session._transaction_id or next(iter(command)) not in WRITES:
             return  # the app's own
         marks = marks_of(server_session)
-        session = sessions.current()
-        number = marks.next_number(number, session.tag if session is not None else b"")
-        server_session._transaction_id = marks.sent = number
-        command["txnNumber"] = Int64(number)
+        ctx = _ctx()
+        if marks.ctx is not None or ctx:
+            server_session._transaction_id = marks.next_number(number, ctx)
+            command["txnNumber"] = Int64(server_session._transaction_id)
 
     def _steps(self, data: bytes, size: int) -> Steps | None:
         """Return what is to be done around the message that goes out now, or None."""
@@ -124,32 +126,28 @@ class Stamping(_AgnosticBaseConnection[Any]):
     def _steps_of_lone_write(
         self, name: str, command: MutableMapping[str, Any], data: bytes, size: int
     ) -> Steps | None:
-        session = sessions.current()
-        why = self._why_untagged()
-        if why is None and not (self._session and "txnNumber" in command):
+        ctx, why, marks = _ctx(), self._why_untagged(), None
+        if self._session is not None and "txnNumber" in command:
+            marks = marks_of(self._session._server_session)
+        if why is None and ctx and (marks is None or marks.sent != command["txnNumber"]):
             why = NO_NUMBER
         if why is not None:
-            if session is not None:
+            if ctx:
                 sessions.untagged(why, error=Untagged)
             return None
-        ctx = session.tag if session is not None else b""
-        marks, number = marks_of(self._session._server_session), int(command["txnNumber"])
-        if marks.holds(ctx, number, self._election()):
+        if marks is None or (marks.ctx is None and not ctx):
+            return None
+        if marks.holds(ctx, int(command["txnNumber"]), self._election()):
             return None
         return self._stamp_lone(name, marks, ctx, command, data, size)
 
     def _stamp_lone(
         self, name: str, marks: Marks, ctx: bytes, command: MutableMapping[str, Any], data: bytes, size: int
     ) -> Steps:
-        number, election, rest = int(command["txnNumber"]), self._election(), self._rest()
+        number, election = int(command["txnNumber"]), self._election()
         marks.ctx = UNKNOWN
-        before: list[Message] = []
-        if marks.doubtful is not None:
-            # It may hold the stamp's lock; the write itself would abort it, but is waiting behind the stamp.
-            before.append(end("abortTransaction", command["lsid"], marks.doubtful, rest))
-            marks.doubtful = None
-        before.append(stamp(command["lsid"], ctx, number, {"writeConcern": {"w": 1}, **rest}))
-        failure, request_id = yield from self._send(before, data, size, waits=bool(ctx))
+        ours = stamp(command["lsid"], ctx, number - 1, {"writeConcern": {"w": 1}, **self._rest()})
+        failure, request_id = yield from self._send(ours, data, size, waits=bool(ctx))
         if failure is None:
             marks.stamped(ctx, number, election)
         elif ctx and failure.lasts and request_id is None:
@@ -158,7 +156,8 @@ class Stamping(_AgnosticBaseConnection[Any]):
             yield data, size
             request_id = yield None
         reply = yield request_id
-        if failure is not None and ctx and wrote(name, read(reply)):
+        # Too old is what is said to a retry whose write got through, behind its stamp.
+        if failure is not None and ctx and failure.code != TOO_OLD and wrote(name, read(reply)):
             _regret(failure.why)
         return reply
 
@@ -179,7 +178,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
             self._refuse_known(now)
             return _watch(now, name, data, size)
         if name == "commitTransaction" and now.wrote and not now.over and not now.refused:
-            return self._stamp_commit(marks, now, now.session, command, data, size)
+            return self._stamp_commit(now, now.session, command, data, size)
         return None
 
     def _refuse_known(self, now: Transaction) -> None:
@@ -191,7 +190,6 @@ class Stamping(_AgnosticBaseConnection[Any]):
 
     def _stamp_commit(
         self,
-        marks: Marks,
         now: Transaction,
         session: sessions.Session,
         command: MutableMapping[str, Any],
@@ -200,13 +198,11 @@ class Stamping(_AgnosticBaseConnection[Any]):
     ) -> Steps:
         rest = self._rest()
         if now.stamp is None:
-            of = {"lsid": command["lsid"], "txnNumber": command["txnNumber"], "autocommit": False}
-            now.stamp = stamp(command["lsid"], session.tag, now.number, {**of, **rest})
-        marks.ctx, marks.doubtful = UNKNOWN, now.number
-        failure, request_id = yield from self._send([now.stamp], data, size, waits=True)
+            now.stamp = stamp(command["lsid"], session.tag, now.number, {"autocommit": False, **rest})
+        failure, request_id = yield from self._send(now.stamp, data, size, waits=True)
         if failure is not None and failure.lasts and request_id is None:
             now.over = True
-            yield from self._abort(marks, command["lsid"], now.number)
+            yield from self._abort(command["lsid"], now.number)
             self._refuse(failure)
         if request_id is None:
             yield data, size
@@ -214,9 +210,10 @@ class Stamping(_AgnosticBaseConnection[Any]):
         reply = yield request_id
         answer = read(reply)
         if answer.get("ok"):
-            if failure is not None and not now.over and failure.code != _COMMITTED:
+            # Committed is what is said where the commit got through before, behind its stamp.
+            if failure is not None and failure.code != COMMITTED:
                 _regret(failure.why)
-            now.over, marks.doubtful = True, None
+            now.over = True
         return reply
 
     # Lone writes in transactions of their own
@@ -238,7 +235,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
 
     def _run_wrapped(self, name: str, command: MutableMapping[str, Any], data: bytes, size: int) -> Steps:
         session, lsid, number = sessions.current(), command["lsid"], int(command["txnNumber"])
-        marks, rest = marks_of(self._session._server_session), self._rest()
+        rest = self._rest()
         yield data, size
         reply = yield (yield None)
         answer = read(reply)
@@ -255,15 +252,13 @@ class Stamping(_AgnosticBaseConnection[Any]):
             yield commit.data, 0
             failure = None
         else:
-            of = {"lsid": lsid, "txnNumber": command["txnNumber"], "autocommit": False}
-            marks.ctx, marks.doubtful = UNKNOWN, number
-            stamped = stamp(lsid, session.tag, number, {**of, **rest})
+            stamped = stamp(lsid, session.tag, number, {"autocommit": False, **rest})
             waits = sessions.settings().on_untagged == "raise"
             yield (stamped.data if waits else stamped.data + commit.data), 0
             failure = failure_in((yield stamped.id))
             self.refusals.note(failure)
             if waits and failure is not None and failure.lasts:
-                yield from self._abort(marks, lsid, number)
+                yield from self._abort(lsid, number)
                 self._refuse(failure)
             if waits:
                 yield commit.data, 0
@@ -271,7 +266,6 @@ class Stamping(_AgnosticBaseConnection[Any]):
         outcome = read(committed)
         if not outcome.get("ok"):
             return committed
-        marks.doubtful = None
         if failure is not None:
             _regret(failure.why)
         told = ("operationTime", "$clusterTime", "writeConcernError")
@@ -280,35 +274,31 @@ class Stamping(_AgnosticBaseConnection[Any]):
     # Both
 
     def _send(
-        self, before: list[Message], data: bytes, size: int, *, waits: bool
+        self, ours: Message, data: bytes, size: int, *, waits: bool
     ) -> Generator[tuple[bytes, int] | int | None, Any, tuple[Failure | None, int | None]]:
-        """Send messages of ours, of which the last is a stamp, and then the app's, unless a stamp must be waited for.
+        """Send a stamp and then the app's message, unless the stamp must be waited for.
 
         Returns:
             Why the stamp failed, and the number of the app's reply, or None where the app's message has not been sent.
         """
-        first = b"".join(ours.data for ours in before)
         request_id: int | None = None
         if waits and sessions.settings().on_untagged == "raise":
-            yield first, 0
+            yield ours.data, 0
         else:
             if len(data) <= _JOINED_BYTES_MAX:
-                yield first + data, size
+                yield ours.data + data, size
             else:
-                yield first, 0
+                yield ours.data, 0
                 yield data, size
             request_id = yield None
-        for ours in before[:-1]:
-            yield ours.id
-        failure = failure_in((yield before[-1].id))
+        failure = failure_in((yield ours.id))
         self.refusals.note(failure)
         return failure, request_id
 
-    def _abort(self, marks: Marks, lsid: Any, number: int) -> Generator[tuple[bytes, int] | int | None, Any, None]:
+    def _abort(self, lsid: Any, number: int) -> Generator[tuple[bytes, int] | int | None, Any, None]:
         abort = end("abortTransaction", lsid, number, self._rest())
         yield abort.data, 0
         yield abort.id
-        marks.doubtful = None
 
     def _refuse(self, failure: Failure) -> None:
         sessions.untagged(failure.why, error=Untagged)
@@ -335,8 +325,6 @@ class Stamping(_AgnosticBaseConnection[Any]):
 
 
 _COUNTS = ("n", "nModified")
-_COMMITTED = 256
-"""TransactionCommitted: the commit got through the first time, with its stamp, and is asked for again."""
 
 
 def _watch(now: Transaction, name: str, data: bytes, size: int) -> Steps:
@@ -351,6 +339,11 @@ def _watch(now: Transaction, name: str, data: bytes, size: int) -> Steps:
 def _amended(reply: Any, answer: Mapping[str, Any], also: Mapping[str, Any]) -> Any:
     """Return the reply with another document."""
     return type(reply)(reply.flags, bson.encode({**answer, **also}))
+
+
+def _ctx() -> bytes:
+    session = sessions.current()
+    return session.tag if session is not None else b""
 
 
 def _regret(why: str) -> None:

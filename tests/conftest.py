@@ -20,6 +20,7 @@ pytest_plugins = (
     "fixtures.binlog_source",
     "fixtures.pair",
     "fixtures.stamped",
+    "fixtures.stamped_mongodb",
     "fixtures.tagged",
     "fixtures.tls",
 )

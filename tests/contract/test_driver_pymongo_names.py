@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 
 import pymongo as plain
@@ -31,7 +32,12 @@ WITH_FILES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_submodule_is_there_with_every_public_name(name: str) -> None:
-    theirs = importlib.import_module(f"pymongo.{name}")
+    try:
+        theirs = importlib.import_module(f"pymongo.{name}")
+    except ModuleNotFoundError as missing:  # what it needs is not installed
+        with pytest.raises(ModuleNotFoundError, match=str(missing)):
+            importlib.import_module(f"commitlog.drivers.pymongo.{name}")
+        return
     own = importlib.import_module(f"commitlog.drivers.pymongo.{name}")
     if name not in WITH_FILES:
         assert own is theirs, "a second copy of a module has classes that no `isinstance` and no `except` knows"
@@ -66,7 +72,7 @@ def test_a_client_shows_itself_and_refuses_as_pymongos_does(name: str) -> None:
     for wrong in ({"nosuchoption": 1}, {"maxPoolSize": "x"}):
         with pytest.raises(plain.errors.ConfigurationError if "nosuchoption" in wrong else ValueError) as refused:
             theirs(connect=False, **wrong)
-        with pytest.raises(type(refused.value), match=str(refused.value).replace("(", ".").replace(")", ".")):
+        with pytest.raises(type(refused.value), match=re.escape(str(refused.value))):
             own(connect=False, **wrong)
     with pytest.raises(ValueError, match="lone_writes"):
         own(connect=False, lone_writes="both")

@@ -9,10 +9,12 @@ import pymongo.asynchronous.mongo_client
 if TYPE_CHECKING:
     from pymongo.asynchronous.mongo_client import AsyncMongoClient as AsyncMongoClient
 else:
+    from pymongo.typings import _DocumentType
+
     from ...pymongo_connection import StampedAsyncPool, WrappingAsyncPool
     from ...session import current
 
-    class AsyncMongoClient(pymongo.asynchronous.mongo_client.AsyncMongoClient):
+    class AsyncMongoClient(pymongo.asynchronous.mongo_client.AsyncMongoClient[_DocumentType]):
         """See `pymongo.AsyncMongoClient`.
 
         Args:

@@ -9,10 +9,12 @@ import pymongo.synchronous.mongo_client
 if TYPE_CHECKING:
     from pymongo.synchronous.mongo_client import MongoClient as MongoClient
 else:
+    from pymongo.typings import _DocumentType
+
     from ...pymongo_connection import StampedPool, WrappingPool
     from ...session import current
 
-    class MongoClient(pymongo.synchronous.mongo_client.MongoClient):
+    class MongoClient(pymongo.synchronous.mongo_client.MongoClient[_DocumentType]):
         """See `pymongo.MongoClient`.
 
         Args:
