@@ -120,12 +120,12 @@ class _Blame:
         view, newkey = self._view_of(touch), self._newkey()
         how = _ENDS[str(self._row.end)]
         lines: list[Line] = [
-            [(row_name(self._entity, self._row.key), "bold"), (f" {how} {touch.seq}", "red")],
+            [(row_name(self._entity, self._row.key, self._types), "bold"), (f" {how} {touch.seq}", "red")],
             *provenance_lines(view.by, view.commit.amended_by, kind=view.commit.kind),
             labelled("Time", [(time_text(view.commit.time), "")]),
         ]
         if newkey:
-            lines.append(labelled("Now", [(row_name(self._entity, newkey), "bold")]))
+            lines.append(labelled("Now", [(row_name(self._entity, newkey, self._types), "bold")]))
         return [*lines, [], [("It held:", "dim")]]
 
     def _newkey(self) -> Mapping[str, Any] | None:

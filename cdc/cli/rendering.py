@@ -99,14 +99,14 @@ def value_text(value: Any, kind: str | None = None, *, chars: int | None = None)
     return "'" + text.replace("'", "''") + "'" if kind is None or kind in _QUOTED else text
 
 
-def row_name(entity: str, key: Mapping[str, Any]) -> str:
+def row_name(entity: str, key: Mapping[str, Any], types: Types | None = None) -> str:
     """`Order/17`."""
-    return f"{entity}/{format_key(key)}"
+    return f"{entity}/{format_key(key, types)}"
 
 
 def change_line(change: Mapping[str, Any], types: Types) -> Line:
     """A change on one line, its values cut."""
-    line = _change_head(change)
+    line = _change_head(change, types)
     if change["op"] == "delete":
         return line
     for number, pair in enumerate(_pairs(change, types, VALUE_CHARS)):
@@ -117,7 +117,7 @@ def change_line(change: Mapping[str, Any], types: Types) -> Line:
 
 def change_lines(change: Mapping[str, Any], types: Types) -> list[Line]:
     """A change with each field on a line of its own, in full."""
-    lines = [_change_head(change)]
+    lines = [_change_head(change, types)]
     pairs = list(_pairs(change, types, None))
     width = max((cells(pair[0][0]) for pair in pairs), default=0)
     for (name, style), *values in pairs:
@@ -127,7 +127,7 @@ def change_lines(change: Mapping[str, Any], types: Types) -> list[Line]:
     return lines
 
 
-def _change_head(change: Mapping[str, Any]) -> Line:
+def _change_head(change: Mapping[str, Any], types: Types) -> Line:
     op = change["op"]
     sign, style = _SIGNS.get(op, ("?", ""))
     head: Line = [(sign, style), (" ", "")]
@@ -136,9 +136,9 @@ def _change_head(change: Mapping[str, Any]) -> Line:
         head.append((", ".join(f"{entity}/*" for entity in change["entities"]), "bold"))
         head.append(("  " + " ".join(["truncated", *how]).replace("_", " "), ""))
         return head
-    head.append((row_name(change["entity"], change["key"]), "bold"))
+    head.append((row_name(change["entity"], change["key"], types), "bold"))
     if op == "rekey":
-        head += [(ARROW, "dim"), (row_name(change["entity"], change["newkey"]), "bold")]
+        head += [(ARROW, "dim"), (row_name(change["entity"], change["newkey"], types), "bold")]
     return head
 
 

@@ -14,7 +14,7 @@ from .fill import Op
 from .index import Index, Touch
 from .pieces import Joiner, piece_of
 from .reader import items_of
-from .row_key import parse_key
+from .row_key import parse_keys
 
 KEPT_BYTES = 8 << 20
 """Records up to this size together stay parsed: fields of a row are often set by the same few commits."""
@@ -132,7 +132,7 @@ class History:
         refused: list[UsageError] = []
         for shape in shapes:
             try:
-                keys[parse_key(key, shape)] = None
+                keys |= dict.fromkeys(parse_keys(key, shape))
             except UsageError as exc:
                 refused.append(exc)
         if not keys:

@@ -5,7 +5,8 @@ An index keeps a key's values without their fields, so that a field may get anot
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ NO_KEY = ""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _FIELD = re.compile(r'\{\s*"[^"]*"\s*:')
+_OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _BOOLS = {"true": True, "false": False, "t": True, "f": False}
 
 
@@ -27,12 +29,17 @@ def encode(values: Iterable[Any]) -> str:
     return orjson.dumps(list(values)).decode()
 
 
-def format_key(key: Mapping[str, Any]) -> str:
+def format_key(key: Mapping[str, Any], types: Mapping[str, str] | None = None) -> str:
     """A record's key as commands print it, and take it again.
 
     Args:
         key: Field to value, as in a change.
+        types: Field to canonical type, where it is known.
     """
+    if len(key) == 1 and types:
+        ((field, value),) = key.items()
+        if types.get(field) == "bson":
+            return _plain_bson(value, field)
     texts = [value if isinstance(value, str) else json.dumps(value) for value in key.values()]
     if any(_needs_json(text, alone=len(texts) == 1) for text in texts):
         return json.dumps(key, ensure_ascii=not all(map(str.isprintable, texts)), separators=(",", ":"))
@@ -41,6 +48,20 @@ def format_key(key: Mapping[str, Any]) -> str:
 
 def _needs_json(text: str, *, alone: bool) -> bool:
     return not text or text[0] == "{" or not text.isprintable() or (not alone and "," in text)
+
+
+def parse_keys(text: str, shape: Shape) -> list[str]:
+    """The keys that a text may mean: several of the key of a document, which is a value of any type.
+
+    Returns:
+        Each as `encode` writes it.
+
+    Raises:
+        UsageError: It is not a key of this shape.
+    """
+    if [column.type for column in shape.columns if column.field in shape.key] != ["bson"]:
+        return [parse_key(text, shape)]
+    return [encode([reading]) for reading in _bson_readings(text, shape.key[0])]
 
 
 def parse_key(text: str, shape: Shape) -> str:
@@ -55,6 +76,31 @@ def parse_key(text: str, shape: Shape) -> str:
     types = {column.field: column.type for column in shape.columns}
     given = _json_values(text, shape) if _is_json(text, shape) else _plain_values(text, shape)
     return encode(_value(given[field], types.get(field, "text"), field, shape) for field in shape.key)
+
+
+def _bson_readings(text: str, field: str) -> Iterator[str]:
+    """What a text may stand for, as exact Extended JSON."""
+    if _INTEGER.fullmatch(text):
+        number = int(text)
+        yield from (f'{{"${kind}":"{number}"}}' for kind in ("numberInt", "numberLong"))
+    if _OBJECT_ID.fullmatch(text.lower()):
+        yield f'{{"$oid":"{text.lower()}"}}'
+    with suppress(ValueError):
+        document: Any = json.loads(text)
+        named = is_object(document) and document.keys() == {field} and isinstance(document[field], str)
+        yield document[field] if named else text
+    yield json.dumps(text, ensure_ascii=False)
+
+
+def _plain_bson(value: str, field: str) -> str:
+    """The shortest text that is read as this value."""
+    document: Any = json.loads(value)
+    plain = document
+    if is_object(document) and document.keys() <= {"$numberInt", "$oid"}:
+        plain = "".join(document.values())
+    if not isinstance(plain, str) or not plain or not plain.isprintable():
+        return value
+    return plain if next(_bson_readings(plain, field)) == value else value
 
 
 def _is_json(text: str, shape: Shape) -> bool:
