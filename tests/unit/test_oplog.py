@@ -15,6 +15,7 @@ from commitlog.cdc.tail.oplog.transaction import OplogTransaction
 from commitlog.cdc.tail.row_change import parse_change, parse_truncate
 from commitlog.cdc.tail.spill import Spill
 from commitlog.cdc.tail.transaction import Notice
+from commitlog.drivers.mongodb_stamp import SPAN
 from commitlog.schemas.change import DELETE, INSERT, UPDATE
 from commitlog.schemas.errors import DecodeError, HistoryLost
 from fixtures.oplog_entries import after_images, assembler, entries, entry, fields_of, position, pre_images
@@ -268,6 +269,14 @@ def test_a_stamp_holds_for_the_lone_writes_of_its_session_until_the_next_one_or_
     assert into.feed(insert(position(2 + HOLDS_S), 1, **SESSION))[0].tags == []
     into.feed(stamp(position(1000), "two") + stamp(position(1001), ""))
     assert into.feed(insert(position(1002), 1, **SESSION))[0].tags == []
+
+
+def test_a_stamp_holds_for_the_numbers_of_its_span() -> None:
+    into = assembler()
+    into.feed(stamp(position(1), "one", txnNumber=Int64(2 * SPAN)))
+    for place, (number, tags) in enumerate(((2 * SPAN + 1, [b"one"]), (3 * SPAN - 1, [b"one"]), (3 * SPAN + 1, [])), 2):
+        lone = SESSION | {"txnNumber": Int64(number)}
+        assert into.feed(insert(position(place), 1, **lone))[0].tags == tags
 
 
 def test_stamps_of_before_the_position_are_known() -> None:

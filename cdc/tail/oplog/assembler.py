@@ -157,7 +157,7 @@ class OplogAssembler:
             return None
         transaction = lone.transaction(entry.at, entry.time_us)
         if entry.txn_number is not None:
-            transaction.tags = self._stamps.tags(entry.lsid, entry.at)
+            transaction.tags = self._stamps.tags(entry.lsid, entry.txn_number, entry.at)
         return transaction
 
     def _note_stamp(self, entry: OplogEntry) -> bool:
@@ -166,7 +166,7 @@ class OplogAssembler:
         if (operation.database, operation.collection) != STAMPS or operation.op not in ("i", "u"):
             return False
         if entry.txn_number is not None:
-            self._stamps.note(entry.lsid, entry.at, operation.o)
+            self._stamps.note(entry.lsid, entry.txn_number, entry.at, operation.o)
         return True
 
     def _command(self, entry: OplogEntry) -> OplogTransaction | None:
@@ -188,7 +188,7 @@ class OplogAssembler:
         for place, operation in enumerate(operations):
             self._change(operation, entry.at, place, group)
         if entry.vectored and entry.txn_number is not None and group.tag is None:
-            group.tag = next(iter(self._stamps.tags(entry.lsid, entry.at)), None)
+            group.tag = next(iter(self._stamps.tags(entry.lsid, entry.txn_number, entry.at)), None)
         prepared = b"prepare" in o
         if prepared or b"partialTxn" in o:
             group.prepared = prepared

@@ -1,15 +1,16 @@
 """The collection of tags, `commitlog.stamps`: what the wrapped driver writes there, and what it means for the writes of a session.
 
 A transaction's stamp is one of its own writes, and its tag. Before lone writes the driver writes a stamp by itself, in the session of these
-writes: it holds for them until the next one, or until it is old. How old is told by the oplog's own clock, so that whoever reads the same
-entries again, and looks back far enough first, tells the same.
+writes: it holds for them until the next one, until their txnNumbers leave its span (`drivers/mongodb_stamp.py`), or until it is old. How old
+is told by the oplog's own clock, so that whoever reads the same entries again, and looks back far enough first, tells the same.
 """
 
 from typing import Final
 
+from ....drivers.mongodb_stamp import COLLECTION, DATABASE, SPAN
 from .document import BINARY, items, string
 
-STAMPS: Final = ("commitlog", "stamps")
+STAMPS: Final = (DATABASE, COLLECTION)
 """Database and name of the collection."""
 
 HOLDS_S: Final = 900
@@ -22,13 +23,14 @@ class Stamps:
     """Which tag holds for the lone writes of which session."""
 
     def __init__(self) -> None:
-        self._tags: dict[bytes, tuple[int, bytes]] = {}
+        self._tags: dict[bytes, tuple[int, int, bytes]] = {}
 
-    def note(self, lsid: bytes, at: int, o: bytes) -> None:
+    def note(self, lsid: bytes, number: int, at: int, o: bytes) -> None:
         """A stamp was written by itself.
 
         Args:
             lsid: By which session.
+            number: Its txnNumber.
             at: The entry's timestamp.
             o: Its object.
         """
@@ -36,18 +38,18 @@ class Stamps:
         self._tags.pop(lsid, None)
         if not lsid or stamped != lsid or content is None:
             return
-        self._tags[lsid] = at >> 32, content
+        self._tags[lsid] = at >> 32, number // SPAN, content
         if len(self._tags) > _SESSIONS_MAX:
             self._forget(at >> 32)
 
-    def tags(self, lsid: bytes, at: int) -> list[bytes]:
-        """The tag of a lone write of a session, if one holds."""
-        seconds, content = self._tags.get(lsid, (0, b""))
-        return [content] if content and (at >> 32) - seconds <= HOLDS_S else []
+    def tags(self, lsid: bytes, number: int, at: int) -> list[bytes]:
+        """The tag of a lone write of a session, by its txnNumber and its timestamp, if one holds."""
+        seconds, span, content = self._tags.get(lsid, (0, 0, b""))
+        return [content] if content and span == number // SPAN and (at >> 32) - seconds <= HOLDS_S else []
 
     def _forget(self, now: int) -> None:
         """Those that hold no longer; they stand in the order in which they were written."""
-        for lsid, (seconds, _) in [*self._tags.items()]:
+        for lsid, (seconds, _, _) in [*self._tags.items()]:
             if now - seconds <= HOLDS_S:
                 break
             del self._tags[lsid]
