@@ -65,8 +65,8 @@ def diagnose(config: Config, catalog: Catalog, registry: Registry) -> Iterator[F
         yield _window(bounds, begun=_is_begun(catalog))
         yield from _parameters(catalog, bounds)
         yield from _collections(config, catalog, registry)
+        yield from _stamps(catalog)
         yield from _standing(config, catalog, identity)
-    yield from _stamps(catalog)
     yield from diagnose_log(config)
 
 

@@ -159,7 +159,7 @@ def code(exc: BaseException) -> int:
 
 
 def one_line(exc: BaseException) -> str:
-    """An error's text on one line, without what the library adds and a trailing stop."""
+    """An error's text on one line, without what the library adds, a command with its values, and a trailing stop."""
     if isinstance(exc, errors.OperationFailure) and exc.details:
         text = str(exc.details.get("errmsg") or exc)
     elif isinstance(exc, errors.ServerSelectionTimeoutError):
@@ -167,7 +167,7 @@ def one_line(exc: BaseException) -> str:
         text = found[0] if found else str(exc)
     else:
         text = str(exc)
-    text = re.split(r",? \(configured timeouts|, Timeout: |, full error: ", text)[0]
+    text = re.split(r",? \(configured timeouts|, Timeout: |, full error: | to execute command \{", text)[0]
     return " ".join(text.split()).rstrip(".")
 
 

@@ -296,4 +296,5 @@ def test_who_may_not_set_up_is_told_and_shown_what_a_dba_would_run(shop: Shop) -
     url = make_user(shop.server, roles=[{"role": "read", "db": shop.name}], database=shop.name)
     refusal = shop.commitlog("setup", "--source", url, code=4).stderr
     assert "not authorized" in refusal
+    assert "lsid" not in refusal  # the server repeats the whole command, with all that is in it
     assert (urlsplit(url).password or "") not in refusal
