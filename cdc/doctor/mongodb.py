@@ -11,8 +11,6 @@ from ...transforms.registry import Registry
 from ..config import Config
 from ..source.mongodb.checks import (
     check_entities,
-    check_identity,
-    check_log,
     check_version,
     entities_of,
     entities_there,
@@ -20,6 +18,7 @@ from ..source.mongodb.checks import (
     unfit,
 )
 from ..source.mongodb.grants import lacking, may_write, worker_needs
+from ..source.mongodb.history import check_identity, check_log
 from ..source.mongodb.provisioning import has_stamps
 from ..source.step import mapped
 from ..tail.mongodb_address import safety

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from ....schemas.errors import HistoryLost, Refused, Unreachable
-from ....schemas.position import format_oplog, parse_oplog
+from ....schemas.errors import HistoryLost, Refused
 from ....transforms.app_schema import Entity
 from ....transforms.registry import Registry
 from ....transforms.table_name import quoted
@@ -12,8 +11,6 @@ from ...tail.mongodb_catalog import Catalog, Identity, MongoCollection
 from ...tail.mongodb_connection import VERSION_MIN
 from ..step import ACCEPT_GAP
 from .shell import shell
-
-CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"
 
 
 def check_version(identity: Identity) -> None:
@@ -27,53 +24,6 @@ def check_version(identity: Identity) -> None:
         raise Refused(
             f"the source is version {shown}; {first} is the first that keeps what documents were before a change",
             hint="upgrade the server",
-        )
-
-
-def check_identity(identity: Identity, state: LogState) -> None:
-    """Is this the replica set that the log was made from?
-
-    Raises:
-        HistoryLost: It is not.
-    """
-    if not state.genesis:
-        return
-    if "replica_set" not in state.genesis:
-        raise HistoryLost("the source is a MongoDB, and the log was made from another kind of database", hint=CORRECT)
-    known = state.genesis["replica_set"]
-    if known != identity.replica_set:
-        raise HistoryLost(
-            f"the source is another replica set: {identity.replica_set}; the log was made from {known}", hint=CORRECT
-        )
-
-
-def check_log(catalog: Catalog, state: LogState) -> None:
-    """Does the source still have all that comes after the log's position, and is its history the one that the log has?
-
-    Raises:
-        HistoryLost: It does not, or it is not.
-        Unreachable: The member that answers has not come so far; in a moment that is so, or can be told from a history that is another.
-    """
-    if not state.genesis:
-        return
-    position, bounds = parse_oplog(state.position), catalog.oplog_bounds()
-    if bounds.first > position:
-        raise HistoryLost(
-            f"the source's oplog goes back to {format_oplog(bounds.first)} only; the log stands at {state.position}, and what came after"
-            " is not kept any more",
-            hint=f"{ACCEPT_GAP}; and let the server keep more (replSetResizeOplog, minRetentionHours)",
-        )
-    if bounds.last < position:
-        raise Unreachable(
-            f"the source's oplog ends at {format_oplog(bounds.last)}, before the log's position {state.position}: the member that answers is"
-            " behind, or it was restored from a copy",
-            hint="check that all members of the replica set run",
-        )
-    if not catalog.has_entry(position):
-        raise HistoryLost(
-            f"the source's history is another one: its oplog has no entry at {state.position}, where the log stands; it was restored from"
-            " a copy, or what it had confirmed was rolled back",
-            hint=ACCEPT_GAP,
         )
 
 
