@@ -82,7 +82,8 @@ class Rule(NamedTuple):
 
     Args:
         id_prefix: What stands before the end of a transaction in its commit's id, or before its GTID.
-        binlog: The name of the binlog, what stands before a file's number; empty where positions are LSNs.
+        binlog: The name of the binlog, what stands before a file's number; empty where positions are LSNs, or in an oplog.
+        oplog: Positions are places in an oplog, and ids end with them.
         schema: Hash of the app schema.
         schema_by: What it was found by.
         build: What their tags name, or empty; so with the next two.
@@ -95,6 +96,7 @@ class Rule(NamedTuple):
 
     id_prefix: str
     binlog: str
+    oplog: bool
     schema: str
     schema_by: str
     build: str
@@ -211,7 +213,7 @@ class ChainWriter:
         if self._salt_at == len(self._salts):
             self._draw_salts()
         taken, lines, seq, digest, position, rows, last = native.run(
-            (self._open, self._engine, *rule[:2], self._recorded, *rule[2:]),
+            (self._open, self._engine, *rule[:3], self._recorded, *rule[3:]),
             *self.head,
             self.position,
             transactions,

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from ...schemas.errors import DecodeError, VerificationFailed
-from ...schemas.position import binlog_position, parse_binlog
+from ...schemas.position import binlog_position, parse_binlog, parse_oplog
 from ...schemas.record import Record, is_object
 from . import canonical
 from .pieces import Joiner
@@ -47,7 +47,7 @@ class Rules:
         self._shapes: dict[str, str] = {}
         self._id_after: dict[str, str] = {}
         self._place = 0
-        """Where the last commit from a binlog ended."""
+        """Where the last commit from a binlog or an oplog ended."""
         self._recent = bytearray(32 * _RECENT)
 
     def take(self, record: Record, items: list[Any] | None) -> None:
@@ -133,6 +133,8 @@ class Rules:
         self.commits += 1
         if header["source"]["engine"] in ("mysql", "mariadb"):
             return self._in_binlog(header["source"]["position"])
+        if header["source"]["engine"] == "mongodb":
+            return self._in_oplog(header["source"]["position"], id_)
         if header["source"]["engine"] != "postgresql":
             return ""
         # The LSN in it has a fixed width, and grows with every commit of one server and timeline.
@@ -148,6 +150,18 @@ class Rules:
             place = binlog_position(*parse_binlog(position))
         except DecodeError as exc:
             return str(exc)
+        return self._ascends(place, position)
+
+    def _in_oplog(self, position: str, id_: str) -> str:
+        """Whether a commit's id is of the place where it ends, behind the one before."""
+        if id_.rpartition(":")[2] != position:
+            return f"its id {id_!r} is not that of a commit at {position}"
+        try:
+            return self._ascends(parse_oplog(position), position)
+        except DecodeError as exc:
+            return str(exc)
+
+    def _ascends(self, place: int, position: str) -> str:
         if place <= self._place:
             return f"its position {position} does not come after that of the commit before"
         self._place = place

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16, POSITION_BYTES = 128, FILE_DIGITS = 6 };
+enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16, OPLOG_BYTES = 21, POSITION_BYTES = 128, FILE_DIGITS = 6 };
 
 #define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 
@@ -20,7 +20,7 @@ typedef struct {
     piece open, engine, id_prefix, binlog, recorded, schema, schema_by, build, version, app;
     PyObject *plans, *lookup;
     Py_ssize_t room, tag_bytes_max;
-    int tagged;
+    int tagged, oplog; /* oplog: places are those of an oplog, and ids end with them */
 } rule;
 
 /* One transaction. */
@@ -167,11 +167,19 @@ static int write_meta(commit *one, const rule *all) {
 }
 
 /* worker/source.py, `commit_id` and `text`. The size; of an id that is too long 0. */
+/* schemas/position.py, format_oplog. */
+static size_t put_oplog(char *out, unsigned long long end) {
+    size_t size = put_number(out, end >> 32);
+    out[size++] = '.';
+    return size + put_number(out + size, end & 0xffffffff);
+}
+
 static size_t write_id(char id[ID_BYTES], const commit *one, const rule *all) {
     piece gtid;
     char *at = id + all->id_prefix.size;
     memcpy(id, all->id_prefix.bytes, all->id_prefix.size);
     if (!one->gtid) return all->id_prefix.size + put_hex(at, one->end, ID_NUMBER_BYTES);
+    if (all->oplog) return all->id_prefix.size + put_oplog(at, one->end);
     if (piece_of(&gtid, one->gtid) || gtid.size > ID_BYTES - all->id_prefix.size) {
         PyErr_Clear();
         return 0;
@@ -182,7 +190,8 @@ static size_t write_id(char id[ID_BYTES], const commit *one, const rule *all) {
 
 static size_t write_position(char out[POSITION_BYTES], unsigned long long end, const rule *all) {
     size_t size;
-    if (!all->binlog.size) {
+    if (all->oplog) size = put_oplog(out, end);
+    else if (!all->binlog.size) {
         size = put_hex(out, end >> 32, 1);
         out[size++] = '/';
         size += put_hex(out + size, end & 0xffffffff, 1);
@@ -236,12 +245,13 @@ static int write_line(commit *one, const rule *all, progress *run, const uint8_t
     return 0;
 }
 
-static PyObject *CHANGES, *TAGS, *XID, *END, *TIME_US, *GTID;
+static PyObject *CHANGES, *TAGS, *XID, *END, *TIME_US, *GTID, *BATCHED;
 
 int native_run_begin(void) {
     return (CHANGES = PyUnicode_InternFromString("changes")) && (TAGS = PyUnicode_InternFromString("tags")) &&
                    (XID = PyUnicode_InternFromString("xid")) && (END = PyUnicode_InternFromString("end")) &&
-                   (TIME_US = PyUnicode_InternFromString("time_us")) && (GTID = PyUnicode_InternFromString("gtid"))
+                   (TIME_US = PyUnicode_InternFromString("time_us")) && (GTID = PyUnicode_InternFromString("gtid")) &&
+                   (BATCHED = PyUnicode_InternFromString("batched"))
                ? 0
                : -1;
 }
@@ -255,6 +265,14 @@ static int read_number(PyObject *transaction, PyObject *name, unsigned long long
 }
 
 static int take(PyObject *transaction, const rule *all, progress *run, const uint8_t *salt) {
+/* Whether a transaction was not committed as one. */
+static int is_batched(PyObject *transaction) {
+    PyObject *batched = PyObject_GetAttr(transaction, BATCHED);
+    int is = batched ? PyObject_IsTrue(batched) : -1;
+    Py_XDECREF(batched);
+    return is;
+}
+
     commit one = {.by = &run->t.by, .meta = &run->t.meta, .body = &run->t.body, .sizes = &run->t.sizes, .tail = &run->t.tail};
     unsigned long long time_us;
     run->t.by.size = run->t.meta.size = run->t.body.size = run->t.sizes.size = run->t.tail.size = 0;
@@ -262,6 +280,8 @@ static int take(PyObject *transaction, const rule *all, progress *run, const uin
         read_number(transaction, TIME_US, &time_us))
         return -1;
     one.time_us = (long long)time_us;
+    int batched = all->oplog ? is_batched(transaction) : 0;
+    if (batched) return batched;
     one.changes = PyObject_GetAttr(transaction, CHANGES);
     one.tags = PyObject_GetAttr(transaction, TAGS);
     if (all->binlog.size) one.gtid = PyObject_GetAttr(transaction, GTID);
@@ -277,7 +297,7 @@ static int take(PyObject *transaction, const rule *all, progress *run, const uin
 static int read_rule(rule *out, PyObject *given) {
     PyObject *open, *engine, *id_prefix, *binlog, *schema, *schema_by, *build, *version, *app;
     Py_ssize_t recorded_size;
-    if (!PyArg_ParseTuple(given, "UUUUy#UUUUUpO!Onn", &open, &engine, &id_prefix, &binlog, &out->recorded.bytes, &recorded_size, &schema,
+    if (!PyArg_ParseTuple(given, "UUUUpy#UUUUUpO!Onn", &open, &engine, &id_prefix, &binlog, &out->oplog, &out->recorded.bytes, &recorded_size, &schema,
                           &schema_by, &build, &version, &app, &out->tagged, &PyDict_Type, &out->plans, &out->lookup,
                           &out->room, &out->tag_bytes_max) ||
         piece_of(&out->open, open) || piece_of(&out->engine, engine) || piece_of(&out->id_prefix, id_prefix) || piece_of(&out->binlog, binlog) ||
@@ -286,7 +306,7 @@ static int read_rule(rule *out, PyObject *given) {
         return -1;
     out->recorded.size = (size_t)recorded_size;
     /* Beside the name of a binlog stand a dot, a colon and two numbers. */
-    if (out->id_prefix.size <= ID_BYTES - ID_NUMBER_BYTES && out->binlog.size < POSITION_BYTES - 42) return 0;
+    if (out->id_prefix.size <= ID_BYTES - OPLOG_BYTES && out->binlog.size < POSITION_BYTES - 42) return 0;
     PyErr_SetString(PyExc_ValueError, "the prefix of ids, or the name of the binlog, is too long");
     return -1;
 }

@@ -70,6 +70,11 @@ class Transaction:
     tags: list[bytes]
 
     @property
+    def atomic(self) -> bool:
+        """Whether its changes were made visible together."""
+        return True
+
+    @property
     def mark(self) -> Mark:
         """What a snapshot knows it by."""
         return self.xid

@@ -118,8 +118,8 @@ class Committer:
         (schema, schema_by), chain, counts = found, self._chain, self.counts
         before = chain.head.seq
         rule = Rule(
-            self._source.id_prefix, self._source.binlog, schema.id, schema_by, provenance.build, provenance.version, provenance.app,
-            provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
+            self._source.id_prefix, self._source.binlog, self._source.oplog, schema.id, schema_by, provenance.build, provenance.version,
+            provenance.app, provenance is not UNTAGGED, self.plans.of(schema), self.lookup, self._part_bytes, self._tag_bytes_max,
         )  # fmt: skip
         run = chain.run(transactions, start, rule)
         if run.lines:
@@ -301,6 +301,8 @@ class _Commit(NamedTuple):
             meta += f',"schema_by":"{schema_by}"'
             if provenance.trouble:
                 meta += f',"tag":"{provenance.trouble}"'
+            if not transaction.atomic:
+                meta += ',"atomic":false'
             if len(transaction.tags) > 1:
                 meta += f',"tags":{len(transaction.tags)}'
         return (meta + "}").encode()

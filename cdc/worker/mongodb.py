@@ -41,6 +41,7 @@ class MongodbSource(Source):
         super().__init__(config)
         self._catalog = Catalog(config.source.conninfo(), patience_s=config.limits.silence_s)
         self._identity: Identity
+        self.oplog = True
         self._beginning: Beginning
         self._start = 0
         self._mapped: set[tuple[str, str]] = set()
@@ -61,12 +62,13 @@ class MongodbSource(Source):
 
     def commit_id(self, transaction: Transaction) -> str:
         """`mongo:REPLICA SET:PLACE`."""
-        return f"mongo:{self._identity.replica_set}:{format_oplog(transaction.end)}"
+        return f"{self.id_prefix}{format_oplog(transaction.end)}"
 
     def open(self, state: LogState, registry: Registry, *, leased: bool) -> Stream:
         """As the base says. The read begins where the log's last commit came after, which so comes again."""
         config, catalog = self.config, self._catalog
         self._identity = catalog.identity()
+        self.id_prefix = f"mongo:{self._identity.replica_set}:"
         check_version(self._identity)
         history.check_identity(self._identity, state)
         history.check_log(catalog, state)
@@ -123,16 +125,15 @@ class MongodbSource(Source):
     ) -> ShapeItem:
         """As the base says; documents are taken apart first."""
         paths = self._paths[projection]
-        plain = shape_item(projection)
 
-        def item(data: bytes, shape_index: int) -> bytes | None:
+        def row(data: bytes) -> bytes:
             if is_untold(data):
                 raise Unreachable(
                     f"collection {'.'.join(relation.table)} was mapped a moment ago; its changes are read again"
                 )
-            return plain(explode(data, paths), shape_index)
+            return explode(data, paths)
 
-        return item
+        return shape_item(projection, row=row, paths=paths.described)
 
     def snapshotter(
         self, schema: AppSchema, *, progress: dict[str, Progress], recent: deque[Mark]

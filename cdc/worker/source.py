@@ -122,8 +122,9 @@ class Source(ABC):
         engine: Its name in records.
         config: The worker's, with the limits that hold for this log.
         turn_at: From which position on the source is another server or timeline, see `turn`.
-        id_prefix: What commits' ids begin with; the rest is their end in hexadecimal, or of a binlog their GTID.
-        binlog: The name of the server's binlog, what stands before a file's number; empty where positions are LSNs.
+        id_prefix: What commits' ids begin with; the rest is their end in hexadecimal, of a binlog their GTID, of an oplog their position.
+        binlog: The name of the server's binlog, what stands before a file's number; empty where positions are LSNs, or in an oplog.
+        oplog: Positions are places in an oplog.
     """
 
     engine: str
@@ -133,6 +134,7 @@ class Source(ABC):
         self.turn_at = NEVER
         self.id_prefix = self.binlog = ""
 
+        self.oplog = False
     @abstractmethod
     def close(self) -> None:
         """Close all connections but the stream."""

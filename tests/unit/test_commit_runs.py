@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +14,8 @@ from commitlog.cdc.log import chain
 from commitlog.cdc.worker.commits import UnknownBuild
 from commitlog.drivers.tag import KEYS, encode
 from commitlog.schemas.errors import DecodeError, VerificationFailed
-from commitlog.schemas.position import format_binlog
-from fixtures.committed import NOW, PLAIN, SERVER, UNPUBLISHED, Log, Seen, row, schema, tag
+from commitlog.schemas.position import format_binlog, format_oplog
+from fixtures.committed import NOW, PLAIN, REPLICA_SET, SERVER, UNPUBLISHED, Log, Seen, row, schema, tag
 from fixtures.messages import (
     INT4,
     ITEM,
@@ -49,18 +49,21 @@ transactions = st.lists(st.tuples(st.lists(changes, min_size=1, max_size=3), sai
 WARM = [insert(row()), insert(row(), PLAIN), insert([b"1"], UNPUBLISHED)]
 
 
+NOTHING: Mapping[str, bool] = {}
+LIKE: list[Mapping[str, bool]] = [NOTHING, {"binlog": True}, {"oplog": True}]
+
 Poll = Sequence[tuple[Sequence[bytes], Sequence[bytes]]]
 """The changes and tags of each of its transactions."""
 
 
 def check_alike(
-    polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: bool = False, binlog: bool = False
+    polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: bool = False, like: Mapping[str, bool] = NOTHING
 ) -> None:
     """What runs make of transactions is what each of them makes alone: lines, figures and errors."""
 
     def made(*, runs: bool) -> object:
         schemas = schema(strict=strict, builds=("b1", "1.*")), schema("id", builds=("2.*",), default=False)
-        log, ends = Log(*schemas, part_bytes=part_bytes, tag_bytes=64, binlog=binlog), itertools.count(0x1000, 0x100)
+        log, ends = Log(*schemas, part_bytes=part_bytes, tag_bytes=64, **like), itertools.count(0x1000, 0x100)
         for known in ([], [tag(version="2.1")]):  # its tables are not met for the first time any more
             log.commit(*WARM, *known, end=next(ends))
         log.committer.lookup = lambda request, time_us: Seen() if request == "seen" else None
@@ -83,11 +86,11 @@ def check_alike(
         assert made(runs=True) == made(runs=False)
 
 
-@given(st.lists(transactions, max_size=3), st.sampled_from([100, 1 << 20]), st.booleans(), st.booleans())
+@given(st.lists(transactions, max_size=3), st.sampled_from([100, 1 << 20]), st.booleans(), st.sampled_from(LIKE))
 def test_runs_of_transactions_become_what_each_becomes_alone(
-    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool, binlog: bool
+    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool, like: Mapping[str, bool]
 ) -> None:
-    check_alike(polls, part_bytes=part_bytes, strict=strict, binlog=binlog)
+    check_alike(polls, part_bytes=part_bytes, strict=strict, like=like)
 
 
 @pytest.mark.parametrize("first", [[], *([one] for one in TAGS)])
@@ -126,6 +129,45 @@ def test_a_place_in_a_binlog_is_written_as_python_writes_it(end: int) -> None:
     header = log.records()[-1].header
     assert header["source"]["position"] == format_binlog("binlog", end)
     assert header["id"] == f"mysql:{SERVER}:16"
+
+
+@pytest.mark.parametrize("end", [2 << 32, 1795383766 << 32 | 8, (1 << 64) - 1])
+def test_a_place_in_an_oplog_is_written_as_python_writes_it(end: int) -> None:
+    log = Log(oplog=True)
+    log.commit(insert(row()))
+    waiting = [log.transaction(insert(row()))]
+    waiting[0].end = end
+
+    assert log.committer.commit_run(waiting, 0) == 1
+
+    header = log.records()[-1].header
+    assert header["source"]["position"] == format_oplog(end)
+    assert header["id"] == f"mongo:{REPLICA_SET}:{format_oplog(end)}"
+
+
+def test_inserts_that_the_server_batched_are_said_not_to_be_atomic() -> None:
+    log = Log(oplog=True)
+    log.commit(insert(row()))
+    waiting = [log.transaction(insert(row()), end=0x2000)]
+    waiting[0].batched = True  # type: ignore[attr-defined]
+
+    assert log.committer.commit_run(waiting, 0) == 0
+    log.committer.commit(waiting[0])
+
+    assert log.records()[-1].items()[1]["atomic"] is False
+
+
+def test_a_commit_of_an_oplog_comes_behind_the_one_before_and_is_named_by_its_place() -> None:
+    log = Log(oplog=True)
+    log.commit(insert(row()), end=16)
+
+    with pytest.raises(VerificationFailed, match="does not come after"):
+        log.commit(insert(row(2)), end=16)
+
+    log = Log(oplog=True)
+    log.committer._source.commit_id = lambda transaction: "mongo:x:1.17"  # type: ignore[method-assign]
+    with pytest.raises(VerificationFailed, match="is not that of a commit at"):
+        log.commit(insert(row(2)), end=16)
 
 
 def test_a_commit_that_ends_where_the_one_before_does_is_no_commit_of_a_binlog() -> None:

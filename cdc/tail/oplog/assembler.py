@@ -195,7 +195,7 @@ class OplogAssembler:
             group.last = entry.at
             self._unfinished[entry.at] = group
             return None
-        return group.transaction(entry.at, entry.time_us, atomic=not entry.vectored)
+        return group.transaction(entry.at, entry.time_us, batched=entry.vectored)
 
     def _group_of(self, entry: OplogEntry) -> Unfinished:
         """The transaction that an applyOps belongs to."""

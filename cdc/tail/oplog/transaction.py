@@ -14,10 +14,15 @@ class OplogTransaction(Transaction):
     hold no number as large as a timestamp.
 
     Args:
-        atomic: Whether its changes were made visible together. Inserts that a server batches into one entry were not.
+        batched: It is many inserts that the server logs as one entry, though they were not made visible together.
     """
 
-    atomic: bool = True
+    batched: bool = False
+
+    @property
+    def atomic(self) -> bool:
+        """Whether its changes were made visible together."""
+        return not self.batched
 
     @property
     def mark(self) -> Mark:
@@ -58,17 +63,17 @@ class Unfinished:
             self._spill = Spill(self._changes)
             self._changes = []
 
-    def transaction(self, end: int, time_us: int, *, atomic: bool = True) -> OplogTransaction:
+    def transaction(self, end: int, time_us: int, *, batched: bool = False) -> OplogTransaction:
         """It as a transaction, which then owns the temporary file.
 
         Args:
             end: The timestamp of its last entry.
             time_us: When that was written.
-            atomic: See OplogTransaction.
+            batched: See OplogTransaction.
         """
         changes: Changes = self._changes if self._spill is None else self._spill
         return OplogTransaction(
-            end & 0xFFFFFFFF, end, time_us, changes, [*([self.tag] if self.tag else []), *self.notices], atomic
+            end & 0xFFFFFFFF, end, time_us, changes, [*([self.tag] if self.tag else []), *self.notices], batched
         )
 
     def close(self) -> None:
