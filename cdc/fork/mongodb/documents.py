@@ -7,10 +7,11 @@ from typing import Any, Final
 from ....schemas.errors import DecodeError
 from ....transforms.app_schema import ADDITIONAL, Entity, Field
 from ...tail.oplog.document import ARRAY, DOCUMENT, REGEX, UNDEFINED, Value, items
+from ...tail.oplog.explode import PathColumn, Paths, explode_document
 from ..model import EntityModel
 from ..store import Rejected, Texts
 from .forms import Form, form
-from .paths import at_path, document, name_of, with_path, without
+from .paths import at_path, document, name_of, with_path
 
 KEY: Final = b"_id"
 SIZE_MAX: Final = 16 << 20
@@ -26,12 +27,14 @@ class Documents:
         name: The collection.
         forms: Field to how its values are written and read.
         declared: The keys at the top of a document with which a declared field begins; None where there is no field of all others.
+        paths: Where the fields stand that a MongoDB's log tells; None of a table's.
     """
 
     model: EntityModel
     name: str
     forms: Mapping[str, Form]
     declared: frozenset[bytes] | None
+    paths: Paths | None
 
     @classmethod
     def of(cls, model: EntityModel, name: str) -> "Documents":
@@ -42,7 +45,8 @@ class Documents:
             known = fields.get(column.field)
             keys = known.keys if known else _keys(model, column.field)
             forms[column.field] = form(column, model.engine, keys, known.omitted if known else ())
-        return cls(model, name, forms, _declared(model.documents))
+        declared = _declared(model.documents)
+        return cls(model, name, forms, declared, _paths(model) if model.engine == "mongodb" else None)
 
     def key(self, key: Mapping[str, Any]) -> Value:
         """The _id of a key.
@@ -61,7 +65,10 @@ class Documents:
 
     def texts(self, whole: bytes) -> Texts:
         """The fields of a document."""
-        return {field: each.of(self._at(each, whole)) for field, each in self.forms.items()}
+        if self.paths is None:
+            return {field: each.of(at_path(whole, each.keys)) for field, each in self.forms.items()}
+        values = explode_document(whole, self.paths)
+        return {field: None if text is None else text.decode() for field, text in zip(self.forms, values, strict=True)}
 
     def cast(self, values: Mapping[str, Any]) -> Texts:
         """Values of a record as `texts` would give them, had they been written.
@@ -108,22 +115,13 @@ class Documents:
     def _put(self, form_: Form, whole: bytes, value: Value | None) -> bytes:
         if self._is_additional(form_):
             return self._with_additional(whole, value)
-        if form_.keys:
-            return with_path(whole, form_.keys, value)
-        return self._replaced(form_, whole, value)
-
-    def _replaced(self, form_: Form, whole: bytes, value: Value | None) -> bytes:
-        """All of a document but what is left out of the log's, and belongs to other fields or to the fork's owner."""
-        if value is None or value[0] != DOCUMENT:
-            raise DecodeError(f"{form_.field} is no document")
-        before, after = items(whole), items(value[1])
-        if KEY in after and after[KEY] != before[KEY]:
-            raise DecodeError(f"{form_.field} has another _id than its document")
-        found = document(after if KEY in after else {KEY: before[KEY], **after})
+        found = with_path(whole, form_.keys, value) if form_.keys else _replaced(whole, form_, value)
         for keys in form_.omitted:
-            kept = at_path(whole, keys)
-            if kept is not None:
-                found = with_path(found, keys, kept)
+            # What is left out of a value belongs to another field, or to the fork's owner.
+            path = (*form_.keys, *keys)
+            kept, around = at_path(whole, path), at_path(found, path[:-1])
+            if kept is not None and around is not None and around[0] == DOCUMENT:
+                found = with_path(found, path, kept)
         return found
 
     def _with_additional(self, whole: bytes, value: Value | None) -> bytes:
@@ -138,13 +136,6 @@ class Documents:
         }
         return document({**kept, **told})
 
-    def _at(self, form_: Form, whole: bytes) -> Value | None:
-        if self._is_additional(form_):
-            assert self.declared is not None
-            return DOCUMENT, document({n: each for n, each in items(whole).items() if n not in self.declared})
-        found = at_path(whole, form_.keys)
-        return without(found, form_.omitted) if found and form_.omitted else found
-
     def _is_additional(self, form_: Form) -> bool:
         return self.declared is not None and form_.field == ADDITIONAL
 
@@ -154,6 +145,24 @@ def _keys(model: EntityModel, field: str) -> tuple[str, ...]:
     if field not in model.key:
         return (field,)
     return ("_id",) if len(model.key) == 1 else ("_id", field)
+
+
+def _replaced(whole: bytes, form_: Form, value: Value | None) -> bytes:
+    """All of a document."""
+    if value is None or value[0] != DOCUMENT:
+        raise DecodeError(f"{form_.field} is no document")
+    before, after = items(whole), items(value[1])
+    if KEY not in after:
+        return document({KEY: before[KEY], **after})
+    if after[KEY] != before[KEY]:
+        raise DecodeError(f"{form_.field} has another _id than its document")
+    return value[1]
+
+
+def _paths(model: EntityModel) -> Paths:
+    if model.documents is None:
+        return Paths(tuple(PathColumn(c.field, (name_of(c.field),), None) for c in model.columns))
+    return Paths.of(model.documents, {column.field: column.cls for column in model.columns})
 
 
 def _declared(entity: Entity | None) -> frozenset[bytes] | None:

@@ -18,6 +18,8 @@ from .connection import Connected
 NAMES: Final = ("applied", "shapes", "schemas", "entities", "conflicts", "made", "lock")
 """There is a fork when the position has its document, which comes last."""
 
+_KEPT: Final = ("made", "lock")
+
 PREFIX: Final = "_commitlog."
 _ONE: Final = {"_id": "fork"}
 _NOW: Final = {"$dateToString": {"date": "$$NOW", "format": "%Y-%m-%d %H:%M:%S.%L+00"}}
@@ -41,16 +43,15 @@ class MongoMemory:
             return bool(self._connected.db.list_collection_names(filter={"name": f"{PREFIX}applied"}))
 
     def make(self) -> None:
-        """Make the collections; what is left of a fork that was begun and not made, or not dropped to the end, goes, but for what
-        tells which collections the fork made."""
+        """Make the collections, as far as they are not made by what is first written to them. What is left of a fork that was begun and
+        not made, or not dropped to the end, goes, but for what tells which collections the fork made."""
         db = self._connected.db
         with self._connected.translated():
-            there = set(db.list_collection_names())
-            for name in NAMES:
-                if name not in ("made", "lock"):
-                    db.drop_collection(PREFIX + name)
-                if name not in ("made", "lock") or PREFIX + name not in there:
-                    db.create_collection(PREFIX + name)
+            for name in set(db.list_collection_names()).intersection(
+                PREFIX + name for name in NAMES if name not in _KEPT
+            ):
+                db.drop_collection(name)
+            db.create_collection(f"{PREFIX}applied")
             conflicts = db[f"{PREFIX}conflicts"]
             conflicts.create_index([("status", ASCENDING), ("entity", ASCENDING), ("key", ASCENDING)])
             conflicts.create_index("commit")

@@ -9,7 +9,7 @@ from typing import Final
 
 from ....schemas.errors import DecodeError
 from ....transforms.document_path import Keys
-from ...tail.oplog.document import ARRAY, DOCUMENT, Value, element, items
+from ...tail.oplog.document import DOCUMENT, Value, element, items
 from ...tail.oplog.document import document as joined
 
 EMPTY: Final = b"\x05\x00\x00\x00\x00"
@@ -62,18 +62,3 @@ def with_path(whole: bytes, keys: Keys, value: Value | None) -> bytes:
     else:
         fields[name] = value
     return document(fields)
-
-
-def without(value: Value, omitted: tuple[Keys, ...]) -> Value:
-    """A value without what stands at some paths within it, which go through arrays."""
-    kind, data = value
-    if not omitted or kind not in (DOCUMENT, ARRAY):
-        return value
-    if kind == ARRAY:
-        return ARRAY, document({name: without(each, omitted) for name, each in items(data).items()})
-    kept: dict[bytes, Value] = {}
-    for name, each in items(data).items():
-        within = tuple(keys[1:] for keys in omitted if name_of(keys[0]) == name)
-        if () not in within:
-            kept[name] = without(each, within)
-    return DOCUMENT, document(kept)

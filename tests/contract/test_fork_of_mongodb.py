@@ -1,0 +1,282 @@
+"""The log of a MongoDB, forked into MongoDB, PostgreSQL and MySQL."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from bson import (
+    Binary,
+    Code,
+    Decimal128,
+    Int64,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+    decode,
+    encode,
+)
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo import MongoClient
+
+from commitlog.cdc.servers.mongodb import MongoServer
+from commitlog.cdc.tail.oplog.explode import Paths, explode_document
+from commitlog.cdc.tail.oplog.extended_json import text_of
+from commitlog.transforms.app_schema import AppSchema
+from commitlog.transforms.app_schema_reader import parse
+from fixtures.bson_values import RAW
+from fixtures.fork_log import Fork, MadeLog, column
+
+SCHEMA = """
+schema: commitlog.app/v1
+app: shop
+database: main
+default: true
+entities:
+  Doc:
+    from: shop.docs
+    key: [_id]
+    fields:
+      _id: {class: public}
+      whole: {class: public, path: "$"}
+  Customer:
+    from: shop.customers
+    key: [_id]
+    additional: public
+    fields:
+      _id: {class: public}
+      name: {class: public, path: who.name, bson: string}
+      city: {class: public, path: who.address.city}
+      odd: {class: public, path: '\\$odd.a\\.b'}
+      tags: {class: public, omit: [secret]}
+      secret: {class: internal}
+"""
+
+RAW_CODEC = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+DOC = (column("_id", "bson", "any"), column("whole", "bson", "any"))
+CUSTOMER = tuple(column(name, "bson", "any") for name in ("_id", "name", "city", "odd", "tags", "additional"))
+
+
+def every_type() -> dict[str, Any]:
+    """A value of each type, and names that are no operators."""
+    return {
+        "_id": ObjectId("0123456789abcdef01234567"),
+        "z": 1,
+        "int": -(2**31),
+        "long": Int64(5),
+        "double": -0.0,
+        "nan": float("nan"),
+        "infinity": float("inf"),
+        "decimal": Decimal128("1.50E+10"),
+        "far": DatetimeMS(2**62),
+        "before": DatetimeMS(-1),
+        "bytes": Binary(b"\0\xff", 0),
+        "uuid": Binary(bytes(16), 4),
+        "old": Binary(b"x", 2),
+        "user": Binary(b"", 128),
+        "regex": Regex("^a", "im"),
+        "code": Code("f()"),
+        "scoped": Code("f()", {"$x": 1}),
+        "ts": Timestamp(0, 0),
+        "min": MinKey(),
+        "max": MaxKey(),
+        "null": None,
+        "true": True,
+        "$set": {"$inc": {"a": 1}, "x.y": [[], {}, {"$oid": "no"}]},
+        "a.b": "dotted",
+        "": "empty",
+        "$ref": "x",
+        "a": {"b": {"c": [1, Int64(1), 1.0]}},
+    }
+
+
+class Docs:
+    """Whole documents in a log, and what the forks of it hold."""
+
+    def __init__(self, log: MadeLog) -> None:
+        self.log = log
+        log.schema(SCHEMA)
+        log.shape("Doc", *DOC, key=["_id"], table="shop.docs")
+        log.shape("Customer", *CUSTOMER, key=["_id"], table="shop.customers")
+        self.entities = parse_schema().entities
+
+    def row(self, entity: str, document: Any) -> dict[str, Any]:
+        """A document's row as a worker records it."""
+        raw = document if isinstance(document, bytes) else encode(document)
+        columns = [c.field for c in (DOC if entity == "Doc" else CUSTOMER)]
+        values = explode_document(raw, Paths.of(self.entities[entity], dict.fromkeys(columns, "public")))
+        return {name: None if text is None else text.decode() for name, text in zip(columns, values, strict=True)}
+
+    def insert(self, entity: str, document: Any) -> None:
+        self.log.commit(self.log.insert(entity, self.row(entity, document)))
+
+    def update(self, entity: str, before: Any, after: Any) -> None:
+        was, now = self.row(entity, before), self.row(entity, after)
+        changed = [field for field in was if was[field] != now[field]]
+        key = {"_id": was["_id"]}
+        self.log.commit(self.log.update(entity, key, {f: was[f] for f in changed}, {f: now[f] for f in changed}))
+
+    def delete(self, entity: str, document: Any) -> None:
+        self.log.commit(self.log.delete(entity, self.row(entity, document)))
+
+
+def parse_schema() -> AppSchema:
+    return parse(yaml.safe_load(SCHEMA))
+
+
+def raw_documents(url: str, name: str) -> list[bytes]:
+    """What a collection holds, to the byte."""
+    with MongoClient[Any](url) as client:
+        raw = CodecOptions[RawBSONDocument](document_class=RawBSONDocument)
+        return [each.raw for each in client.get_default_database().get_collection(name, codec_options=raw).find()]
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Iterator[Docs]:
+    log = MadeLog(tmp_path, engine="mongodb")
+    yield Docs(log)
+    log.close()
+
+
+def test_documents_of_every_type_are_the_same_to_the_byte(docs: Docs, mongodb_database: str) -> None:
+    fork = Fork(docs.log, mongodb_database)
+    first = every_type()
+    docs.insert("Doc", first)
+    fork.sync()
+    assert raw_documents(fork.url, "docs") == [encode(first)]
+    second = dict(reversed(every_type().items())) | {"more": [{"$gt": ""}]}
+    docs.update("Doc", first, second)
+    fork.sync()
+    assert raw_documents(fork.url, "docs") == [encode(second)]
+    docs.delete("Doc", second)
+    fork.sync()
+    assert (raw_documents(fork.url, "docs"), fork.conflicts()) == ([], [])
+
+
+def test_a_path_is_changed_and_what_is_beside_it_stays(docs: Docs, mongodb_database: str) -> None:
+    fork = Fork(docs.log, mongodb_database)
+    first = {
+        "_id": 1,
+        "who": {"name": "Ann", "address": {"city": "Rome"}},
+        "$odd": {"a.b": 1},
+        "tags": {"a": 1, "secret": 2},
+        "x": 1,
+    }
+    docs.insert("Customer", first)
+    fork.sync()
+    assert raw_documents(fork.url, "customers") == [encode({**first, "tags": {"a": 1}})]
+    with MongoClient[Any](fork.url) as client:
+        own = client.get_default_database().customers
+        own.update_one({"_id": 1}, {"$set": {"who.mine": 1, "tags.secret": "mine", "who.address.zip": 5}})
+    second = {
+        "_id": 1,
+        "who": {"name": "Bob", "address": {}},
+        "$odd": {"a.b": 2},
+        "tags": {"b": 1},
+        "y": Int64(2),
+        "$x": 1,
+    }
+    docs.update("Customer", first, second)
+    fork.sync()
+    with MongoClient[Any](fork.url) as client:
+        (found,) = client.get_default_database().customers.find()
+    assert found == {
+        "_id": 1,
+        "who": {"name": "Bob", "address": {"zip": 5}, "mine": 1},
+        "$odd": {"a.b": 2},
+        "tags": {"b": 1, "secret": "mine"},
+        "y": 2,
+        "$x": 1,
+    }
+    assert fork.conflicts() == []
+
+
+EVIL_KEYS = (
+    '{"$gt":""}',
+    '{"$ne":null}',
+    '{"$where":"1"}',
+    '{"a":{"$gt":{"$numberInt":"1"}}}',
+    '[{"$numberInt":"1"}]',
+    '{"$regularExpression":{"pattern":".*","options":""}}',
+    '{"$undefined":true}',
+)
+
+
+@pytest.mark.parametrize("op", ["insert", "update", "delete", "overwrite"])
+def test_a_key_that_looks_like_an_operator_means_no_other_document(docs: Docs, mongodb_database: str, op: str) -> None:
+    """A log may come from anybody: what is in it is data."""
+    log, fork = docs.log, Fork(docs.log, mongodb_database)
+    docs.insert("Customer", {"_id": "victim", "who": {"name": "Ann"}})
+    for key in EVIL_KEYS:
+        row = {**docs.row("Customer", {"_id": 1, "who": {"name": "Ann"}}), "_id": key}
+        match op:
+            case "insert":
+                log.commit(log.insert("Customer", row))
+            case "update":
+                log.commit(log.update("Customer", {"_id": key}, {"name": '"Ann"'}, {"name": '"Eve"'}))
+            case "delete":
+                log.commit(log.delete("Customer", row))
+            case _:
+                log.commit(log.overwrite("Customer", row))
+    docs.insert("Customer", {"_id": "later"})
+    fork.sync()
+    found = sorted(raw_documents(fork.url, "customers"))
+    assert found == sorted([encode({"_id": "victim", "who": {"name": "Ann"}}), encode({"_id": "later"})])
+    assert [conflict["kind"] for conflict in fork.conflicts()] == ["value"] * len(EVIL_KEYS)
+
+
+def test_values_that_look_like_operators_are_values(docs: Docs, mongodb_database: str) -> None:
+    fork = Fork(docs.log, mongodb_database)
+    first = {"_id": 1, "who": {"name": "Ann"}}
+    evil = {
+        "_id": 1,
+        "who": {"name": {"$concat": ["$who.name", "x"]}, "address": {"city": "$$ROOT"}},
+        "$odd": {"a.b": "$_id"},
+        "$set": 1,
+    }
+    docs.insert("Customer", first)
+    docs.update("Customer", first, evil)
+    fork.sync()
+    with MongoClient[Any](fork.url) as client:
+        assert list(client.get_default_database().customers.find()) == [evil]
+
+
+def test_what_is_no_extended_json_is_a_conflict(docs: Docs, mongodb_database: str) -> None:
+    log, fork = docs.log, Fork(docs.log, mongodb_database)
+    log.commit(log.insert("Doc", {"_id": '{"$numberInt":"1"}', "whole": '{"a":1}'}))
+    log.commit(log.insert("Doc", {"_id": '{"$numberInt":"2"}', "whole": '{"_id":{"$numberInt":"3"}}'}))
+    log.commit(log.insert("Doc", {"_id": '{"$numberInt":"4"}', "whole": '"no document"'}))
+    fork.sync()
+    assert (raw_documents(fork.url, "docs"), [c["kind"] for c in fork.conflicts()]) == ([], ["value"] * 3)
+
+
+@pytest.mark.full
+@given(st.lists(RAW, min_size=1, max_size=8))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_documents_hold_arrives(
+    tmp_path_factory: pytest.TempPathFactory, mongodb: MongoServer, written: list[bytes]
+) -> None:
+    url = mongodb.database_url(f"t_{secrets.token_hex(6)}")
+    log = MadeLog(tmp_path_factory.mktemp("log"), engine="mongodb")
+    try:
+        docs, fork = Docs(log), Fork(log, url)
+        told = [
+            encode({**decode(each, RAW_CODEC), "_id": n}, codec_options=RAW_CODEC) for n, each in enumerate(written)
+        ]
+        for each in told:
+            docs.insert("Doc", each)
+        fork.sync()
+        found = dict(enumerate(raw_documents(url, "docs")))
+        assert [text_of(each) for each in found.values()] == [text_of(each) for each in told]
+    finally:
+        log.close()
+        mongodb.drop_database(url.split("?")[0].rpartition("/")[2])
