@@ -166,7 +166,6 @@ static int write_meta(commit *one, const rule *all) {
                      ADD(meta, "\"}"));
 }
 
-/* worker/source.py, `commit_id` and `text`. The size; of an id that is too long 0. */
 /* schemas/position.py, format_oplog. */
 static size_t put_oplog(char *out, unsigned long long end) {
     size_t size = put_number(out, end >> 32);
@@ -174,12 +173,13 @@ static size_t put_oplog(char *out, unsigned long long end) {
     return size + put_number(out + size, end & 0xffffffff);
 }
 
+/* worker/source.py, `commit_id` and `text`. The size; of an id that is too long 0. */
 static size_t write_id(char id[ID_BYTES], const commit *one, const rule *all) {
     piece gtid;
     char *at = id + all->id_prefix.size;
     memcpy(id, all->id_prefix.bytes, all->id_prefix.size);
-    if (!one->gtid) return all->id_prefix.size + put_hex(at, one->end, ID_NUMBER_BYTES);
     if (all->oplog) return all->id_prefix.size + put_oplog(at, one->end);
+    if (!one->gtid) return all->id_prefix.size + put_hex(at, one->end, ID_NUMBER_BYTES);
     if (piece_of(&gtid, one->gtid) || gtid.size > ID_BYTES - all->id_prefix.size) {
         PyErr_Clear();
         return 0;
@@ -264,7 +264,6 @@ static int read_number(PyObject *transaction, PyObject *name, unsigned long long
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int take(PyObject *transaction, const rule *all, progress *run, const uint8_t *salt) {
 /* Whether a transaction was not committed as one. */
 static int is_batched(PyObject *transaction) {
     PyObject *batched = PyObject_GetAttr(transaction, BATCHED);
@@ -273,15 +272,16 @@ static int is_batched(PyObject *transaction) {
     return is;
 }
 
+static int take(PyObject *transaction, const rule *all, progress *run, const uint8_t *salt) {
     commit one = {.by = &run->t.by, .meta = &run->t.meta, .body = &run->t.body, .sizes = &run->t.sizes, .tail = &run->t.tail};
     unsigned long long time_us;
     run->t.by.size = run->t.meta.size = run->t.body.size = run->t.sizes.size = run->t.tail.size = 0;
     if (read_number(transaction, XID, &one.xid) || read_number(transaction, END, &one.end) ||
         read_number(transaction, TIME_US, &time_us))
         return -1;
-    one.time_us = (long long)time_us;
     int batched = all->oplog ? is_batched(transaction) : 0;
     if (batched) return batched;
+    one.time_us = (long long)time_us;
     one.changes = PyObject_GetAttr(transaction, CHANGES);
     one.tags = PyObject_GetAttr(transaction, TAGS);
     if (all->binlog.size) one.gtid = PyObject_GetAttr(transaction, GTID);

@@ -170,8 +170,8 @@ class Committer:
                     part, skipped = part + 1, 0
                 items, shapes, size = [b"", b""], {}, 0
         if part or len(items) > 2:
-            self._emit(commit, items, shapes, (part, True), skipped)
             self.counts.rows += len(items) - 2
+            self._emit(commit, items, shapes, (part, True), skipped)
         else:
             self.counts.unpublished += 1
 
@@ -299,10 +299,10 @@ class _Commit(NamedTuple):
             meta += f',"skipped":{skipped}'
         if not part:
             meta += f',"schema_by":"{schema_by}"'
-            if provenance.trouble:
-                meta += f',"tag":"{provenance.trouble}"'
             if not transaction.atomic:
                 meta += ',"atomic":false'
+            if provenance.trouble:
+                meta += f',"tag":"{provenance.trouble}"'
             if len(transaction.tags) > 1:
                 meta += f',"tags":{len(transaction.tags)}'
         return (meta + "}").encode()

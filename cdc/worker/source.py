@@ -133,8 +133,8 @@ class Source(ABC):
         self.config = config
         self.turn_at = NEVER
         self.id_prefix = self.binlog = ""
-
         self.oplog = False
+
     @abstractmethod
     def close(self) -> None:
         """Close all connections but the stream."""
