@@ -2,8 +2,8 @@
 
 What stands here twice gives the same bytes, and tests/unit/test_native.py compares them: `Collector` with `tail/assembler.py`,
 `Shaper` with `transforms/project.py`, `run` with `worker/commits.py`, `plain_record` with `schemas/record.py`, `seal` with
-`log/chain.py`; and tests/unit/test_binlog_native.py compares `BinlogRows` and `binlog_groups` with `tail/binlog/`. `COMMITLOG_PURE=1` in the
-environment leaves the compiled part out.
+`log/chain.py`; tests/unit/test_binlog_native.py compares `BinlogRows` and `binlog_groups` with `tail/binlog/`, and tests/unit/test_oplog_native.py
+what `Shaper` makes of documents with `tail/oplog/explode.py`. `COMMITLOG_PURE=1` in the environment leaves the compiled part out.
 """
 
 import os

@@ -25,6 +25,8 @@ class Shaper:
         columns: tuple[tuple[bytes | None, int, dict[bytes, str] | None], ...],
         key: tuple[int, ...],
         fallback: Callable[[bytes, int], bytes | None],
+        paths: tuple[tuple[tuple[bytes, ...], Any], ...] | None = None,
+        /,
     ) -> Shaper: ...
     def __call__(self, data: bytes, shape_index: int, /) -> bytes | None: ...
 

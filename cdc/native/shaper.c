@@ -1,4 +1,4 @@
-/* Shaper: one row change of pgoutput to the JSON of one item of a commit.
+/* Shaper: one row change of pgoutput to the JSON of one item of a commit; with paths, one of a document.
  *
  * It knows the plain case only: an insert, an update or a delete with its whole old row, its key unchanged, every value of
  * its type. Whatever is not plain (a value that was not sent, another key, malformed bytes) it hands to the Python that it
@@ -8,6 +8,8 @@
 #include "shaper.h"
 
 #include <structmember.h>
+
+#include "explode.h"
 
 enum { CHANGE_AT = 25, TUPLE_AT = 31 };
 
@@ -19,12 +21,6 @@ typedef struct {
 } column;
 
 typedef struct {
-    const uint8_t *value;
-    uint32_t size;
-    uint8_t sent; /* t: a text, n: null, u: not sent */
-} cell;
-
-typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
     PyObject *fallback;
@@ -33,6 +29,8 @@ typedef struct {
     cell *old_row, *new_row;
     Py_ssize_t *key;
     Py_ssize_t width, key_size;
+    explode_paths *paths; /* NULL where rows have the columns themselves */
+    text old_texts, new_texts; /* what documents were exploded to */
     text own;  /* where an item is written that nobody else asked for */
     text *out; /* where the present one is */
 } Shaper;
@@ -58,6 +56,16 @@ static size_t read_row(const uint8_t *data, size_t size, size_t at, cell *row, P
         }
     }
     return at;
+}
+
+/* As read_row, of the row that a document becomes. */
+static size_t read_change_row(Shaper *self, const uint8_t *data, size_t size, size_t at, int is_old) {
+    cell *row = is_old ? self->old_row : self->new_row, document;
+    if (!self->paths) return read_row(data, size, at, row, self->width);
+    size_t end = read_row(data, size, at, &document, 1);
+    if (!end || document.sent != 't') return 0;
+    bson_span span = {document.value, document.value + document.size};
+    return explode(self->paths, span, is_old ? &self->old_texts : &self->new_texts, row, self->width) ? 0 : end;
 }
 
 /* The functions below return 0; -1 where there is no memory; 1 where the change is not plain. */
@@ -144,20 +152,20 @@ static int add_change(Shaper *self, const uint8_t *data, size_t size, unsigned l
     size_t at = TUPLE_AT;
     int failed;
     if (op == 'I') {
-        if (mark != 'N' || read_row(data, size, at, self->new_row, self->width) != size) return 1;
+        if (mark != 'N' || read_change_row(self, data, size, at, 0) != size) return 1;
         for (Py_ssize_t i = 0; i < self->width; i++)
             if (self->new_row[i].sent == 'u') return 1;
         if ((failed = add_head(self, "\"insert\"", shape, self->new_row))) return failed;
         return add_whole(self, "},\"after\":{", self->new_row);
     }
-    if (mark != 'O' || !(at = read_row(data, size, at, self->old_row, self->width))) return 1;
+    if (mark != 'O' || !(at = read_change_row(self, data, size, at, 1))) return 1;
     if (op == 'D') {
         if (at != size) return 1;
         if ((failed = add_head(self, "\"delete\"", shape, self->old_row))) return failed;
         return add_whole(self, "},\"before\":{", self->old_row);
     }
     if (op != 'U' || at >= size || data[at] != 'N') return 1;
-    return read_row(data, size, at + 1, self->new_row, self->width) == size ? add_update(self, shape) : 1;
+    return read_change_row(self, data, size, at + 1, 0) == size ? add_update(self, shape) : 1;
 }
 
 static void shaper_free(PyObject *object);
@@ -169,6 +177,8 @@ int shaper_add(PyObject *object, PyObject *data, unsigned long long shape, text 
     self->out = out;
     int state = add_change(self, (const uint8_t *)PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data), shape);
     if (state) out->size = before;
+    text_shrink(&self->old_texts);
+    text_shrink(&self->new_texts);
     if (state < 0 && !PyErr_Occurred()) PyErr_NoMemory();
     return state;
 }
@@ -203,6 +213,9 @@ static void shaper_free(PyObject *object) {
     free(self->key);
     free(self->entity.bytes);
     free(self->own.bytes);
+    free(self->old_texts.bytes);
+    free(self->new_texts.bytes);
+    explode_free(self->paths);
     Py_XDECREF(self->fallback);
     PyTypeObject *type = Py_TYPE(object);
     type->tp_free(object);
@@ -246,9 +259,9 @@ static int take_key(Shaper *self, PyObject *places) {
 static PyObject *shaper_new(PyTypeObject *type, PyObject *arguments, PyObject *names) {
     const char *entity;
     Py_ssize_t size;
-    PyObject *columns, *key, *fallback;
+    PyObject *columns, *key, *fallback, *paths = Py_None;
     if (names && PyDict_GET_SIZE(names)) return PyErr_Format(PyExc_TypeError, "a Shaper takes no names");
-    if (!PyArg_ParseTuple(arguments, "y#O!O!O", &entity, &size, &PyTuple_Type, &columns, &PyTuple_Type, &key, &fallback))
+    if (!PyArg_ParseTuple(arguments, "y#O!O!O|O", &entity, &size, &PyTuple_Type, &columns, &PyTuple_Type, &key, &fallback, &paths))
         return NULL;
     Shaper *self = (Shaper *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -266,6 +279,7 @@ static PyObject *shaper_new(PyTypeObject *type, PyObject *arguments, PyObject *n
     if (failed) PyErr_NoMemory();
     for (Py_ssize_t i = 0; !failed && i < self->width; i++)
         failed = take_column(&self->columns[i], PyTuple_GET_ITEM(columns, i));
+    if (!failed && paths != Py_None) failed = !(self->paths = explode_paths_of(paths, self->width));
     if (failed || take_key(self, key)) {
         Py_DECREF(self);
         return NULL;

@@ -1,7 +1,7 @@
 """From a row change's bytes to the bytes of its item in a commit: compiled where that is plain, Python's own elsewhere."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -26,7 +26,17 @@ _KINDS: Final[dict[Callable[[bytes], object], int]] = {
 """Converter to its number in native/text.h."""
 
 
-def shape_item(plan: Projection, *, compiled: bool = native.COMPILED) -> ShapeItem:
+DescribedPaths = tuple[tuple[tuple[bytes, ...], Any], ...]
+"""For each column the keys that lead to its value in a document, and what is left out of it."""
+
+
+def shape_item(
+    plan: Projection,
+    *,
+    compiled: bool = native.COMPILED,
+    row: Callable[[bytes], bytes] | None = None,
+    paths: DescribedPaths | None = None,
+) -> ShapeItem:
     """How changes of one table become items.
 
     The compiled form hands over to Python's whatever is not plain, so both raise what `Projection.item` raises.
@@ -34,9 +44,13 @@ def shape_item(plan: Projection, *, compiled: bool = native.COMPILED) -> ShapeIt
     Args:
         plan: The table's projection.
         compiled: Use the compiled form, where every published column is of a kind that it knows.
+        row: Makes a row's change of a document's, where changes are of documents (oplog/explode.py).
+        paths: By what the compiled form does the same.
     """
 
     def python(data: bytes, shape_index: int) -> bytes | None:
+        if row is not None:
+            data = row(data)
         if data[25] == INSERT:
             return plan.insert(read_insert(data, plan.readers), shape_index)
         return plan.item(parse_change(data), shape_index)
@@ -50,6 +64,7 @@ def shape_item(plan: Projection, *, compiled: bool = native.COMPILED) -> ShapeIt
         tuple(filter(None, columns)),
         tuple(places[field] for field in plan.shape.key),
         python,
+        paths,
     )
 
 

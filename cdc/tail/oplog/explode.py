@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from ....schemas.change import INSERT
 from ....schemas.errors import DecodeError
 from ....transforms.app_schema import ADDITIONAL, Entity
+from ..items import DescribedPaths
 from ..row_change import MALFORMED
 from .document import DOCUMENT, elements
 from .extended_json import Omitted, text_of, value_text
@@ -59,6 +60,11 @@ class Paths:
             places.append(place)
         object.__setattr__(self, "branch", branch)
         object.__setattr__(self, "whole", tuple(n for n, column in enumerate(self.columns) if not column.keys))
+
+    @property
+    def described(self) -> DescribedPaths:
+        """The columns as the compiled form takes them."""
+        return tuple((column.keys, column.omitted) for column in self.columns)
 
     @staticmethod
     def of(entity: Entity, published: Mapping[str, str]) -> "Paths":
