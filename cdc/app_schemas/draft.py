@@ -215,10 +215,13 @@ def _unused(name: str, names: set[str]) -> str:
 
 def _fields_at(keys: Keys, sample: Sample) -> Iterator[tuple[Keys, str]]:
     """The field of a key at the top, and those of what within it must be classed more strictly: path, and the rest of the line."""
-    cls = "public" if keys == ("_id",) else classify(keys[0], sample.table[1])
+    if keys == ("_id",):
+        yield keys, _line_of(keys, _class_of_key(sample), sample, [])
+        return
+    cls = classify(keys[0], sample.table[1])
     apart: list[Keys] = []
     for inner in sample.seen:
-        if len(inner) > 1 and inner[:1] == keys != ("_id",) and "" not in inner:
+        if len(inner) > 1 and inner[:1] == keys and "" not in inner:
             hidden = any(inner[: len(other)] == other for other in apart)
             if not hidden and _STRICT.index(classify(inner[-1], inner[-2])) > _STRICT.index(cls):
                 apart.append(inner)
@@ -227,6 +230,13 @@ def _fields_at(keys: Keys, sample: Sample) -> Iterator[tuple[Keys, str]]:
         # What is in an array has no path of its own.
         if not sample.seen[inner].in_array:
             yield inner, _line_of(inner, classify(inner[-1], inner[-2]), sample, [])
+
+
+def _class_of_key(sample: Sample) -> str:
+    """A key is recorded whole: it is a person's where something in it is, or where people are called by a text."""
+    within = (classify(keys[-1], keys[-2]) for keys in sample.seen if len(keys) > 1 and keys[0] == "_id")
+    named = "string" in sample.seen.get(("_id",), Seen()).types and classify("name", sample.table[1]) == "personal"
+    return "personal" if named or any(cls in ("personal", "internal") for cls in within) else "public"
 
 
 def _line_of(keys: Keys, cls: str, sample: Sample, omit: list[Keys]) -> str:

@@ -217,3 +217,20 @@ def test_a_draft_of_any_documents_is_a_schema_of_them(paths: list[tuple[str, ...
 def test_a_database_without_a_collection_is_refused() -> None:
     with pytest.raises(Refused, match="no collection"):
         draft_collections([], app="shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "expected"),
+    [
+        ("users", {("_id",): {"objectId": 1}}, "public"),
+        ("users", {("_id",): {"string": 1}}, "personal"),
+        ("orders", {("_id",): {"string": 1}}, "public"),
+        ("visits", {("_id",): {"object": 1}, ("_id", "email"): {"string": 1}, ("_id", "day"): {"date": 1}}, "personal"),
+        ("visits", {("_id",): {"object": 1}, ("_id", "day"): {"date": 1}}, "public"),
+    ],
+)
+def test_the_key_of_documents_is_personal_where_it_may_name_people(
+    name: str, seen: dict[tuple[str, ...], dict[str, int]], expected: str
+) -> None:
+    schema = load_text(draft_collections([sample(name, 1, seen)], app="shop").encode(), origin="draft.yaml")
+    assert schema.entities[name].fields["_id"].cls == expected

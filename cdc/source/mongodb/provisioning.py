@@ -2,12 +2,16 @@
 change, and the collection whose documents carry the tags.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from ....schemas.errors import Locked, Refused
 from ....transforms.registry import Registry
 from ...tail.mongodb_catalog import Catalog
-from ...tail.mongodb_connection import ERRORS, code, one_line
+from ...tail.mongodb_connection import ERRORS, one_line
 from ..step import PRINT, Step, mapped
 from .checks import check_entities, check_version, entities_there, images_on, unfit
 from .grants import APP_NEEDS, APP_ROLE, STAMPS, WORKER_ROLE, worker_needs
@@ -15,11 +19,12 @@ from .grants import grant_steps as steps_of
 from .shell import read_shell, shell
 
 WAIT_MS = 30_000
-"""So long a step waits for operations of others to end."""
+"""So long a majority is waited for."""
+LOCK_MS = 500
+LOCK_TURNS = 20
+LOCK_PAUSE_S = 0.5
 
 _UNAUTHORIZED = 13
-_TIMES = frozenset((50, 112, 189, 91, 11600, 11602))
-"""A time limit, a conflict with another operation, a primary that steps down: the same step may work in a moment."""
 
 
 def setup_steps(catalog: Catalog, registry: Registry, *, visibility: str) -> list[Step]:
@@ -100,26 +105,46 @@ def teardown_steps(catalog: Catalog) -> list[Step]:
 
 
 def execute(catalog: Catalog, step: Step, *, say: Callable[[str], None] = lambda _: None) -> None:
-    """Do one step. A majority has it when it is done.
+    """Do one step. A majority has it when it is done. A collection's lock is waited for in short turns: whoever comes after waits behind
+    it, the app too.
 
     Args:
         catalog: The source.
         step: What to do.
-        say: Told what is waited for; here nothing is.
+        say: Told what is waited for.
 
     Raises:
-        Locked: Operations of others did not end in time.
+        Locked: Transactions of others did not end in time.
         Refused: The server does not allow it.
         Unreachable: It does not answer.
     """
     database, command = read_shell(step.statement)
-    majority = {"w": "majority", "wtimeout": WAIT_MS}
+    whole = {**command, "writeConcern": {"w": "majority", "wtimeout": WAIT_MS}}
     try:
-        catalog.client[database].command({**command, "maxTimeMS": WAIT_MS, "writeConcern": majority})
+        if "collMod" in command:
+            _in_turns(catalog, database, whole, lambda: say(f"{step.text}: waiting for transactions to end"))
+        else:
+            catalog.client[database].command(whole)
+    except ExecutionTimeout as exc:
+        raise Locked(
+            f"{step.text}: transactions did not end in time",
+            hint="end them, or wait until they end, then do this again",
+        ) from exc
+    except OperationFailure as exc:
+        way = f"let a DBA run what {PRINT} prints" if exc.code == _UNAUTHORIZED else "see what the server says of it"
+        raise Refused(f"{step.text}: {one_line(exc)}", hint=way) from exc
     except ERRORS as exc:
-        if code(exc) == _UNAUTHORIZED:
-            raise Refused(f"{step.text}: {one_line(exc)}", hint=f"let a DBA run what {PRINT} prints") from exc
-        if code(exc) in _TIMES:
-            raise Locked(f"{step.text}: {one_line(exc)}", hint="do this again") from exc
-        failed = catalog.failed(exc, step.text)
-        raise type(failed)(str(failed), hint=failed.hint) from exc
+        raise catalog.failed(exc, step.text) from exc
+
+
+def _in_turns(catalog: Catalog, database: str, command: dict[str, Any], tell: Callable[[], None]) -> None:
+    for turn in range(LOCK_TURNS):
+        try:
+            catalog.client[database].command({**command, "maxTimeMS": LOCK_MS})
+            return
+        except ExecutionTimeout:
+            if turn == 0:
+                tell()
+            if turn == LOCK_TURNS - 1:
+                raise
+        time.sleep(LOCK_PAUSE_S)
