@@ -1,8 +1,8 @@
 /* run: transactions to the lines of their commits, as many as are plain, as worker/commits.py makes them one by one.
  *
- * Plain is a transaction in memory that truncates nothing, touches no table for the first time, fits in one record, and is of the
- * run's app schema by a plain tag whose request the mesh has told nothing of. At the first other one the run ends: it is left to
- * Python, as is every error.
+ * Plain is a transaction in memory that truncates nothing, touches no table for the first time and none whose rows may share a key
+ * within it, fits in one record, and is of the run's app schema by a plain tag whose request the mesh has told nothing of. At the
+ * first other one the run ends: it is left to Python, as is every error.
  */
 
 #include "seal.h"
@@ -135,6 +135,7 @@ static int take_changes(commit *one, const rule *all) {
             if (PyTuple_Check(relation)) return 1;
             plan = PyDict_GetItemWithError(all->plans, relation);
             if (!plan) return PyErr_Occurred() ? -1 : 1;
+            if (plan != Py_None && PyTuple_GET_ITEM(plan, 3) != Py_None) return 1; /* late: worker/plans.py */
             known = relation;
         }
         int state = 0;

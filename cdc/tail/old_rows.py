@@ -22,6 +22,17 @@ JOIN pg_attribute a ON a.attrelid = d.oid AND a.attnum = ANY (i.indkey)
 UNION ALL SELECT NULL FROM t
 """
 
+_WHOLE = """
+WITH RECURSIVE down (oid) AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+    UNION ALL SELECT i.inhrelid FROM down d JOIN pg_inherits i ON i.inhparent = d.oid)
+SELECT coalesce(bool_and(c.relreplident = 'f'), false) FROM down d JOIN pg_class c USING (oid) WHERE c.relkind = 'r'
+"""
+
+
+def partitions_whole(catalog: Catalog, table: TableName) -> bool:
+    """Whether every partition of a table logs whole old rows."""
+    return bool(catalog.rows(_WHOLE, table)[0][0])
+
 
 def identity_columns(catalog: Catalog, table: TableName) -> frozenset[str] | None:
     """The columns of which a partition of a table may log old values alone; None where the table is not partitioned."""
@@ -40,16 +51,31 @@ def partition_item(item: ShapeItem, relation: Relation, identities: frozenset[st
         relation: The partitioned table.
         identities: The columns of which a partition may log old values alone.
     """
-    others = [index for index, column in enumerate(relation.columns) if column.name not in identities]
+    told = partition_row(relation, identities)
 
     def partitioned(data: bytes, shape_index: int) -> bytes | None:
+        return item(told(data), shape_index)
+
+    return partitioned
+
+
+def partition_row(relation: Relation, identities: frozenset[str]) -> Callable[[bytes], bytes]:
+    """Says of a partitioned table's change truly whether its old row is whole; arguments as above."""
+    others = [index for index, column in enumerate(relation.columns) if column.name not in identities]
+
+    def told(data: bytes) -> bytes:
         if data[25:26] in (b"U", b"D") and data[ROW_AT] in b"KO":
             old = parse_change(data)[1] or ()
             whole = not others or any(old[index] is not None for index in others)
             data = data[:ROW_AT] + (b"O" if whole else b"K") + data[ROW_AT + 1 :]
-        return item(data, shape_index)
+        return data
 
-    return partitioned
+    return told
+
+
+def as_whole(data: bytes) -> bytes:
+    """A change whose old row is whole, said to be so: of a partition the partitioned table's identity is told."""
+    return data[:ROW_AT] + b"O" + data[ROW_AT + 1 :] if data[25:26] in (b"U", b"D") and data[ROW_AT] == 0x4B else data
 
 
 def holds_key(relation: Relation, key: Collection[str]) -> bool:

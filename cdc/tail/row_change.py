@@ -20,6 +20,8 @@ HEADER_BYTES: Final = 25
 
 _u16 = Struct(">H").unpack_from
 _u32 = Struct(">I").unpack_from
+_count = Struct(">H").pack
+_length = Struct(">I").pack
 
 MALFORMED: Final = (IndexError, struct_error, ValueError)
 """What taking malformed bytes apart may raise; always turned into a DecodeError."""
@@ -139,3 +141,14 @@ def read_tuple(data: bytes, at: int) -> tuple[RawRow, int]:
         else:
             raise DecodeError(f"unknown kind of value {bytes([kind])!r}")
     return values, at
+
+
+def write_tuple(row: RawRow) -> bytes:
+    """A row as TupleData, as `read_tuple` reads it."""
+    parts = [_count(len(row))]
+    for value in row:
+        if isinstance(value, bytes):
+            parts += (b"t", _length(len(value)), value)
+        else:
+            parts.append(b"u" if value is UNSENT else b"n")
+    return b"".join(parts)

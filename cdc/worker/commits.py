@@ -91,6 +91,7 @@ class Committer:
         commit = _Commit(transaction, provenance, schema.id, schema_by)
         plans = self.plans.of(schema)
         while self.plans.resolve(transaction, schema):
+            self.plans.settle(transaction, plans)
             try:
                 self._project(commit, plans)
                 return
@@ -229,6 +230,7 @@ class Committer:
             return False
         schema, _ = found
         plans = {relation: self.plans.plan(relation, schema) for relation in transaction.relations()}
+        self.plans.settle(transaction, plans)
         try:
             for relation, data in transaction.changes:
                 if isinstance(relation, tuple):

@@ -76,6 +76,7 @@ class Duties:
         self._tables = parts.source.watch(self, epoch=parts.state.epoch)
         committer, tables = parts.committer, self._tables
         committer.lookup, committer.plans.met, committer.noticed = self._sessions.lookup, tables.met, tables.noticed
+        committer.plans.alive = self._alive
         self.use(registry)
         tables.look()
 

@@ -1,7 +1,7 @@
 """What becomes of the rows of each table under each app schema: thought out when a table is met, and told the log before it is used."""
 
 import logging
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import NamedTuple
 
 from ...schemas.errors import SchemaError
@@ -14,6 +14,7 @@ from ..log.chain import ChainWriter, Extras
 from ..log.state import LogState
 from ..tail.enums import Enums, UnknownLabel, enum_labels
 from ..tail.items import ShapeItem
+from ..tail.late_keys import LateKey, settled
 from ..tail.transaction import Relation, Transaction
 from .source import Source
 
@@ -23,11 +24,12 @@ Append = Callable[[bytes, Head], None]
 
 
 class Plan(NamedTuple):
-    """What becomes of the rows of one relation under one app schema."""
+    """What becomes of the rows of one relation under one app schema. `late`: the key that its rows may share within a transaction, if any."""
 
     projection: Projection
     shape_id: str
     shape_item: ShapeItem
+    late: LateKey | None
 
 
 class Plans:
@@ -45,6 +47,8 @@ class Plans:
         self.registry = Registry()
         self.met: Callable[[Relation, int], None] = lambda relation, xid: None
         """Told of each table that the stream describes, and by which transaction, before the first commit with it."""
+        self.alive: Callable[[], None] = lambda: None
+        """Told that something takes long, and goes on."""
         self._chain, self._append, self._source, self._state = chain, append, source, state
         self._visibility = visibility
         self._enums = Enums(state.labels)
@@ -52,6 +56,8 @@ class Plans:
         """The labels of each enum in the last shape of the log that has it."""
         self._recorded: dict[str, AppSchema] = {}
         self._plans: dict[str, dict[Relation, Plan | None]] = {}
+        self._late = False
+        """Whether any table has had a plan with a late key."""
 
     def of(self, schema: AppSchema) -> dict[Relation, Plan | None]:
         """The plans under an app schema so far; None for a table that it does not publish."""
@@ -76,6 +82,13 @@ class Plans:
         if new:
             self._forget({relation.table for relation in new}, but=relations)
         return any(plans[relation] is not None for relation in relations)
+
+    def settle(self, transaction: Transaction, plans: Mapping[Relation, Plan | None]) -> None:
+        """Have one change of each row that met another one at its key within a transaction."""
+        relations = transaction.relations() if self._late else ()
+        late = {r: plan.late for r in relations if (plan := plans[r]) is not None and plan.late is not None}
+        if late:
+            transaction.changes = settled(transaction.changes, late, self.alive)
 
     def _forget(self, tables: Set[TableName], but: Collection[Relation]) -> None:
         """Tables that the stream has described anew do not come as they were any more. It does so whenever a table is analysed."""
@@ -129,7 +142,9 @@ class Plans:
         progress = self._state.snapshots.get(entity.name)
         projection.whole_rekeys = progress is None or not progress.last
         item = self._source.item(projection, relation, entity.key, lambda: self._awaits(entity.name))
-        return Plan(projection, projection.shape_id, item)
+        late = self._source.late_key(relation, entity.key)
+        self._late = self._late or late is not None
+        return Plan(projection, projection.shape_id, item, late)
 
     def _awaits(self, entity: str) -> bool:
         """Whether a snapshot will tell the rows of an entity, and none has yet."""

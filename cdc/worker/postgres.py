@@ -18,10 +18,20 @@ from ..source.failover import Failover
 from ..tail.catalog import Catalog, Identity, Slot
 from ..tail.enums import Enums
 from ..tail.items import ShapeItem, shape_item
-from ..tail.old_rows import holds_key, identity_columns, keyless_item, partition_item
+from ..tail.late_keys import LateKey
+from ..tail.old_rows import (
+    as_whole,
+    holds_key,
+    identity_columns,
+    keyless_item,
+    partition_item,
+    partition_row,
+    partitions_whole,
+)
 from ..tail.postgres import Stream
 from ..tail.shapes import project
 from ..tail.transaction import Mark, Relation, Transaction
+from ..tail.unique_key import tells_apart_always
 from ..telemetry.vitals import Vitals
 from .postgres_snapshot import PostgresSnapshotter
 from .postgres_tables import PostgresTables
@@ -153,6 +163,21 @@ class PostgresSource(Source):
         if identities is not None or not holds_key(relation, key):
             item = keyless_item(item, relation, awaits)
         return item
+
+    def late_key(self, relation: Relation, key: Collection[str]) -> LateKey | None:
+        """A key that is deferrable. The server has such a table log whole old rows, or keys that are not deferrable."""
+        catalog, columns = self._catalog, [column.name for column in relation.columns]
+        if tells_apart_always(catalog, relation.table, key):
+            return None
+        places = tuple(columns.index(name) for name in key)
+        identities = identity_columns(catalog, relation.table)
+        if identities is not None:
+            read = as_whole if partitions_whole(catalog, relation.table) else partition_row(relation, identities)
+            return LateKey(places, tuple(range(len(columns))), read)
+        if not holds_key(relation, key):
+            return None
+        whole = relation.identity == "f"
+        return LateKey(places, tuple(n for n, column in enumerate(relation.columns) if whole or column.in_identity))
 
     def snapshotter(
         self, schema: AppSchema, *, progress: dict[str, Progress], recent: deque[Mark]

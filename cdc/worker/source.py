@@ -16,6 +16,7 @@ from ..log.chain import ChainWriter
 from ..log.state import LogState, Progress
 from ..tail.enums import Enums
 from ..tail.items import ShapeItem
+from ..tail.late_keys import LateKey
 from ..tail.transaction import Mark, Notice, Relation, Transaction
 from ..telemetry.vitals import Vitals
 from .snapshot import Snapshotter
@@ -207,6 +208,10 @@ class Source(ABC):
             key: The entity's.
             awaits: Whether a snapshot is still to tell its rows.
         """
+
+    def late_key(self, relation: Relation, key: Collection[str]) -> LateKey | None:
+        """The key of an entity, where the server lets rows of its table share it within a transaction; None where it does not."""
+        return None
 
     @abstractmethod
     def snapshotter(self, schema: AppSchema, *, progress: dict[str, Progress], recent: deque[Mark]) -> Snapshotter:
