@@ -5,11 +5,13 @@ idle, one empty transaction with a logical message makes the stream move.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import psycopg
+from psycopg.generators import fetch
+from psycopg.pq import ExecStatus
 
 from ...schemas.change import RawRow
 from ...schemas.errors import Refused, Unreachable
@@ -26,6 +28,9 @@ from .snapshot import FIRST_ROWS, Chunk, Snapshotter, fitting, key_of, row_size
 
 HURRY_S = 0.1
 """After this wait for the server's log to reach the disk it is given a commit, see `Snapshotter.hurry`."""
+
+SURPLUS_BYTES = 32 << 20
+"""Rows of very different sizes come as many as small ones would be: beyond this more than a record takes, the rest is left."""
 
 _BEGIN = (
     # A table that is being altered is left for later. Row security must raise an error, not hide rows.
@@ -190,16 +195,33 @@ class PostgresSnapshotter(Snapshotter):
         with psycopg.RawCursor(connection) as cursor:
             cursor.execute(f"DECLARE chunk NO SCROLL CURSOR FOR {query}".encode(), parameters, prepare=False)
             while wanted and size <= self._bytes_max:
-                result = cursor.execute(f"FETCH {wanted} FROM chunk".encode(), prepare=False).pgresult
-                assert result is not None
-                for number in range(result.ntuples):
-                    rows.append([result.get_value(number, column) for column in range(result.nfields)])
-                    size += row_size(rows[-1])
-                if result.ntuples < wanted:
+                end = len(rows) + wanted
+                for row in _fetched(connection, wanted):
+                    rows.append(row)
+                    size += row_size(row)
+                    if size > self._bytes_max + SURPLUS_BYTES and len(rows) < end:
+                        # The rest would be as large: the server sends it to nobody.
+                        connection.close()
+                        return rows, False
+                if len(rows) < end:
                     return rows, True
                 fitting = (self._bytes_max - size) * len(rows) // (size + 1) + 1
                 wanted = min(10 * wanted, fitting, self._rows_max - len(rows))
         return rows, False
+
+
+def _fetched(connection: psycopg.Connection[Any], count: int) -> Iterator[RawRow]:
+    """The next rows of the cursor `chunk`, one after the other, so that only one is in memory that nobody has taken."""
+    connection.pgconn.send_query(f"FETCH {count} FROM chunk".encode())
+    connection.pgconn.set_single_row_mode()
+    failed: psycopg.Error | None = None
+    while (result := connection.wait(fetch(connection.pgconn))) is not None:
+        if result.status == ExecStatus.FATAL_ERROR:
+            failed = psycopg.errors.error_from_result(result)
+        for number in range(result.ntuples):
+            yield [result.get_value(number, column) for column in range(result.nfields)]
+    if failed is not None:
+        raise failed
 
 
 def _record_end(insert: int) -> int:
