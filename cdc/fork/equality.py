@@ -23,6 +23,7 @@ from .comparison import Comparison, Found, Key, Told, left_out
 from .model import EntityModel, fold
 from .status import require
 from .store import Rejected, Store, Texts
+from .tabular import suited
 from .targets import open_target
 
 BATCH_ROWS = 1000
@@ -56,8 +57,9 @@ def compare(source_url: str, target_url: str, entities: Collection[str] = ()) ->
         UsageError: There is no fork at `target_url`, or `source_url` names no engine.
         Refused: This user may not read a table.
     """
-    with open_target(target_url) as target:
-        require(target)
+    with open_target(target_url) as opened:
+        require(opened)
+        target = suited(opened, engine_of(source_url))
         shapes = target.memory.shapes()
         told = _told(shapes, entities)
         engine = engine_of(source_url)

@@ -25,6 +25,7 @@ from .growth import Growth, plan_growth
 from .model import EntityModel, fold
 from .plan import DOCUMENTS, schema_of, shapes_of, source_engine
 from .store import Again, Rejected, Store
+from .tabular import suited
 from .targets import open_target
 from .units import Unit, Units
 
@@ -125,6 +126,8 @@ class Session:
         self._shown: LogGroup | None = None
         try:
             self._target.lock()
+            self._engine = source_engine(self._reader.record(0))
+            self._target = suited(self._target, self._engine)
             self._applied = state.take_over(self._target.memory, str(self._reader.location))
             self._check_log()
             self._conflicts = Conflicts(self._target.memory, self._applied.upstream.log)
@@ -138,7 +141,6 @@ class Session:
                 conflicts=self._conflicts,
             )
             self._applier.pause = self._stop_a_long_one
-            self._engine = source_engine(self._reader.record(0))
             self._load_tables()
             self._shown = open_group(self._reader, group_name(self._target))
             self._report(self._reader.head().seq)

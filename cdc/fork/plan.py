@@ -15,6 +15,7 @@ from .model import check_tables, fold
 from .state import Upstream
 from .store import Store
 from .table_plan import TablePlan
+from .tabular import suited
 from .units import Unit, items_of
 
 DOCUMENTS: Final = "mongodb"
@@ -113,6 +114,7 @@ def make_plan(reader: LogReader, target: Store, *, only: Collection[str] = ()) -
     wanted = frozenset(only)
     models = fold(shapes, wanted, engine=genesis["engine"], schemas=[data for _, data in schemas])
     check_target(target, genesis)
+    target = suited(target, genesis["engine"])
     check_tables(models, target.shown)
     tables = tuple(target.plan_table(model) for model in models.values())
     return Plan(

@@ -1,7 +1,7 @@
 """The log of a MongoDB, forked into MongoDB, PostgreSQL and MySQL."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
+from commitlog.cdc.fork.equality import compare
+from commitlog.cdc.fork.plan import make_plan
+from commitlog.cdc.fork.targets import open_target
 from commitlog.cdc.servers.mongodb import MongoServer
 from commitlog.cdc.tail.oplog.explode import Paths, explode_document
 from commitlog.cdc.tail.oplog.extended_json import text_of
@@ -257,6 +260,172 @@ def test_what_is_no_extended_json_is_a_conflict(docs: Docs, mongodb_database: st
     log.commit(log.insert("Doc", {"_id": '{"$numberInt":"4"}', "whole": '"no document"'}))
     fork.sync()
     assert (raw_documents(fork.url, "docs"), [c["kind"] for c in fork.conflicts()]) == ([], ["value"] * 3)
+
+
+TYPED = """
+schema: commitlog.app/v1
+app: shop
+database: main
+default: true
+entities:
+  Item:
+    from: shop.items
+    key: [_id]
+    fields:
+      _id: {class: public, bson: objectId}
+      count: {class: public, path: stock.count, bson: long}
+      small: {class: public, bson: int}
+      price: {class: public, bson: decimal}
+      ratio: {class: public, bson: double}
+      title: {class: public, bson: string}
+      sold: {class: public, bson: bool}
+      at: {class: public, bson: date}
+      tags: {class: public, bson: array}
+      extra: {class: public}
+"""
+
+ITEM_TYPES = {"_id": "objectId", "count": "long", "small": "int", "price": "decimal", "ratio": "double", "title": "string",
+              "sold": "bool", "at": "date", "tags": "array", "extra": "any"}  # fmt: skip
+ITEM = {
+    "_id": '{"$oid":"0123456789abcdef01234567"}',
+    "count": '{"$numberLong":"9223372036854775807"}',
+    "small": '{"$numberInt":"-5"}',
+    "price": '{"$numberDecimal":"12.50"}',
+    "ratio": '{"$numberDouble":"0.1"}',
+    "title": '"tea \\u00e9 \\"x\\""',
+    "sold": "true",
+    "at": '{"$date":{"$numberLong":"1709201472500"}}',
+    "tags": '[{"b":{"$numberInt":"1"},"a":null}]',
+    "extra": '{"$numberDouble":"1.0"}',
+}
+
+
+class Items:
+    """Documents in a log whose fields have types, and forks of it."""
+
+    def __init__(self, log: MadeLog) -> None:
+        self.log = log
+        log.schema(TYPED)
+        self.shape()
+
+    def shape(self, **types: str) -> None:
+        columns = [column(name, "bson", types.get(name, type_)) for name, type_ in ITEM_TYPES.items()]
+        self.log.shape("Item", *columns, key=["_id"], table="shop.items")
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Iterator[Items]:
+    log = MadeLog(tmp_path, engine="mongodb")
+    yield Items(log)
+    log.close()
+
+
+def test_typed_fields_become_columns_and_the_rest_json(items: Items, some_database: str) -> None:
+    log, fork = items.log, Fork(items.log, some_database)
+    log.commit(log.insert("Item", ITEM))
+    fork.sync()
+    (found,) = fork.sql(f"SELECT _id, count, small, price, ratio, title, sold FROM {fork_table(fork)}")
+    assert found[:3] == ("0123456789abcdef01234567", 2**63 - 1, -5)
+    assert (str(found[3]), found[4], found[5], bool(found[6])) == ("12.50", 0.1, 'tea é "x"', True)
+    changes = {
+        "count": '{"$numberInt":"7"}',
+        "title": None,
+        "small": "null",
+        "at": '{"$date":{"$numberLong":"0"}}',
+        "extra": None,
+    }
+    log.commit(log.update("Item", {"_id": ITEM["_id"]}, {f: ITEM[f] for f in changes}, changes))
+    fork.sync()
+    (found,) = fork.sql(f"SELECT count, title, small, extra FROM {fork_table(fork)}")
+    assert (found, fork.conflicts()) == ((7, None, None, None), [])
+    log.commit(log.delete("Item", {**ITEM, **changes}))
+    fork.sync()
+    assert (fork.sql(f"SELECT * FROM {fork_table(fork)}"), fork.conflicts()) == ([], [])
+
+
+def test_json_is_there_to_the_letter(items: Items, some_database: str) -> None:
+    log, fork = items.log, Fork(items.log, some_database)
+    log.commit(log.insert("Item", ITEM))
+    fork.sync()
+    cast = "CAST({} AS CHAR)" if fork.in_mysql else "{}::text"
+    (found,) = fork.sql(f"SELECT {cast.format('tags')}, {cast.format('extra')} FROM {fork_table(fork)}")
+    assert found == (ITEM["tags"], ITEM["extra"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("count", '"5"'), ("small", '{"$numberLong":"2147483648"}'), ("price", '{"$numberDouble":"1.5"}'), ("sold", '{"$numberInt":"1"}'),
+     ("at", '{"$date":{"$numberLong":"300000000000000"}}'), ("title", '{"$numberInt":"1"}'), ("_id", '{"$numberInt":"1"}')],
+)  # fmt: skip
+def test_a_value_of_another_type_is_a_conflict_that_names_it(
+    items: Items, new_database: Callable[[], str], field: str, value: str
+) -> None:
+    log, fork = items.log, Fork(items.log, new_database())
+    log.commit(log.insert("Item", {**ITEM, field: value}))
+    other = {**ITEM, "_id": '{"$oid":"ffffffffffffffffffffffff"}'}
+    log.commit(log.insert("Item", other))
+    fork.sync()
+    assert fork.sql("SELECT _id FROM shop.items") == [("f" * 24,)]
+    conflict = fork.conflict()
+    assert (conflict["kind"], conflict["theirs"][field]) == ("value", value)
+    assert f"column {field}" in conflict["error"]
+
+
+def test_a_value_changed_in_the_table_is_told_as_documents_have_it(items: Items, some_database: str) -> None:
+    log, fork = items.log, Fork(items.log, some_database)
+    log.commit(log.insert("Item", ITEM))
+    fork.sync()
+    fork.sql(f"UPDATE {fork_table(fork)} SET count = 1, title = 'mine'")
+    log.commit(
+        log.update(
+            "Item",
+            {"_id": ITEM["_id"]},
+            {f: ITEM[f] for f in ("count", "title")},
+            {"count": '{"$numberLong":"2"}', "title": '"theirs"'},
+        )
+    )
+    fork.sync()
+    assert {c["field"]: c["ours"] for c in fork.conflicts()} == {"count": '{"$numberLong":"1"}', "title": '"mine"'}
+
+
+def test_the_plan_says_what_documents_lose_in_tables(items: Items, some_database: str) -> None:
+    with open_target(some_database) as target:
+        lines = "\n".join(make_plan(items.log.reader, target).lines())
+    for part in ("null and absent are one", "canonical Extended JSON", "becomes a conflict", "years 1 to 9999"):
+        assert part in lines, lines
+
+
+def test_a_fork_is_compared_with_its_mongodb(
+    docs: Docs, mongodb: MongoServer, mongodb_database: str, some_database: str
+) -> None:
+    """The collections of the source are read where the app schema's paths say."""
+    name = mongodb_database.split("?")[0].rpartition("/")[2]
+    log = docs.log
+    log.shape("Customer", *CUSTOMER, key=["_id"], table=f"{name}.customers")
+    there = [{"_id": n, "who": {"name": f"n{n}"}, "more": {"$x": n}} for n in range(3)]
+    with MongoClient[Any](mongodb_database) as client:
+        client[name].customers.insert_many(there)
+        for each in there:
+            docs.insert("Customer", each)
+        other = mongodb.database_url(f"{name}_f")
+        try:
+            for url in (other, some_database):
+                fork = Fork(log, url)
+                fork.sync()
+                found = {each.entity: each for each in compare(mongodb_database, url, ["Customer"])}
+                assert (found["Customer"].equal, found["Customer"].rows) == (True, 3), found
+            client[name].customers.update_one({"_id": 1}, {"$set": {"who.name": "x"}})
+            client[name].customers.delete_one({"_id": 2})
+            for url in (other, some_database):
+                (found_,) = compare(mongodb_database, url, ["Customer"])
+                assert (found_.equal, found_.other.count, found_.extra.count) == (False, 1, 1)
+        finally:
+            mongodb.drop_database(f"{name}_f")
+
+
+def fork_table(fork: Fork) -> str:
+    """The table of items."""
+    return "items" if fork.in_mysql else "shop.items"
 
 
 @pytest.mark.full
