@@ -49,19 +49,22 @@ certificate admin
 certificate server DNS:postgres
 certificate mysql DNS:mysql,DNS:localhost,IP:127.0.0.1
 certificate mariadb DNS:mariadb,DNS:localhost,IP:127.0.0.1
+certificate mongodb DNS:mongodb,DNS:localhost,IP:127.0.0.1
 certificate commitlog
 certificate shop_owner
 certificate shop
-for name in broker admin commitlog; do cat "$work/$name.key" "$work/$name.crt" > "$work/$name.pem"; done
+for name in broker admin mongodb commitlog shop; do cat "$work/$name.key" "$work/$name.crt" > "$work/$name.pem"; done
 openssl rand -hex 24 > "$work/superuser.password"
+openssl rand -hex 96 | tr -d '\n' > "$work/mongodb.keyfile"
 
-# By the users of the images: appuser of apache/kafka, postgres of postgres on Debian, mysql of mysql and of mariadb, the worker's own.
+# By the users of the images: appuser of apache/kafka, postgres of postgres on Debian, mysql of mysql and of mariadb, mongodb of mongo, the worker's own.
 give kafka 1000 broker.pem admin.pem
 give kafka-admin 1000 admin.pem
 give postgres 999 server.key server.crt superuser.password
 give mysql 999 mysql.key mysql.crt superuser.password
 give mariadb 999 mariadb.key mariadb.crt superuser.password
-give app 10001 shop.key shop.crt
+give mongodb 999 mongodb.pem mongodb.keyfile superuser.password
+give app 10001 shop.key shop.crt shop.pem
 give setup 10001 shop_owner.key shop_owner.crt
 # The last one: it is by this folder that the next run sees that all is there.
-give worker 10001 commitlog.key commitlog.crt
+give worker 10001 commitlog.key commitlog.crt commitlog.pem

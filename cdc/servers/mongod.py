@@ -56,10 +56,12 @@ class Tls:
     Args:
         certificate: A PEM file for `localhost`, with its key.
         authority: The certificate of who signed it.
+        client: A PEM file that clients show; None where they need show none.
     """
 
     certificate: Path
     authority: Path
+    client: Path | None = None
 
 
 class Mongod(SingleProcess):
@@ -189,7 +191,7 @@ class MongodSet(MongoServer):
             for member in servers:
                 undo.callback(member.close)
                 member.start_on_free_port()
-            query = {"tls": "true", "tlsCAFile": str(tls.authority)} if tls else {}
+            query = _tls_query(tls)
             started.url = initiate([member.address for member in servers], key if auth else "", query)
             undo.pop_all()
             return started
@@ -332,9 +334,16 @@ def _key_file(path: Path, key: str) -> Path:
 def _tls_options(tls: Tls | None) -> dict[str, str]:
     if tls is None:
         return {}
-    return {
+    options = {
         "tlsMode": "requireTLS",
         "tlsCertificateKeyFile": str(tls.certificate),
         "tlsCAFile": str(tls.authority),
-        "tlsAllowConnectionsWithoutCertificates": "",
     }
+    return options if tls.client else {**options, "tlsAllowConnectionsWithoutCertificates": ""}
+
+
+def _tls_query(tls: Tls | None) -> dict[str, str]:
+    if tls is None:
+        return {}
+    query = {"tls": "true", "tlsCAFile": str(tls.authority)}
+    return {**query, "tlsCertificateKeyFile": str(tls.client)} if tls.client else query

@@ -1,5 +1,6 @@
 -- The example's database, its app, and who may do what. Yours is there already: of this you need the last two parts.
--- Nobody knows a word to log in with: each shows the certificate that prepare.sh made for it.
+-- Nobody knows a word to log in with: each shows the certificate that prepare.sh made for it. For MySQL and MariaDB, which calls
+-- REPLICATION CLIENT BINLOG MONITOR, too.
 CREATE USER 'shop_owner'@'%' REQUIRE SUBJECT '/CN=shop_owner' AND ISSUER '/CN=commitlog-compose';
 CREATE USER 'shop'@'%' REQUIRE SUBJECT '/CN=shop' AND ISSUER '/CN=commitlog-compose';
 CREATE DATABASE shop CHARACTER SET utf8mb4;

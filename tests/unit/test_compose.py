@@ -16,7 +16,7 @@ from commitlog.cdc.servers.kafka_programs import KAFKA_VERSION
 from fixtures.composed import COMPOSE, healthcheck, services
 
 DOCKERFILE = (COMPOSE / "Dockerfile").read_text()
-ALONE = {"prepare", "grants", "setup"}
+ALONE = {"prepare", "grants", "setup", "mongodb-users"}
 """Services that end when they have done their work."""
 
 
@@ -90,8 +90,9 @@ def test_the_workers_files_are_a_configuration_and_an_app_schema() -> None:
     assert isinstance(location, KafkaLocation)
     location.check_visibility(loaded.log.visibility)
     assert loaded.http == config.HttpConfig()
-    (schema,) = load_registry(loaded.schemas.path).schemas
-    assert [entity.table for entity in schema.entities.values()] == [("shop", "orders")]
+    for path in (loaded.schemas.path, COMPOSE / "mongodb" / "schemas"):
+        (schema,) = load_registry(path).schemas
+        assert [entity.table for entity in schema.entities.values()] == [("shop", "orders")]
     granted = (COMPOSE / "kafka" / "grants.sh").read_text()
     for topic in (location.topic, location.lease, location.inbox, location.sessions):
         assert f" {topic}" in granted
