@@ -237,6 +237,7 @@ def test_each_way_of_losing_the_place_in_the_oplog_has_its_name(shop: Shop) -> N
     assert parse_oplog(format_oplog(between)) == between
 
 
+@pytest.mark.full
 def test_a_secondary_that_answers_is_told_and_takes_no_setup(own_mongodb_set: MongodSet, tmp_path: Path) -> None:
     with own_mongodb_set.client() as client:
         client["shop"].get_collection("orders").insert_one({"_id": 1})

@@ -136,6 +136,8 @@ def grant_steps(catalog: Catalog, role: str, needs: list[Need], *, by: str) -> l
     if account is not None and not list(lacking(needs, account.privileges)):
         return []
     if account is not None and account.is_user:
+        if {"role": name, "db": _ADMIN} in account.roles:
+            by = name  # the role that was made before its user
         granted = Step(
             f"user {account.name} of {account.database}: the role {by}",
             shell(account.database, {"grantRolesToUser": account.name, "roles": [{"role": by, "db": _ADMIN}]}),
