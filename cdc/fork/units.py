@@ -73,9 +73,9 @@ class Unit:
         joiner = Joiner()
         if self.items is not None:
             yield _changes(self.last, joiner.take(self.last.seq, self.items))
-            return
-        for record in reader.records(self.first_seq, until=self.last.seq, after=self.before):
-            yield _changes(record, joiner.take(record.seq, items_of(record)))
+        else:
+            for record in reader.records(self.first_seq, until=self.last.seq, after=self.before):
+                yield _changes(record, joiner.take(record.seq, items_of(record)))
         if joiner.open:
             raise RecordError(f"record {self.last.seq}: the last piece of a change is missing", seq=self.last.seq)
 

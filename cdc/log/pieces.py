@@ -63,7 +63,7 @@ def in_parts(items: list[bytes], size: int, bytes_max: int) -> Iterator[list[byt
 
 
 def cut(item: bytes, bytes_max: int) -> Iterator[bytes]:
-    """The pieces of an item, the text in each at most `bytes_max` bytes long as it stands in a record.
+    """The pieces of an item above that size, the text in each at most `bytes_max` bytes long as it stands in a record.
 
     Raises:
         Refused: The item is above the limit of the format.
@@ -93,7 +93,7 @@ def piece_of(items: list[Any]) -> tuple[int, bool] | None:
     piece, text = item["piece"], item.get("text")
     if list(item) == ["piece", "text"] and len(items) == 3 and is_object(piece) and list(piece) == ["n", "last"]:
         number, last = piece["n"], piece["last"]
-        if type(number) is int and type(last) is bool and number >= 0 and isinstance(text, str) and text:
+        if type(number) is int and type(last) is bool and number >= last and isinstance(text, str) and text:
             return number, last
     raise ValueError("it is not the form of a piece")
 

@@ -86,7 +86,12 @@ def test_large_rows_go_in_pieces_and_commands_and_fork_have_them_whole(
     assert [item for part in parts for item in part["items"][2:]] == [c for commit in commits for c in commit.changes]
 
 
-def test_a_worker_killed_between_pieces_voids_them_and_writes_the_change_whole(source: Source, fork: Followed) -> None:
+def test_a_worker_killed_between_pieces_voids_them_and_writes_the_change_whole(
+    source: Source, fork: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fork's statements are those of large changes.
+    monkeypatch.setattr("commitlog.cdc.fork.postgres.target._JSONB_MAX", 1000)
+    monkeypatch.setattr("commitlog.cdc.fork.apply.BATCH_CHARACTERS", 1000)
     some_files(source)
     for passage in (2, 9):
         source.run(f"between_parts:kill:{passage}", **EACH).until_killed()

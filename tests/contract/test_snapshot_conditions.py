@@ -13,6 +13,7 @@ from commitlog.cdc.config import Limits, SourceConfig, load
 from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.worker.postgres_snapshot import PostgresSnapshotter
+from commitlog.cdc.worker.snapshot import row_size
 from commitlog.cdc.worker.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
@@ -227,6 +228,50 @@ def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
     # All of them at once are 115 MB, more than once.
     assert run.peak_kb < 160_000
     finish(source, run)
+
+
+class Measured(PostgresSnapshotter):
+    """A snapshotter that tells how much it has taken from the server at once."""
+
+    taken: list[int]
+
+    def _rows(self, *arguments: Any) -> Any:
+        rows, last = super()._rows(*arguments)
+        self.taken.append(sum(map(row_size, rows)))
+        return rows, last
+
+
+def test_rows_among_small_ones_that_are_large_do_not_come_all_at_once(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commitlog.cdc.worker.postgres_snapshot.SURPLUS_BYTES", 100_000)
+    open_shop(source)
+    # After the first 300, of which each takes some fifty bytes, thousands are thought to fit.
+    source.execute(
+        "INSERT INTO orders SELECT n, CASE WHEN n BETWEEN 300 AND 340 THEN repeat('x', 30000) END, n FROM generate_series(1, 500) n"
+    )
+    taking = Measured(
+        SourceConfig(url=source.url, publication=source.name),
+        schema=parse(source.schema()),
+        visibility="own",
+        progress={},
+        recent=deque(),
+        limits=Limits(part_bytes=100_000),
+    )
+    taking.taken = []
+    found: list[int] = []
+    try:
+        while taking.take():
+            assert taking.chunk is not None
+            if taking.chunk.entity.name == "Order":
+                found += [int(key[0]) for key in taking.chunk.rows]
+            taking.finish()
+    finally:
+        taking.close()
+
+    assert found == [*range(1, 501)]
+    assert max(taking.taken) < 300_000, "41 rows of 30 kB are in one batch"
+    assert max(taking.taken) > 200_000, "no batch was left unread"
 
 
 def test_a_source_at_rest_keeps_no_chunk_waiting(source: Source) -> None:
