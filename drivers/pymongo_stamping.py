@@ -265,6 +265,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
         committed = yield commit.id
         outcome = read(committed)
         if not outcome.get("ok"):
+            yield from self._abort(lsid, number)  # nobody will commit it again
             return committed
         if failure is not None:
             _regret(failure.why)
