@@ -18,6 +18,7 @@ pytest_plugins = (
     "fixtures.followed",
     "fixtures.fork_log",
     "fixtures.binlog_source",
+    "fixtures.oplog_source",
     "fixtures.pair",
     "fixtures.stamped",
     "fixtures.stamped_mongodb",

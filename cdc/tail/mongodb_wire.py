@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import bson
+from bson.int64 import Int64
 from pymongo.errors import OperationFailure
 
 from ...schemas.errors import CommitLogError, DecodeError, Unreachable
@@ -113,11 +114,21 @@ class Wire:
             Refused: The server refuses the command.
             DecodeError: It sent what is no reply.
         """
+        reply = self._awaited_reply(timeout_s)
+        return None if reply is None else self._batch(*reply)
+
+    def end(self, cursor: int, database: str, collection: str) -> None:
+        """End a cursor before its end."""
+        self.send({"killCursors": collection, "cursors": [Int64(cursor)], "$db": database})
+        if self._awaited_reply(CONNECT_TIMEOUT_S) is None:
+            raise Unreachable(f"{self.member} does not answer", hint="check that the server runs")
+
+    def _awaited_reply(self, timeout_s: float) -> tuple[memoryview, bool] | None:
         deadline: float | None = None
         while True:
             reply = self._reply()
             if reply is not None:
-                return self._batch(*reply)
+                return reply
             if self._receive():
                 continue
             now = time.monotonic()

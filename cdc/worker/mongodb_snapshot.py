@@ -5,8 +5,10 @@ that is a position of the oplog. Documents go by `_id` in the server's own order
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
+from bson.int64 import Int64
 from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
 
@@ -26,9 +28,6 @@ from ..tail.oplog.extended_reading import value_to_bson
 from ..tail.oplog.shapes import project
 from ..tail.transaction import Mark, Relation
 from .snapshot import Chunk, Snapshotter, fitting, key_of
-
-REPLY_BYTES = 8 << 20
-"""A reply with as many bytes may be one that the server cut: it sends 16 MB at most."""
 
 _DOING = "a snapshot cannot be read"
 
@@ -98,11 +97,7 @@ class MongodbSnapshotter(Snapshotter):
         found = self._find(entity, start)
         if not self._all_seen(lambda mark: isinstance(mark, int) and mark <= found.at):
             return None
-        rows: list[RawRow] = []
-        for at, end in split(found.documents):
-            row: RawRow = [*explode_document(found.documents[at:end], paths)]
-            if _key(row, places) != start:
-                rows.append(row)
+        rows: list[RawRow] = [[*explode_document(document, paths)] for document in _documents(found.documents)]
         kept = fitting(rows, self._bytes_max)
         last = not found.more and kept == len(rows)
         rows = rows[:kept]
@@ -115,29 +110,33 @@ class MongodbSnapshotter(Snapshotter):
         )  # fmt: skip
 
     def _find(self, entity: Entity, start: list[object] | None) -> Batch:
-        """The first documents from a key on, the one at the key with them, all as of one time. `more`: whether these are not all."""
+        """The first documents after a key, all as of one time. `more`: whether these are not all."""
         database, name = entity.table
-        limit = self._rows_max + 1
+        begin = b"" if start is None else _id_document(str(start[0]))
         command: dict[str, Any] = {
             "find": name,
             "sort": {"_id": 1},
             "hint": {"_id": 1},
-            "limit": limit,
-            "batchSize": limit,
-            "singleBatch": True,
+            "limit": self._rows_max + 1,
+            "batchSize": self._rows_max + 1,
+            "readConcern": {"level": "snapshot"},
             "$db": database,
+            **({"min": RawBSONDocument(begin)} if begin else {}),
         }
-        if start is not None:
-            command["min"] = _id_document(str(start[0]))
-        found = self._ask({**command, "readConcern": {"level": "snapshot"}})
-        count = sum(1 for _ in split(found.documents))
-        more = count == limit or len(found.documents) >= REPLY_BYTES
-        documents = found.documents
-        if start is not None and not more:
+        found = self._ask(command)
+        count, documents = _count(found.documents), _after(found.documents, begin)
+        while not documents and found.cursor:
+            # One document may be as large as a reply, and the one at the key may still be there.
+            found = self._ask({"getMore": Int64(found.cursor), "collection": name, "$db": database})
+            count, documents = count + _count(found.documents), _after(found.documents, begin)
+        if found.cursor and self._wire is not None:
+            self._wire.end(found.cursor, database, name)
+        more = bool(found.cursor) or count > self._rows_max
+        if begin and not more:
             # A range that has a beginning ends before the greatest key there is.
             concern = {"level": "snapshot", "atClusterTime": timestamp(found.at)}
             greatest = {"find": name, "filter": {"_id": MaxKey()}, "readConcern": concern, "$db": database}
-            documents += self._ask(greatest).documents
+            documents += _after(self._ask(greatest).documents, begin)
         return Batch(documents, 0, found.at, more)
 
     def _ask(self, command: dict[str, Any]) -> Batch:
@@ -163,8 +162,28 @@ def _key(row: RawRow, places: list[int]) -> list[object]:
     return [value.decode() for value in key_of(row, places)]
 
 
-def _id_document(text: str) -> RawBSONDocument:
+def _id_document(text: str) -> bytes:
     """A document with nothing but an `_id`, from its Extended JSON."""
     kind, data = value_to_bson(text)
     body = bytes((kind,)) + b"_id\0" + data + b"\0"
-    return RawBSONDocument((len(body) + 4).to_bytes(4, "little") + body)
+    return (len(body) + 4).to_bytes(4, "little") + body
+
+
+def _documents(data: bytes) -> Iterator[bytes]:
+    """Raw documents that stand one behind the other."""
+    return (data[at:end] for at, end in split(data))
+
+
+def _count(data: bytes) -> int:
+    return sum(1 for _ in split(data))
+
+
+def _after(data: bytes, begin: bytes) -> bytes:
+    """What stands behind the document whose key a range begins with, if that is still the first."""
+    first = next(_documents(data), b"")
+    return data[len(first) :] if begin and _has_key(first, begin) else data
+
+
+def _has_key(document: bytes, begin: bytes) -> bool:
+    """Whether the key of a document is that of another one, which has nothing else."""
+    return document[4 : len(begin) - 1] == begin[4:-1]
