@@ -12,7 +12,7 @@ from uuid import UUID
 from bson.timestamp import Timestamp
 from pymongo.read_concern import ReadConcern
 
-from ...schemas.errors import CommitLogError, Refused
+from ...schemas.errors import CommitLogError, Refused, UsageError
 from .mongodb_address import Address, parse
 from .mongodb_connection import ERRORS, PATIENCE_S, Client, connect, failure
 from .table import Table
@@ -160,7 +160,9 @@ class Catalog:
         return {name: one for one in found if (name := (one.namespace, one.name)) in names}
 
     def collections(self, database: str) -> list[MongoCollection]:
-        """All of a database but those that are the server's own, by name."""
+        """All of a database but those that are the server's own, by name. Raises UsageError where the URL names none."""
+        if not database:
+            raise UsageError("[source] url names no database", hint="write mongodb://USER@HOST:PORT/DATABASE")
         with self.reading(f"the collections of {database} cannot be read"):
             found = self.client[database].list_collections(authorizedCollections=True, nameOnly=False).to_list()
         described = [_described(database, dict(one)) for one in found if not str(one["name"]).startswith("system.")]

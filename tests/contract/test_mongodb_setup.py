@@ -239,8 +239,9 @@ def test_images_that_are_switched_off_are_refused_and_lost_history_where_the_log
 
 
 def test_the_apps_role_may_stamp_and_no_more(shop: Shop) -> None:
-    url = make_user(shop.server, database=shop.name)
-    name = urlsplit(url).username or ""
+    name = f"u_{secrets.token_hex(4)}"
+    shop.server.command("createUser", name, pwd="geheim", roles=[])
+    url = shop.server.user_url(name, "geheim", shop.name)
     done = shop.commitlog("setup", "--app-role", name).stdout
     assert "done: role commitlogApp: " in done
     assert f"done: user {name} of admin: the role commitlogApp" in done
@@ -291,6 +292,16 @@ def test_a_role_of_another_database_is_refused(shop: Shop) -> None:
     shop.commitlog("setup")
     shop.server.command("createRole", "local_one", database=shop.name, privileges=[], roles=[])
     assert "only one of admin" in shop.commitlog("setup", "--role", f"local_one@{shop.name}", code=4).stderr
+    refusal = shop.commitlog("setup", "--role", "ann@example.org", code=4).stderr
+    assert "the database example.org has neither a user nor a role ann" in refusal
+    assert "--role ann@example.org@admin" in refusal
+
+
+def test_an_address_without_a_database_is_refused(shop: Shop) -> None:
+    url = shop.server.database_url("")
+    for arguments in (("schema", "draft"), ("doctor",), ("schema", "check", "schemas/shop.yaml")):
+        assert "[source] url names no database" in shop.commitlog(*arguments, "--source", url, code=2).stderr
+    assert "names no database" in shop.commitlog("setup", "--source", url, code=4).stderr
 
 
 def test_who_may_not_set_up_is_told_and_shown_what_a_dba_would_run(shop: Shop) -> None:

@@ -39,7 +39,8 @@ def check_entities(registry: Registry, *, database: str, visibility: str) -> Non
         for entity in schema.entities.values():
             if entity.table[0] != database:
                 raise Refused(
-                    f"{entity.name} is of {quoted(entity.table)}, and [source] url names the database {database or 'of none'}",
+                    f"{entity.name} is of {quoted(entity.table)}, and [source] url names "
+                    + (f"the database {database}" if database else "no database"),
                     hint=f"from: {quoted((database or 'DATABASE', entity.table[1]))}, or another worker for that database",
                 )
 

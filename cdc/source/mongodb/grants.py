@@ -22,6 +22,8 @@ WORKER_ROLE, APP_ROLE = "commitlogWorker", "commitlogApp"
 
 _ADMIN = "admin"
 _UNAUTHORIZED = 13
+_NO_SUCH_NAME = 73
+"""No database can have this name."""
 _WRITES = frozenset(("anyAction", "insert", "update", "remove", "dropDatabase", "createUser", "grantRole"))
 
 _Privilege = dict[str, Any]
@@ -144,6 +146,11 @@ def grant_steps(catalog: Catalog, role: str, needs: list[Need], *, by: str) -> l
         )
         has = {"role": by, "db": _ADMIN} in account.roles
         return [*_of_role(catalog, by, needs), *([] if has else [granted])]
+    if account is None and database not in ("", _ADMIN):
+        raise Refused(
+            f"the database {database} has neither a user nor a role {name}",
+            hint=f"--role NAME for one of {_ADMIN}, --role {role}@{_ADMIN} where {role} is its name, or make it first",
+        )
     if account is not None and account.database != _ADMIN:
         raise Refused(
             f"role {name} is of the database {account.database}, and only one of {_ADMIN} may be allowed what is in others",
@@ -171,7 +178,7 @@ def _of_role(catalog: Catalog, name: str, needs: list[Need]) -> list[Step]:
 def _find(catalog: Catalog, name: str, databases: list[str]) -> _Account | None:
     """A user of one of these databases, or else a role."""
     for database in databases:
-        answer = _ask(catalog, {"usersInfo": {"user": name, "db": database}, "showPrivileges": True}, _ADMIN)
+        answer = _ask(catalog, {"usersInfo": {"user": name, "db": database}, "showPrivileges": True})
         for found in answer["users"]:
             return _Account(name, database, True, found["roles"], found["inheritedPrivileges"])
     for database in databases:
@@ -182,20 +189,22 @@ def _find(catalog: Catalog, name: str, databases: list[str]) -> _Account | None:
 
 
 def _role(catalog: Catalog, name: str, database: str) -> _Account | None:
-    answer = _ask(catalog, {"rolesInfo": {"role": name, "db": database}, "showPrivileges": True}, database)
+    answer = _ask(catalog, {"rolesInfo": {"role": name, "db": database}, "showPrivileges": True})
     for found in answer["roles"]:
         return _Account(name, database, False, found["roles"], found["inheritedPrivileges"])
     return None
 
 
-def _ask(catalog: Catalog, command: dict[str, Any], database: str) -> dict[str, Any]:
+def _ask(catalog: Catalog, command: dict[str, Any]) -> dict[str, Any]:
     doing = "what others may do cannot be seen"
     try:
-        return dict(catalog.client[database].command(command))
+        return dict(catalog.client.admin.command(command))
     except ERRORS as exc:
         if code(exc) == _UNAUTHORIZED:
             raise Refused(
                 f"{doing}: user {catalog.address.user} may not",
                 hint="run it as a user of the role userAdminAnyDatabase",
             ) from exc
+        if code(exc) == _NO_SUCH_NAME:
+            return {"users": [], "roles": []}
         raise catalog.failed(exc, doing) from exc
