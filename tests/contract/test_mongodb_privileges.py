@@ -12,12 +12,14 @@ from urllib.parse import quote, urlsplit
 import pytest
 from pymongo.errors import OperationFailure
 
+from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.mongodb import MongoServer
-from commitlog.cdc.source.mongodb.grants import Need, lacking, worker_needs
+from commitlog.cdc.source.mongodb.grants import STAMPS, Need, lacking, worker_needs
 from commitlog.cdc.source.mongodb.shell import read_shell
 from commitlog.cdc.tail.mongodb_catalog import Catalog
 from commitlog.cdc.tail.mongodb_connection import connect
 from fixtures.command import command
+from fixtures.oplog_source import OplogSource
 
 NEEDS = worker_needs("shop", [("shop", "orders")])
 
@@ -155,3 +157,38 @@ def test_a_login_that_is_refused_shows_no_password(shop: Shop) -> None:
         in shop.commitlog("schema", "check", "schemas/shop.yaml", "--source", wrong).stderr
     )
     assert "refuses the login of nobody" in shop.commitlog("status", "--source", wrong, code=5).stdout
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_runs_with_the_grants_of_setup_and_each_that_is_missing_is_named(oplog_source: OplogSource) -> None:
+    source, role, password = oplog_source, f"r_{secrets.token_hex(4)}", secrets.token_hex(8)
+    source.db.orders.insert_one({"_id": 1, "status": "new"})
+    source.map("Order", "orders", fields=("_id", "status"))
+    source.commitlog("setup", "--role", role)
+    admin = source.client.admin
+    admin.command("createUser", role, pwd=password, roles=[role])
+    source.db.orders.update_one({"_id": 1}, {"$set": {"status": "old"}})
+    try:
+        source.configure(with_password(source.url.replace("://root", f"://{role}"), password))
+        for need in worker_needs(source.database, [(source.database, "orders")]):
+            if need.collection == STAMPS[1]:
+                continue  # doctor looks for them, the worker reads the oplog
+            admin.command("revokePrivilegesFromRole", role, privileges=[need.privilege])
+
+            run = source.run()
+
+            hint = run.refused(4, "not authorized")
+            assert hint == f"commitlog setup --role {role}"
+            assert password not in run.output
+            source.configure(source.url)
+            source.commitlog("setup", "--role", role)
+            source.configure(with_password(source.url.replace("://root", f"://{role}"), password))
+        run = source.run()
+        run.until_caught_up()
+        run.terminate()
+        source.check()
+        assert password not in run.output
+    finally:
+        source.configure(source.url)
+        admin.command("dropUser", role)
+        admin.command("dropRole", role)
