@@ -11,6 +11,7 @@ void native_binlog_begin(void);
 int native_record_begin(void);
 int native_run_begin(void);
 PyObject *native_binlog_groups(PyObject *module, PyObject *arguments);
+PyObject *native_oplog_entries(PyObject *module, PyObject *arguments);
 PyObject *native_plain_record(PyObject *module, PyObject *line);
 PyObject *native_run(PyObject *module, PyObject *arguments);
 PyObject *native_seal(PyObject *module, PyObject *const *arguments, Py_ssize_t count);

@@ -4,22 +4,27 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bson import Binary, DatetimeMS, Int64, Timestamp, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from commitlog.cdc import native
 from commitlog.cdc.tail.items import shape_item
+from commitlog.cdc.tail.oplog.assembler import OplogAssembler
 from commitlog.cdc.tail.oplog.collection import CollectionRelation, row_change, untold_change
 from commitlog.cdc.tail.oplog.explode import Paths, explode
 from commitlog.cdc.tail.oplog.shapes import project
+from commitlog.cdc.tail.spill import Spill
+from commitlog.drivers.mongodb_stamp import SPAN
 from commitlog.schemas.change import DELETE, INSERT, UPDATE
-from commitlog.schemas.errors import CommitLogError
+from commitlog.schemas.errors import CommitLogError, DecodeError, HistoryLost
 from commitlog.transforms.app_schema import Entity, Field
-from fixtures.bson_values import KEYS, ODD, RAW
-from fixtures.oplog_entries import after_images
+from fixtures.bson_values import KEYS, ODD, RAW, SCALARS
+from fixtures.oplog_entries import after_images, assembler, entries, position
 
 pytestmark = pytest.mark.skipif(not native.COMPILED, reason="no compiled part")
 
+UUID = Binary(bytes(range(16)), 4)
 ORDERS = CollectionRelation.of(7, "shop", "orders", bytes(16))
 
 
@@ -118,3 +123,210 @@ def test_paths_that_are_none_are_refused(paths: Any) -> None:
 def test_paths_of_an_entity_are_resolved_once() -> None:
     of = entity(Field("a", "public", path="x.y", omit=("z",)))
     assert Paths.of(of, of.published("own")).described == (((b"_id",), None), ((b"x", b"y"), {b"z": None}))
+
+
+def assembled(into: OplogAssembler, dump: list[bytes], batch_count: int) -> list[object]:
+    """All that is known of the transactions of a dump, and how its assembler stands."""
+    found: list[object] = []
+    for at in range(0, len(dump), batch_count):
+        try:
+            transactions = into.feed(b"".join(dump[at : at + batch_count]))
+        except (DecodeError, HistoryLost) as exc:
+            found.append((type(exc), str(exc)))
+            break
+        for each in transactions:
+            changes = [
+                (data, [r.table for r in (relation if isinstance(relation, tuple) else (relation,))])
+                for relation, data in each.changes
+            ]
+            found.append(
+                (each.xid, each.end, each.time_us, each.batched, each.tags, isinstance(each.changes, Spill), changes)
+            )
+            each.close()
+    held = into.held
+    into.close()
+    standing = into._stamps.held  # pyright: ignore[reportPrivateUsage]
+    return [*found, into.position if not found or len(found[-1]) > 2 else None, held, [*standing.items()]]  # type: ignore[arg-type]
+
+
+def alike(dump: list[bytes], batch_count: int = 1000, **settings: Any) -> list[object]:
+    """What both forms say of a dump, which is the same."""
+    compiled, python = (assembler(compiled=each, **settings) for each in (True, False))
+    said = assembled(compiled, dump, batch_count)
+    assert said == assembled(python, dump, batch_count)
+    return said
+
+
+DUMP = entries()
+IMAGES = {
+    (bytes(UUID), position(1000 + number), place): encode({"_id": 1, "a": [1, {"b": 2}], "c": "x"})
+    for number in range(8)
+    for place in range(3)
+}
+LSIDS = [Binary(bytes([number]) * 16, 4) for number in range(2)]
+_OF = st.one_of(st.just({"_id": 1}), st.dictionaries(KEYS, SCALARS, max_size=3))
+_DELTAS = st.sampled_from(
+    [
+        {"u": {"c": "y"}},
+        {"d": {"c": False}, "i": {"new": 1, "newer": {}}},
+        {"sa": {"a": True, "u0": 5, "s1": {"u": {"b": 3}}}},
+        {"sa": {"a": True, "l": 1}},
+        {"sa": {"a": True, "u4": None}},
+        {"sa": {"a": True, "l": 3, "u2": 1}},
+        {"sa": {"a": True, "s1": {"d": {"b": False}}, "u1": 1}},
+        {"sa": {"a": True, "s1": {"d": {"b": False}}, "l": 1}},
+        {"sa": {"a": True, "u20000": 1}},
+        {"sa": {"a": True, "u9999999": 1}},
+        {"sa": {"u": {"b": 1}}},
+        {"sc": {"u": {}}},
+        {"d": {"none": False}},
+        {"u": {"none": 1}, "i": {"c": 1}},
+        {"i": {"c": 1}, "u": {"c": 2}},
+        {"b": {}},
+        {"u": 1},
+        {"s": {}},
+        {},
+    ]
+)
+_UPDATES = st.one_of(
+    _DELTAS.map(lambda diff: {"$v": 2, "diff": diff}),
+    _OF,
+    st.sampled_from(
+        [
+            {"$v": 1, "$set": {"c": 5}},
+            {"$set": {"a.0": 1}},
+            {"$v": 2},
+            {"$v": 3, "diff": {}},
+            {"$v": 2, "diff": {}, "x": 1},
+            {},
+        ]
+    ),
+)
+_COLLECTIONS = st.sampled_from(
+    [
+        "shop.orders",
+        "shop.orders",
+        "shop.orders",
+        "shop.plain",
+        "other.x",
+        "config.x",
+        "shop.system.views",
+        "shop",
+        "commitlog.stamps",
+    ]
+)
+_STAMPS = st.builds(
+    lambda lsid, content: {"_id": lsid, "ctx": content},
+    st.sampled_from([*LSIDS, "none"]),
+    st.sampled_from(["one", "two", "", None, 5]),
+)
+_OPERATIONS: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.builds(lambda ns, o: {"op": "i", "ns": ns, "ui": UUID, "o": o}, _COLLECTIONS, _OF),
+    st.builds(lambda ns, o: {"op": "u", "ns": ns, "ui": UUID, "o": o, "o2": {"_id": 1}}, _COLLECTIONS, _UPDATES),
+    st.builds(lambda ns: {"op": "d", "ns": ns, "ui": UUID, "o": {"_id": 1}}, _COLLECTIONS),
+    st.builds(lambda o: {"op": "i", "ns": "commitlog.stamps", "ui": UUID, "o": o}, _STAMPS),
+    st.sampled_from(
+        [
+            {"op": "n", "ns": "", "o": {}},
+            {"op": "x", "ns": "shop.orders", "o": {}},
+            {"op": "i", "ns": "shop.orders", "o": {"_id": 1}},
+        ]
+    ),
+)
+_SESSIONS: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.builds(
+        lambda lsid, number: {"lsid": {"id": lsid, "uid": b""}, "txnNumber": number},
+        st.sampled_from([*LSIDS, 5]),
+        st.sampled_from([0, 1, Int64(5), Int64(SPAN), Int64(SPAN + 1), Int64(-1)]),
+    ),
+)
+_BESIDE = st.one_of(
+    st.just({}),
+    st.sampled_from(
+        [{"fromMigrate": True}, {"fromMigrate": False}, {"v": 3}, {"v": Int64(2)}, {"v": "2"}, {"wall": 5}, {"wall": DatetimeMS(2**60)}, {"t": 2},
+         {"multiOpType": 1}, {"prevOpTime": {"ts": Timestamp(1000, 1), "t": 1}}, {"prevOpTime": {"ts": Timestamp(0, 0), "t": 1}}, {"prevOpTime": 1}, {"lsid": 1}]
+    ),
+)  # fmt: skip
+_APPLIED = st.builds(
+    lambda operations, beside: {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": operations, **beside}},
+    st.lists(_OPERATIONS, max_size=3),
+    st.sampled_from([{}, {}, {"count": 3}, {"partialTxn": True}, {"prepare": True}]),
+)
+
+
+@given(
+    st.lists(st.tuples(st.one_of(_OPERATIONS, _APPLIED), _SESSIONS, _BESIDE, st.booleans()), max_size=8),
+    st.sampled_from([1, 3, 8]),
+    st.sampled_from([40, 1 << 20]),
+    st.sampled_from(["", "shop"]),
+)
+def test_entries_become_transactions_alike(
+    given_entries: list[Any], batch_count: int, spill_bytes: int, database: str
+) -> None:
+    dump: list[bytes] = []
+    for number, (operation, session, beside, timed) in enumerate(given_entries):
+        wall = {"wall": DatetimeMS(1_795_383_960_123)} if timed else {}
+        told = {"ts": Timestamp(1000 + number, 1), "t": 1, "v": 2, **wall}
+        dump.append(encode({**session, **operation, **told, **beside}))
+    alike(dump, batch_count, images=IMAGES, spill_bytes=spill_bytes, database=database)
+
+
+@given(
+    st.integers(0, 500),
+    st.integers(0, 500),
+    st.binary(min_size=1, max_size=6),
+    st.sampled_from(["over", "into", "cut"]),
+)
+def test_damaged_entries_fail_alike(place: int, at: int, damage: bytes, how: str) -> None:
+    data = DUMP[place % len(DUMP)]
+    at = 4 + at % (len(data) - 5)
+    rest = {"over": data[at + len(damage) :], "into": data[at:], "cut": b"\0"}[how]
+    damaged = data[4:at] + damage + rest
+    whole = (len(damaged) + 4).to_bytes(4, "little") + damaged
+    alike([*DUMP[:3], *DUMP[max(0, place % len(DUMP) - 2) : place % len(DUMP)], whole, *DUMP[-3:]], 4)
+
+
+@pytest.mark.parametrize("batch_count", [1, 5, 1000])
+def test_a_real_oplog_is_read_alike(batch_count: int) -> None:
+    alike(DUMP, batch_count)
+    alike(DUMP, batch_count, database="shop", spill_bytes=100)
+    alike(DUMP[5:], batch_count)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=3))
+def test_bytes_that_are_no_entries_fail_alike(stream: list[bytes]) -> None:
+    alike([(len(data) + 5).to_bytes(4, "little") + data + b"\0" for data in stream] + stream)
+
+
+def test_plain_entries_are_taken_by_the_compiled_part_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    lsid = {"lsid": {"id": LSIDS[0]}, "txnNumber": Int64(1)}
+    orders = {"ns": "shop.orders", "ui": UUID}
+    stamp = {"op": "i", "ns": "commitlog.stamps", "o": {"_id": LSIDS[0], "ctx": "tag"}}
+    plain: list[dict[str, Any]] = [
+        {
+            "op": "u",
+            **orders,
+            "o": {"$v": 2, "diff": {"u": {"c": "y"}, "sa": {"a": True, "u0": 5, "s1": {"i": {"z": 3}}}}},
+        },
+        {**stamp, **lsid},
+        {"op": "i", **orders, "o": {"_id": 5}, **lsid},
+        {"op": "u", **orders, "o": {"_id": 1, "whole": 1}},
+        {"op": "d", **orders, "o": {"_id": 1}},
+        {"op": "n", "ns": "", "o": {"msg": "periodic noop"}},
+        {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [{"op": "i", **orders, "o": {"_id": 7}}, stamp]}, **lsid},
+    ]
+    dump = [
+        encode({**each, "ts": Timestamp(1000 + n, 1), "t": 1, "v": 2, "wall": DatetimeMS(5)})
+        for n, each in enumerate(plain)
+    ]
+    met = [{"op": "d", **orders, "o": {}}, stamp]
+    known = [encode({**each, "ts": Timestamp(1000, 1), "v": 2}) for each in met]
+    read: list[bytes] = []
+    into = assembler(IMAGES)
+    python = into._read  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(into, "_read", lambda data: (read.append(data), python(data))[1])
+    out = into.feed(b"".join(known + dump))
+    assert [data for data in read if data != dump[-1]] == known  # the last one's timestamp, to ask for images up to it
+    assert [each.tags for each in out[1:]] == [[], [b"tag"], [], [], [b"tag"]]
+    assert into.position == position(1006)

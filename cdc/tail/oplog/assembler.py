@@ -18,17 +18,19 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+from ....drivers.mongodb_stamp import SPAN
 from ....schemas.change import DELETE, INSERT, UPDATE
 from ....schemas.errors import DecodeError, HistoryLost
 from ....schemas.position import format_oplog
+from ... import native
 from ..row_change import MALFORMED
 from .collection import CollectionRelation, row_change, truncation, untold_change
 from .definition import DEFINING, DROP, EMPTY, HARMLESS, read_definition
 from .diff import apply_update
-from .document import Value, items
+from .document import Value, document_end, items
 from .entry import Operation, OplogEntry, read_entry, read_operations, split
 from .images import Images, PreImages
-from .stamps import STAMPS, Stamps, stamp_of
+from .stamps import HOLDS_S, STAMPS, Stamps, stamp_of
 from .transaction import OplogTransaction, Unfinished
 
 _OPERATIONS: Final = {"i": INSERT, "u": UPDATE, "d": DELETE}
@@ -49,6 +51,7 @@ class OplogAssembler:
         spill_bytes: A transaction with more bytes of changes than this goes to a temporary file.
         pre_images: Gets pre-images, see images.py.
         database: The one whose unwanted collections are counted; empty for all.
+        compiled: Have the plain entries taken by the compiled part.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class OplogAssembler:
         spill_bytes: int,
         pre_images: PreImages,
         database: str = "",
+        compiled: bool = native.COMPILED,
     ) -> None:
         self.position = 0
         self._replica_set = replica_set
@@ -72,10 +76,13 @@ class OplogAssembler:
         self._relations: dict[tuple[str, str, bytes], CollectionRelation] = {}
         self._told: dict[CollectionRelation, bool] = {}
         self._number = 0
+        self._known: dict[bytes, tuple[CollectionRelation, bool, int] | bool | None] = {}
+        """What the compiled part knows of collections, native/oplog.c."""
+        self._limits = SPAN, HOLDS_S, spill_bytes
+        self._compiled = compiled
         self._batch = b""
-        self._places: list[tuple[int, int]] = []
-        self._next = 0
-        """The number, in the batch, of the entry behind the one at which we stand."""
+        self._entry = 0, 0
+        """Where in the batch the entry at which we stand begins and ends."""
 
     @property
     def held(self) -> int | None:
@@ -94,15 +101,36 @@ class OplogAssembler:
         """
         out: list[OplogTransaction] = []
         self._told.clear()
-        self._batch, self._places = batch, list(split(batch))
-        for number, (at, end) in enumerate(self._places, start=1):
-            self._next = number
+        self._known.clear()
+        self._batch = batch
+        try:
+            self._feed(out)
+        except BaseException:
+            for each in out:
+                each.close()
+            raise
+        return out
+
+    def _feed(self, out: list[OplogTransaction]) -> None:
+        batch, at = self._batch, 0
+        while (at := self._drain(at, out)) < len(batch):
+            end = document_end(batch, at, len(batch))
+            self._entry = at, end
             entry = self._read(batch[at:end])
             transaction = self._checked(entry)
             if transaction is not None:
                 out.append(transaction)
-            self.position = entry.at
-        return out
+            self.position, at = entry.at, end
+
+    def _drain(self, at: int, out: list[OplogTransaction]) -> int:
+        """Have the plain entries that come next taken by the compiled part. Where it stopped."""
+        if not self._compiled or self._unfinished:
+            return at
+        at, position = native.oplog_entries(
+            self._batch, at, self._known, self._stamps.held, self._images.held, self._limits, OplogTransaction, out
+        )
+        self.position = position or self.position
+        return at
 
     def stamps(self, batch: bytes) -> None:
         """Take the stamps from before the position, and nothing else.
@@ -121,7 +149,11 @@ class OplogAssembler:
 
     def _images_end(self) -> int:
         """Up to which entry of the batch to ask for pre-images."""
-        begin, end = self._places[min(self._next + self._images.count, len(self._places)) - 1]
+        begin, end = self._entry
+        for _ in range(self._images.count):
+            if end == len(self._batch):
+                break
+            begin, end = end, document_end(self._batch, end, len(self._batch))
         return self._read(self._batch[begin:end]).at
 
     def _read(self, data: bytes) -> OplogEntry:
@@ -167,6 +199,7 @@ class OplogAssembler:
             return False
         if entry.txn_number is not None:
             self._stamps.note(entry.lsid, entry.txn_number, entry.at, operation.o)
+        self._known[operation.key] = True
         return True
 
     def _command(self, entry: OplogEntry) -> OplogTransaction | None:
@@ -184,9 +217,12 @@ class OplogAssembler:
 
     def _apply_ops(self, entry: OplogEntry, o: dict[bytes, Value]) -> OplogTransaction | None:
         group = self._group_of(entry)
-        operations = read_operations(o[b"applyOps"])
-        for place, operation in enumerate(operations):
-            self._change(operation, entry.at, place, group)
+        try:
+            for place, operation in enumerate(read_operations(o[b"applyOps"])):
+                self._change(operation, entry.at, place, group)
+        except BaseException:
+            group.close()
+            raise
         if entry.vectored and entry.txn_number is not None and group.tag is None:
             group.tag = next(iter(self._stamps.tags(entry.lsid, entry.txn_number, entry.at)), None)
         prepared = b"prepare" in o
@@ -239,13 +275,17 @@ class OplogAssembler:
                 return False
             raise DecodeError(f"an operation {operation.op!r}, which is not known here")
         if names == STAMPS:
+            self._known[operation.key] = True
             if op != DELETE:
                 group.tag = stamp_of(operation.o)[1]
             return True
         if not self._counts(*names):
+            self._known[operation.key] = None
             return False
         relation = self._relation(*names, operation.uuid)
-        if not self._is_told(relation):
+        told = self._is_told(relation)
+        self._known[operation.key] = relation, told, relation.oid
+        if not told:
             group.keep(relation, untold_change(op, relation))
             return True
         if operation.migrated:

@@ -50,6 +50,11 @@ class Operation:
     o: bytes
     migrated: bool
 
+    @property
+    def key(self) -> bytes:
+        """What the compiled part knows its collection by."""
+        return f"{self.database}.{self.collection}".encode() + b"\0" + self.uuid
+
 
 @dataclass(frozen=True, slots=True)
 class OplogEntry:
@@ -138,7 +143,7 @@ def _operation(found: dict[bytes, Value]) -> Operation:
     kind, o = found.get(b"o", _EMPTY)
     if op is None or namespace is None or kind != DOCUMENT:
         raise DecodeError("an entry without an operation, a namespace or an object")
-    database, _, collection = namespace.decode(errors="surrogateescape").partition(".")
+    database, _, collection = namespace.decode(errors="replace").partition(".")
     return Operation(
         op.decode(errors="replace"),
         database,

@@ -26,7 +26,7 @@ class Images:
         """Of how many entries to ask for at once."""
         self._ask = ask
         self._bytes_max = bytes_max
-        self._held: dict[bytes, tuple[int, Mapping[ImageKey, bytes]]] = {}
+        self.held: dict[bytes, tuple[int, Mapping[ImageKey, bytes]]] = {}
         """By collection: up to which timestamp there are all that there are, and they."""
 
     def get(self, uuid: bytes, at: int, place: int, end: Callable[[], int]) -> bytes | None:
@@ -38,12 +38,12 @@ class Images:
             place: The operation's place in it.
             end: Up to which entry to ask, where it is not held; those before are forgotten then.
         """
-        until, held = self._held.get(uuid, (-1, {}))
+        until, held = self.held.get(uuid, (-1, {}))
         if at > until:
             until = max(at, end())
             held = self._ask(uuid, at, until)
-            self._held = {each: (last, images) for each, (last, images) in self._held.items() if last > at}
-            self._held[uuid] = until, held
+            self.held = {each: (last, images) for each, (last, images) in self.held.items() if last > at}
+            self.held[uuid] = until, held
             self._adjust(held)
         return held.get((at, place))
 

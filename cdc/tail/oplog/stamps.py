@@ -23,7 +23,8 @@ class Stamps:
     """Which tag holds for the lone writes of which session."""
 
     def __init__(self) -> None:
-        self._tags: dict[bytes, tuple[int, int, bytes]] = {}
+        self.held: dict[bytes, tuple[int, int, bytes]] = {}
+        """By session: when its stamp was written, in seconds, the span of txnNumbers for which it holds, its content."""
 
     def note(self, lsid: bytes, number: int, at: int, o: bytes) -> None:
         """A stamp was written by itself.
@@ -35,24 +36,24 @@ class Stamps:
             o: Its object.
         """
         stamped, content = stamp_of(o)
-        self._tags.pop(lsid, None)
+        self.held.pop(lsid, None)
         if not lsid or stamped != lsid or content is None:
             return
-        self._tags[lsid] = at >> 32, number // SPAN, content
-        if len(self._tags) > _SESSIONS_MAX:
+        self.held[lsid] = at >> 32, number // SPAN, content
+        if len(self.held) > _SESSIONS_MAX:
             self._forget(at >> 32)
 
     def tags(self, lsid: bytes, number: int, at: int) -> list[bytes]:
         """The tag of a lone write of a session, by its txnNumber and its timestamp, if one holds."""
-        seconds, span, content = self._tags.get(lsid, (0, 0, b""))
+        seconds, span, content = self.held.get(lsid, (0, 0, b""))
         return [content] if content and span == number // SPAN and (at >> 32) - seconds <= HOLDS_S else []
 
     def _forget(self, now: int) -> None:
         """Those that hold no longer; they stand in the order in which they were written."""
-        for lsid, (seconds, _, _) in [*self._tags.items()]:
+        for lsid, (seconds, _, _) in [*self.held.items()]:
             if now - seconds <= HOLDS_S:
                 break
-            del self._tags[lsid]
+            del self.held[lsid]
 
 
 def stamp_of(o: bytes) -> tuple[bytes, bytes | None]:
