@@ -4,21 +4,51 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any, cast
 
+import pymongo
 from pymongo.asynchronous.pool import AsyncConnection
 from pymongo.asynchronous.pool import Pool as AsyncPool
 from pymongo.synchronous.pool import Connection, Pool
 
-from .pymongo_stamp import Refusals
-from .pymongo_stamping import Stamping, Steps
+from .pymongo_stamp import SHARDED, STANDALONE, Refusals
+from .pymongo_stamping import Stamper, Steps
+
+_FIRST = (4, 18)
+if pymongo.version_tuple < _FIRST:
+    # Before, not everything that is sent went by `Connection.send_message`.
+    raise ImportError(f"commitlog.drivers.pymongo needs pymongo 4.18 or later, and {pymongo.version} is installed")
 
 
-class StampedConnection(Stamping, Connection):
+def _stamper(conn: Connection | AsyncConnection, refusals: Refusals, *, wraps: bool) -> Stamper:
+    """Return what stamps for a connection that has shaken hands, and is still pymongo's own."""
+    rest: dict[str, Any] = {}
+    conn.add_server_api(rest)
+    why = STANDALONE if conn.is_standalone else SHARDED if conn.is_mongos else None
+    return Stamper(conn.address, why, rest, refusals=refusals, wraps=wraps)
+
+
+class StampedConnection(Connection):
     """See `pymongo.pool.Connection`."""
 
+    stamper: Stamper
+
+    _under_way: Steps | None = None
+
+    def command(self, dbname: str, spec: MutableMapping[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return super().command(dbname, spec, *args, **self.stamper.options(spec, kwargs))
+
+    def send_cluster_time(self, command: MutableMapping[str, Any], session: Any, client: Any) -> None:
+        super().send_cluster_time(command, session, client)
+        self.stamper.note(command, session)
+
+    def add_server_api(self, command: MutableMapping[str, Any]) -> None:
+        super().add_server_api(command)
+        self.stamper.note_any(command)
+
     def send_message(self, message: bytes, max_doc_size: int) -> None:
-        self._under_way = steps = self._steps(message, max_doc_size)
+        self._under_way = steps = self.stamper.steps(message, max_doc_size)
         if steps is None:
             super().send_message(message, max_doc_size)
         else:
@@ -41,11 +71,26 @@ class StampedConnection(Stamping, Connection):
         return None
 
 
-class StampedAsyncConnection(Stamping, AsyncConnection):
+class StampedAsyncConnection(AsyncConnection):
     """See `pymongo.asynchronous.pool.AsyncConnection`."""
 
+    stamper: Stamper
+
+    _under_way: Steps | None = None
+
+    async def command(self, dbname: str, spec: MutableMapping[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return await super().command(dbname, spec, *args, **self.stamper.options(spec, kwargs))
+
+    def send_cluster_time(self, command: MutableMapping[str, Any], session: Any, client: Any) -> None:
+        super().send_cluster_time(command, session, client)
+        self.stamper.note(command, session)
+
+    def add_server_api(self, command: MutableMapping[str, Any]) -> None:
+        super().add_server_api(command)
+        self.stamper.note_any(command)
+
     async def send_message(self, message: bytes, max_doc_size: int) -> None:
-        self._under_way = steps = self._steps(message, max_doc_size)
+        self._under_way = steps = self.stamper.steps(message, max_doc_size)
         if steps is None:
             await super().send_message(message, max_doc_size)
         else:
@@ -80,14 +125,14 @@ class StampedPool(Pool):
     def connect(self, handler: Any = None) -> Connection:
         conn = super().connect(handler)
         if not self.is_sdam:
+            stamper = _stamper(conn, self.refusals, wraps=self.wraps)
             conn.__class__ = StampedConnection
-            cast(StampedConnection, conn).refusals = self.refusals
-            cast(StampedConnection, conn).wraps = self.wraps
+            cast(StampedConnection, conn).stamper = stamper
         return conn
 
 
 class StampedAsyncPool(AsyncPool):
-    """See `pymongo.asynchronous.pool.Pool`."""
+    """See `pymongo.asynchronous.pool.Pool`. Its connections stamp once they have shaken hands."""
 
     wraps = False
 
@@ -98,9 +143,9 @@ class StampedAsyncPool(AsyncPool):
     async def connect(self, handler: Any = None) -> AsyncConnection:
         conn = await super().connect(handler)
         if not self.is_sdam:
+            stamper = _stamper(conn, self.refusals, wraps=self.wraps)
             conn.__class__ = StampedAsyncConnection
-            cast(StampedAsyncConnection, conn).refusals = self.refusals
-            cast(StampedAsyncConnection, conn).wraps = self.wraps
+            cast(StampedAsyncConnection, conn).stamper = stamper
         return conn
 
 

@@ -183,7 +183,7 @@ def message(command: dict[str, Any]) -> Message:
     return Message(number, _HEADER(len(document) + 21, number, 0, _OP_MSG, 0, 0) + document)
 
 
-def stamp(lsid: Mapping[str, Any], ctx: bytes, number: int, rest: dict[str, Any]) -> Message:
+def stamp(lsid: Mapping[str, Any], ctx: bytes, number: int, rest: Mapping[str, Any]) -> Message:
     """Return the command that writes a stamp.
 
     Args:
@@ -199,7 +199,7 @@ def stamp(lsid: Mapping[str, Any], ctx: bytes, number: int, rest: dict[str, Any]
     return message({"update": COLLECTION, "updates": [update], **rest, "$db": DATABASE})
 
 
-def end(name: str, lsid: Mapping[str, Any], number: int, rest: dict[str, Any]) -> Message:
+def end(name: str, lsid: Mapping[str, Any], number: int, rest: Mapping[str, Any]) -> Message:
     """Return the command that ends a transaction: `commitTransaction` or `abortTransaction`."""
     of = {"lsid": lsid, "txnNumber": Int64(number), "autocommit": False}
     return message({name: 1, **of, **rest, "$db": "admin"})

@@ -1,4 +1,4 @@
-"""How a tag gets to MongoDB: a connection that sends a stamp before the commit, or before the lone write, that it is for.
+"""How a tag gets to MongoDB: a connection sends a stamp before the commit, or before the lone write, that it is for.
 
 Whatever pymongo does to a server, it does by `Connection.send_message`: every command of every method, of GridFS, of
 `run_command`, of a version to come, with or without a session, the first time or again. And before each, pymongo hands the
@@ -26,14 +26,11 @@ from typing import Any
 
 import bson
 from bson.int64 import Int64
-from pymongo.pool_shared import _AgnosticBaseConnection
 
 from . import session as sessions
 from .pymongo_stamp import (
     COMMITTED,
     NO_NUMBER,
-    SHARDED,
-    STANDALONE,
     TOO_OLD,
     UNKNOWN,
     WRITES,
@@ -59,30 +56,40 @@ has gone out; sent back is the number of its reply, which the generator returns.
 _JOINED_BYTES_MAX = 1 << 16
 
 
-class Stamping(_AgnosticBaseConnection[Any]):
-    """What a connection stamps, and when; sending is left to those below."""
+class Stamper:
+    """What one connection stamps, and when; sending is left to it.
 
-    refusals: Refusals
-    wraps: bool  # lone writes of a request into transactions
+    Args:
+        address: Of the server.
+        why_never: Why no stamp can be written there, or None.
+        rest: What every command must carry: the server API that the client declares.
+        refusals: Of that server.
+        wraps: Whether lone writes of a request become transactions.
+    """
 
-    _command: MutableMapping[str, Any] | None = None  # what will be sent next
-    _session: Any = None
-    _under_way: Steps | None = None
-    _concern: dict[str, Any] | None = None  # write concern of a lone write that has become a transaction
-    _wrapped = False
+    def __init__(
+        self, address: object, why_never: str | None, rest: Mapping[str, Any], *, refusals: Refusals, wraps: bool
+    ) -> None:
+        self._address = address
+        self._why_never = why_never
+        self._rest = rest
+        self._refusals = refusals
+        self._wraps_all = wraps
+        self._command: MutableMapping[str, Any] | None = None  # what will be sent next
+        self._session: Any = None
+        self._concern: dict[str, Any] | None = None  # write concern of a lone write that has become a transaction
+        self._wrapped = False
 
-    def command(self, dbname: str, spec: MutableMapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """See `pymongo.pool.Connection.command`. The write concern of what becomes a transaction is its commit's."""
-        of: Any = super()
-        concern = kwargs.get("write_concern")
+    def options(self, spec: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+        """Return what a command is called with. The write concern of what becomes a transaction is its commit's."""
+        concern = options.get("write_concern")
         self._concern = None
-        if concern is not None and concern.acknowledged and self._wraps(spec, kwargs.get("session")):
-            self._concern = kwargs.pop("write_concern").document
-        return of.command(dbname, spec, *args, **kwargs)
+        if concern is not None and concern.acknowledged and self._wraps(spec, options.get("session")):
+            self._concern = options.pop("write_concern").document
+        return options
 
-    def send_cluster_time(self, command: MutableMapping[str, Any], session: Any, client: Any) -> None:
-        """Note the command and its session: pymongo calls this for all that have one, with the command complete."""
-        super().send_cluster_time(command, session, client)
+    def note(self, command: MutableMapping[str, Any], session: Any) -> None:
+        """Note a command that has a session, or may have. It is complete but for its write concern."""
         self._command, self._session = command, session
         self._wrapped = self._wraps(command, session)
         if self._wrapped:
@@ -90,9 +97,8 @@ class Stamping(_AgnosticBaseConnection[Any]):
         elif session is not None and "txnNumber" in command and "autocommit" not in command:
             self._number(command, session._server_session)
 
-    def add_server_api(self, command: MutableMapping[str, Any]) -> None:
-        """Note the command: pymongo calls this for all there are."""
-        super().add_server_api(command)
+    def note_any(self, command: MutableMapping[str, Any]) -> None:
+        """Note a command of which `note` may never hear."""
         if command is not self._command:
             self._command, self._session, self._wrapped = command, None, False
 
@@ -107,7 +113,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
             server_session._transaction_id = marks.next_number(number, ctx)
             command["txnNumber"] = Int64(server_session._transaction_id)
 
-    def _steps(self, data: bytes, size: int) -> Steps | None:
+    def steps(self, data: bytes, size: int) -> Steps | None:
         """Return what is to be done around the message that goes out now, or None."""
         command, self._command = self._command, None
         if command is None:
@@ -146,7 +152,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
     ) -> Steps:
         number, election = int(command["txnNumber"]), self._election()
         marks.ctx = UNKNOWN
-        ours = stamp(command["lsid"], ctx, number - 1, {"writeConcern": {"w": 1}, **self._rest()})
+        ours = stamp(command["lsid"], ctx, number - 1, {"writeConcern": {"w": 1}, **self._rest})
         failure, request_id = yield from self._send(ours, data, size, waits=bool(ctx))
         if failure is None:
             marks.stamped(ctx, number, election)
@@ -196,9 +202,8 @@ class Stamping(_AgnosticBaseConnection[Any]):
         data: bytes,
         size: int,
     ) -> Steps:
-        rest = self._rest()
         if now.stamp is None:
-            now.stamp = stamp(command["lsid"], session.tag, now.number, {"autocommit": False, **rest})
+            now.stamp = stamp(command["lsid"], session.tag, now.number, {"autocommit": False, **self._rest})
         failure, request_id = yield from self._send(now.stamp, data, size, waits=True)
         if failure is not None and failure.lasts and request_id is None:
             now.over = True
@@ -218,9 +223,9 @@ class Stamping(_AgnosticBaseConnection[Any]):
 
     # Lone writes in transactions of their own
 
-    def _wraps(self, command: MutableMapping[str, Any], session: Any) -> bool:
+    def _wraps(self, command: Mapping[str, Any], session: Any) -> bool:
         return (
-            self.wraps
+            self._wraps_all
             and session is not None
             and not session.in_transaction
             and next(iter(command)) in WRITES
@@ -235,7 +240,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
 
     def _run_wrapped(self, name: str, command: MutableMapping[str, Any], data: bytes, size: int) -> Steps:
         session, lsid, number = sessions.current(), command["lsid"], int(command["txnNumber"])
-        rest = self._rest()
+        rest = self._rest
         yield data, size
         reply = yield (yield None)
         answer = read(reply)
@@ -256,7 +261,7 @@ class Stamping(_AgnosticBaseConnection[Any]):
             waits = sessions.settings().on_untagged == "raise"
             yield (stamped.data if waits else stamped.data + commit.data), 0
             failure = failure_in((yield stamped.id))
-            self.refusals.note(failure)
+            self._refusals.note(failure)
             if waits and failure is not None and failure.lasts:
                 yield from self._abort(lsid, number)
                 self._refuse(failure)
@@ -293,11 +298,11 @@ class Stamping(_AgnosticBaseConnection[Any]):
                 yield data, size
             request_id = yield None
         failure = failure_in((yield ours.id))
-        self.refusals.note(failure)
+        self._refusals.note(failure)
         return failure, request_id
 
     def _abort(self, lsid: Any, number: int) -> Generator[tuple[bytes, int] | int | None, Any, None]:
-        abort = end("abortTransaction", lsid, number, self._rest())
+        abort = end("abortTransaction", lsid, number, self._rest)
         yield abort.data, 0
         yield abort.id
 
@@ -305,23 +310,12 @@ class Stamping(_AgnosticBaseConnection[Any]):
         sessions.untagged(failure.why, error=Untagged)
 
     def _why_untagged(self) -> str | None:
-        """Return why no stamp can be written on this connection, as far as that is known."""
-        of: Any = self
-        if of.is_standalone:
-            return STANDALONE
-        if of.is_mongos:
-            return SHARDED
-        return self.refusals.why()
-
-    def _rest(self) -> dict[str, Any]:
-        rest: dict[str, Any] = {}
-        super().add_server_api(rest)
-        return rest
+        """Return why no stamp can be written, as far as that is known."""
+        return self._why_never or self._refusals.why()
 
     def _election(self) -> object:
         """Return the id of the election that made this server primary. A stamp may be lost with the one before."""
-        of: Any = self
-        server = self._session.client._topology.get_server_by_address(of.address)
+        server = self._session.client._topology.get_server_by_address(self._address)
         return server.description.election_id if server is not None else None
 
 

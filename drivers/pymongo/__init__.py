@@ -15,8 +15,8 @@ what drops and renames; a standalone server and mongos; a user who may not write
 `MongoClient(lone_writes="transaction")` puts each command that writes into a transaction of its own, which tags `update_many`
 and the like, too, and fails as transactions do.
 
-What differs: `commitlog.stamps` has a document for each server session, with a date `at`; each request of a server session
-begins a new span of txnNumbers (`drivers/pymongo_stamp.py`); commands of ours are not published to command listeners.
+pymongo 4.18 or later. What differs: `commitlog.stamps` has a document for each server session, with a date `at`; each request of a server session
+begins a new span of txnNumbers (`drivers/mongodb_stamp.py`); commands of ours are not published to command listeners.
 """
 
 from __future__ import annotations
