@@ -16,18 +16,19 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from commitlog.cdc.demo.engine import engine_named
+from commitlog.cdc.servers import debian, mongod_programs
 from commitlog.cdc.servers.binlog import BinlogServer
-from commitlog.cdc.servers.debian import NOT_HERE
 from commitlog.cdc.servers.failure import (
     KAFKA_BOOTSTRAP_VARIABLE,
     MARIADB_URL_VARIABLE,
+    MONGODB_URL_VARIABLE,
     MYSQL_URL_VARIABLE,
     POSTGRES_URL_VARIABLE,
-    ServerFailed,
 )
 from commitlog.cdc.servers.kafka import Kafka
+from commitlog.cdc.servers.mongodb import MongoServer
 from commitlog.cdc.servers.postgres import Server
-from fixtures.mysql import ENGINES
+from fixtures.elsewhere import here_or_skipped
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -120,10 +121,9 @@ class Demo:
         """The data folders of the servers it started."""
         commands = self._below.values()
         postgres = [arguments for arguments in commands if arguments[0].endswith("postgres") and "-D" in arguments]
-        options = [option for arguments in commands for option in arguments if option.startswith("--datadir=")]
-        return [Path(arguments[arguments.index("-D") + 1]) for arguments in postgres] + [
-            Path(option.removeprefix("--datadir=")) for option in options
-        ]
+        options = [option.partition("=") for arguments in commands for option in arguments]
+        others = [Path(value) for name, _, value in options if name in ("--datadir", "--dbpath")]
+        return [Path(arguments[arguments.index("-D") + 1]) for arguments in postgres] + others
 
     def _running(self) -> list[tuple[int, str]]:
         return [(pid, start) for pid, start in list(self._below) if started(pid) == start]
@@ -177,7 +177,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     demos: list[Demo] = []
 
     def start(*options: str, twist: str = "", hurried: bool = True, **env: str) -> Demo:
-        none = dict.fromkeys((POSTGRES_URL_VARIABLE, MYSQL_URL_VARIABLE, MARIADB_URL_VARIABLE), "")
+        given = (POSTGRES_URL_VARIABLE, MYSQL_URL_VARIABLE, MARIADB_URL_VARIABLE, MONGODB_URL_VARIABLE)
+        none = dict.fromkeys(given, "")
         settings = {"TMPDIR": str(tmp_path), **none, **env}
         program = [sys.executable, "-c", f"{HURRIED}{twist}\nsys.exit(main(sys.argv[1:]))"] if hurried else AS_IT_IS
         demos.append(Demo("demo", *options, command=program, env=settings))
@@ -206,26 +207,39 @@ def test_the_demo_proves_every_act_and_leaves_nothing_behind(run: Run, tmp_path:
     assert_nothing_is_left(demo, tmp_path)
 
 
-@pytest.mark.parametrize("engine", ["mysql", pytest.param("mariadb", marks=pytest.mark.full)])
-def test_on_mysql_and_mariadb_it_proves_every_act_too_and_leaves_nothing_behind(
+@pytest.mark.parametrize("engine", ["mysql", pytest.param("mariadb", marks=pytest.mark.full), "mongodb"])
+def test_on_other_engines_it_proves_every_act_too_and_leaves_nothing_behind(
     run: Run, tmp_path: Path, engine: str
 ) -> None:
-    try:
-        engine_named(engine).fetch()
-    except ServerFailed as error:
-        if error.step not in NOT_HERE or os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    here_or_skipped(engine_named(engine).fetch, (*debian.NOT_HERE, *mongod_programs.NOT_HERE))
     demo = run("--engine", engine)
 
     code = demo.end()
 
     assert demo.text.endswith("\ndemo ok\n")
     assert code == 0
-    assert f"\n  database    {ENGINES[engine].title} " in demo.text
+    assert f"\n  database    {engine_named(engine).title} " in demo.text
     assert re.search(r"\b(WAL|LSN|slots?|publication|psycopg|PostgreSQL)\b", demo.text) is None
     assert re.search(r"://\w+:", demo.text) is None, "a password is shown"
     assert demo.server_folders() != []
+    assert_nothing_is_left(demo, tmp_path)
+
+
+def test_it_leaves_no_database_on_a_given_mongodb(run: Run, tmp_path: Path, mongodb: MongoServer) -> None:
+    def names() -> list[str]:
+        with mongodb.client() as client:
+            return [name for name in client.list_database_names() if name != "config"]
+
+    before = names()
+    demo = run("--engine", "mongodb", **{MONGODB_URL_VARIABLE: mongodb.url})
+    demo.await_text("commitlog run &")
+    assert names() != before
+
+    demo.send(signal.SIGINT)
+
+    assert demo.end() == 130
+    assert names() == before
+    assert demo.server_folders() == []
     assert_nothing_is_left(demo, tmp_path)
 
 

@@ -121,17 +121,19 @@ def test_a_server_may_ask_nobody_who_he_is() -> None:
         server.drop_database("any")
 
 
-def test_a_failed_start_names_the_step_and_the_way_on_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("commitlog-mongodb-*"))
+def test_a_failed_start_names_the_step_and_the_way_on_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ServerFailed, match=r"MongoDB could not be provided, step start: .*unrecognised") as failure:
         MongodSet.start(settings={"no-such-option": "1"})
     assert MONGODB_URL_VARIABLE in failure.value.hint
-    assert set(Path(tempfile.gettempdir()).glob("commitlog-mongodb-*")) == before
+    assert list(tmp_path.iterdir()) == []
 
     monkeypatch.setattr(mongod, "_IMPATIENT", {"electionTimeoutMillis": "never"})
     with pytest.raises(ServerFailed, match="step replica set"):
         MongodSet.start(members=2)
-    assert set(Path(tempfile.gettempdir()).glob("commitlog-mongodb-*")) == before
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.full
