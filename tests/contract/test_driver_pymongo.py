@@ -12,6 +12,8 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.monitoring import CommandListener, CommandStartedEvent
+from pymongo.server_api import ServerApi
 from pymongo.write_concern import WriteConcern
 
 from commitlog.drivers import pymongo, pymongo_stamp, session
@@ -253,6 +255,48 @@ def test_a_write_larger_than_any_packet_is_tagged(stamped_oplog: StampedOplog, i
         items.insert_many([{"text": "x" * 5_000_000} for _ in range(12)])  # two commands
     assert stamped_oplog.seen() == [("r", "I")] * 12
     assert stamped_oplog.stamps == 1
+
+
+class Heard(CommandListener):
+    """The names of the commands an app is told of."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: object) -> None:
+        self.names.append("ok")
+
+    def failed(self, event: object) -> None:
+        self.names.append("failed")
+
+
+def test_command_listeners_hear_of_the_apps_commands_alone(stamped_oplog: StampedOplog) -> None:
+    heard: list[list[str]] = []
+    for make in (stamped_oplog.plain, stamped_oplog.client):
+        listener = Heard()
+        client = make(event_listeners=[listener])
+        items = client[stamped_oplog.name][f"items{len(heard)}"]
+        with session.bind(request="r"):
+            items.insert_one({"_id": 1})
+            with pytest.raises(DuplicateKeyError):
+                items.insert_one({"_id": 1})
+            in_transaction(client, lambda of, items=items: items.insert_one({}, session=of))
+        heard.append(listener.names)
+    assert heard[0] == heard[1]
+    assert heard[0][-2:] == ["commitTransaction", "ok"]
+
+
+def test_compressed_messages_and_a_declared_api_are_stamped(stamped_oplog: StampedOplog) -> None:
+    for options in ({"compressors": "zlib"}, {"server_api": ServerApi("1", strict=True)}):
+        client = stamped_oplog.client(**options)
+        items = client[stamped_oplog.name]["items"]
+        with session.bind(request="r"):
+            items.insert_one({"text": "x" * 1000})
+            in_transaction(client, lambda of, items=items: items.insert_one({"text": "x" * 1000}, session=of))
+        assert stamped_oplog.seen() == [("r", "I")] * 2
 
 
 # Transactions
