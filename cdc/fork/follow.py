@@ -16,6 +16,7 @@ from types import TracebackType
 from ...drivers.tag import VALUE_BYTES_MAX, encode
 from ...schemas.errors import HistoryLost, Locked, Refused, Unreachable, VerificationFailed
 from ...schemas.record import Head, Record
+from ...schemas.shape import Shape
 from ..failpoint import failpoint
 from ..log.home import LogGroup, LogReader, open_group
 from . import state
@@ -334,10 +335,16 @@ class Session:
         if unit.kind != "shape":
             return None
         only = self._applied.upstream.only
-        known = {shape.id for shape in self._target.memory.shapes()}
+        known = self._target.memory.shapes()
         told = [shape for shape in shapes_of(unit) if not only or shape.entity in only]
-        new = [shape for shape in told if shape.id not in known or self._models[shape.entity].relabelled(shape)]
+        beyond = unit.first_seq > self._target.memory.planned_to()
+        new = [shape for shape in told if shape not in known or (beyond and self._is_other(shape))]
         return plan_growth(self._target, self._models, new, engine=self._engine) if new else None
+
+    def _is_other(self, shape: Shape) -> bool:
+        """Whether a shape that is told again says otherwise than those after it."""
+        model = self._models[shape.entity]
+        return model.then(shape) != model
 
     def _stop_a_long_one(self) -> None:
         """Called between the batches of a transaction: a long one does not hold up the end."""

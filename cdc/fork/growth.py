@@ -95,6 +95,7 @@ def create(target: Store, plan: Plan) -> None:
                 growth.make(target)
             target.memory.begin(plan.upstream)
             growth.remember(target)
+            target.memory.plan_to(plan.head.seq)
     except (Rejected, Again) as exc:
         raise Refused(f"the fork cannot be made: {exc}") from exc
 

@@ -87,11 +87,6 @@ class EntityModel:
             renamed={f: labels for f, labels in renamed.items() if labels},
         )  # fmt: skip
 
-    def relabelled(self, shape: Shape) -> bool:
-        """Whether a shape has other labels than the model: one that was told before, too, where a renaming was taken back."""
-        known = self.by_field
-        return any(column.labels != known[column.field].labels for column in shape.columns if column.field in known)
-
     def as_now(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Fields as records told them once, their enums' labels as they are called now."""
         return {f: self.renamed[f].get(value, value) if f in self.renamed else value for f, value in fields.items()}

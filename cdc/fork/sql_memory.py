@@ -32,6 +32,8 @@ _DOCUMENTS: Final = ("base", "ours", "theirs", "ours_by", "theirs_by")
 _MOMENTS: Final = ("at", "closed_at")
 _SCHEMA: Final = '{"schema":'
 """What an app schema begins with, and no shape."""
+_PLANNED: Final = "planned"
+"""Stands for a hash where no shape does, but a record's seq."""
 
 
 class SqlMemory:
@@ -99,8 +101,17 @@ class SqlMemory:
         """Remember a further app schema, beside the shapes."""
         self._tell(id_, data)
 
+    def planned_to(self) -> int:
+        """The seq of the log's last record when the fork was made, beside the shapes; -1 where it is not known."""
+        rows = self._database.rows("SELECT data FROM _commitlog.shapes WHERE hash = %s", (_PLANNED,))
+        return int(rows[0][0]) if rows else -1
+
+    def plan_to(self, seq: int) -> None:
+        """Remember that."""
+        self._tell(_PLANNED, str(seq).encode())
+
     def _told(self, *, schemas: bool) -> list[bytes]:
-        rows = self._database.rows("SELECT data FROM _commitlog.shapes ORDER BY n")
+        rows = self._database.rows("SELECT data FROM _commitlog.shapes WHERE hash <> %s ORDER BY n", (_PLANNED,))
         return [row[0].encode() for row in rows if row[0].startswith(_SCHEMA) == schemas]
 
     def _tell(self, id_: str, data: bytes) -> None:

@@ -164,6 +164,13 @@ class Memory(Protocol):
     def add_schema(self, id_: str, data: bytes) -> None:
         """Remember a further app schema."""
 
+    def planned_to(self) -> int:
+        """The seq of the last record when the fork was made, whose tables were made by all shapes up to there; -1 where it is not known."""
+        ...
+
+    def plan_to(self, seq: int) -> None:
+        """Remember that."""
+
     def entities(self) -> dict[str, EntityState]:
         """The entities that the fork has, by name."""
         ...

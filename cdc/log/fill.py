@@ -236,7 +236,7 @@ class Fill:
     def _shapes(self, record: Scanned) -> None:
         for digest, shape in zip(record.header["shapes"], record.items()[2:], strict=True):
             self._db.execute(
-                "INSERT OR IGNORE INTO shapes VALUES(?,?,?,?)",
+                "INSERT OR REPLACE INTO shapes VALUES(?,?,?,?)",
                 (record.seq, digest, shape["entity"], orjson.dumps(shape).decode()),
             )
             self._entities[shape["entity"]]

@@ -47,6 +47,8 @@ class LogState:
         schemas: Hash of each app schema recorded to the seq of its first record.
         shapes: Hashes of the shapes recorded.
         labels: Enum, by its source's name, to its labels in the last shape with it.
+        described: Entity to what its shapes say of its table: the `table` and `key` of the last one, and `columns`, field to the column in the
+            last one that has it.
         snapshots: Entity to the progress of its snapshot in this epoch.
     """
 
@@ -59,6 +61,7 @@ class LogState:
     schemas: dict[str, int] = field(default_factory=dict[str, int])
     shapes: set[str] = field(default_factory=set[str])
     labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    described: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     snapshots: dict[str, Progress] = field(default_factory=dict[str, Progress])
 
     def fold(self, records: Iterable[Record]) -> None:
@@ -74,7 +77,8 @@ class LogState:
                         last_commit = record
                 case "shape":
                     self.shapes.update(header.get("shapes", ()))
-                    self._labels(record)
+                    for shape in record.items()[2:]:
+                        self.describe(shape)
                 case "schema":
                     self.schemas.setdefault(header["schema"], record.seq)
                 case "snapshot":
@@ -96,9 +100,22 @@ class LogState:
                 "time": header["time"],
             }
 
-    def _labels(self, record: Record) -> None:
-        columns = [column for shape in record.items()[2:] for column in shape.get("columns", ())]
+    def describe(self, shape: dict[str, Any]) -> None:
+        """Take in what a shape says that the log holds from here on."""
+        columns = shape.get("columns", [])
         self.labels.update((c["engine_type"], c.get("labels", [])) for c in columns if c["type"] == "enum")
+        known = self.described.setdefault(shape["entity"], {"columns": {}})
+        known.update(table=shape["table"], key=shape["key"])
+        known["columns"].update((column["field"], _unclassed(column)) for column in columns)
+
+    def describes(self, shape: dict[str, Any]) -> bool:
+        """Whether the last shapes of its entity say the same of its table, key and columns. Of classes two builds may say two things."""
+        known = self.described.get(shape["entity"])
+        return (
+            known is not None
+            and (known["table"], known["key"]) == (shape["table"], shape["key"])
+            and all(known["columns"].get(column["field"]) == _unclassed(column) for column in shape["columns"])
+        )
 
     def _snapshot(self, record: Record) -> None:
         items = record.items()
@@ -135,10 +152,16 @@ class LogState:
             state = cls(**document)
             state.head = Head(*document["head"])
             state.shapes = set(document["shapes"])
+            # Another version's cache is read anew.
+            state.described = document["described"]
             state.snapshots = {entity: Progress(**progress) for entity, progress in document["snapshots"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
         return state
+
+
+def _unclassed(column: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in column.items() if name != "class"}
 
 
 class Standby:

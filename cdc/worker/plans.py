@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Set
 from typing import NamedTuple
 
+import orjson
+
 from ...schemas.errors import SchemaError
 from ...schemas.record import Head
 from ...transforms.app_schema import AppSchema
@@ -154,14 +156,19 @@ class Plans:
     def announce(self, plan: Projection, schema: AppSchema) -> None:
         """Append the schema and shape records that a record with this projection needs, unless the log has them.
 
-        A shape that it has is said again where labels are as they were before they were renamed.
+        A shape that it has is said again where the table is again as it was before another one, or where an enum's labels are, of any table.
         """
         state, chain = self._state, self._chain
         self.announce_schema(schema)
-        labels = enum_labels(plan.shape)
-        if plan.shape_id not in state.shapes or any(self._told.get(enum, now) != now for enum, now in labels.items()):
+        labels, described = enum_labels(plan.shape), orjson.loads(plan.shape.data)
+        if (
+            plan.shape_id not in state.shapes
+            or not state.describes(described)
+            or any(self._told.get(enum, now) != now for enum, now in labels.items())
+        ):
             self._append(chain.record("shape", [plan.shape.data], extras=Extras(shapes=(plan.shape_id,))), chain.head)
             state.shapes.add(plan.shape_id)
+            state.describe(described)
             self._enums.record(plan.shape)
             self._told.update(labels)
 

@@ -309,7 +309,7 @@ def test_a_column_that_gets_another_type_stops_the_fork_until_its_owner_has_chan
         fork.sync()
     assert fork.position == at
     statement = stopped.value.hint.partition(",")[0]
-    assert statement == "ALTER TABLE public.order ALTER COLUMN n TYPE text"
+    assert statement == "ALTER TABLE public.order ALTER COLUMN n TYPE text USING n::text"
 
     fork.sql('ALTER TABLE public."order" ALTER COLUMN n TYPE text')
     fork.sync()

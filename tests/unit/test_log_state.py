@@ -16,6 +16,16 @@ from commitlog.schemas.record import Record
 LOG = "0123456789abcdef0123456789abcdef"
 SCHEMA, SHAPE = "a" * 64, "b" * 64
 GENESIS = {"name": "shop", "system": "1", "timeline": 1, "database": "shop"}
+ID = {"field": "id", "type": "int32", "engine_type": "integer", "class": "public", "form": "clear"}
+MOOD = {
+    "field": "mood",
+    "type": "enum",
+    "engine_type": "mood",
+    "labels": ["sad", "ok"],
+    "class": "public",
+    "form": "clear",
+}
+TABLE = {"entity": "Order", "table": "public.orders", "key": ["id"], "columns": [ID, MOOD]}
 GAP = {"reason": "lost", "lost_after": "0/3", "resumed_at": "0/9", "system": "2", "timeline": 1, "database": "shop"}
 
 
@@ -63,7 +73,7 @@ def some() -> Lines:
         Lines()
         .add("genesis", GENESIS)
         .add("schema", {}, schema=SCHEMA)
-        .add("shape", {}, shapes=(SHAPE,))
+        .add("shape", TABLE, shapes=(SHAPE,))
         .add("snapshot", {}, meta=meta, schema=SCHEMA, shapes=(SHAPE,))
         .commit("0/2", 8)
         .commit("", 9, (0, False))
@@ -94,7 +104,28 @@ def test_a_log_is_folded() -> None:
     }
     assert state.schemas == {SCHEMA: 1}
     assert state.shapes == {SHAPE}
+    assert state.labels == {"mood": ["sad", "ok"]}
+    assert state.describes(TABLE)
     assert state.snapshots == {"Order": Progress("2a", [7], False)}
+
+
+def test_a_shape_says_nothing_new_until_another_says_otherwise_of_its_table() -> None:
+    state = folded(some())
+    fewer, wider, moved = (
+        {**TABLE, "columns": [{**ID, "class": "personal"}]},
+        {**TABLE, "columns": [{**ID, "type": "int64", "engine_type": "bigint"}]},
+        {**TABLE, "table": "public.purchases"},
+    )
+    assert state.describes(fewer)
+    for other in wider, moved:
+        assert not state.describes(other)
+        state.describe(other)
+        assert state.describes(other)
+        assert not state.describes(TABLE)
+        state.describe(TABLE)
+        assert state.describes(TABLE)
+    assert not state.describes({**TABLE, "entity": "Part"})
+    assert not state.describes({**TABLE, "columns": [{**ID, "field": "number"}]})
 
 
 def test_parts_without_their_last_are_no_commit_yet() -> None:

@@ -129,6 +129,14 @@ class MongoMemory:
         """Remember a further app schema."""
         self._tell("schemas", id_, data)
 
+    def planned_to(self) -> int:
+        """The seq of the log's last record when the fork was made; -1 where it is not known."""
+        return int((self._one("applied", _ONE) or {}).get("planned", -1))
+
+    def plan_to(self, seq: int) -> None:
+        """Remember that."""
+        self._set("applied", _ONE, {"planned": Int64(seq)})
+
     def entities(self) -> dict[str, EntityState]:
         """The entities that the fork has, by name."""
         names = [field.name for field in fields(EntityState)]

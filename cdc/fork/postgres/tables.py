@@ -155,7 +155,7 @@ def plan_evolution(target: Connected, old: EntityModel, new: EntityModel) -> Evo
         elif is_type != choice.shown and not _same_enum(choice, is_type):
             raise Refused(
                 f"{new.entity}.{column.field} becomes {column.engine_type} upstream, and is {is_type} in the fork",
-                hint=f"ALTER TABLE {name} ALTER COLUMN {quote(column.field)} TYPE {choice.shown},"
+                hint=f"ALTER TABLE {name} ALTER COLUMN {quote(column.field)} TYPE {choice.shown} USING {quote(column.field)}::{choice.shown},"
                 " then run the same command again",
             )
     relaxed = sorted(new.optional - old.optional - set(new.key) - added.keys())
