@@ -99,6 +99,15 @@ def test_pieces_missing_doubled_changed_or_malformed_are_refused() -> None:
             joined(items)
 
 
+def test_a_piece_missing_or_doubled_within_a_text_is_found_though_what_is_left_would_be_a_change() -> None:
+    alike = [canonical.parse(piece) for piece in cut(b'{"op":"' + b"x" * 90 + b'"}', 40)]
+    assert joined(alike) == {"op": "x" * 90}
+    for items in ([alike[0], *alike[2:]], [*alike[:2], *alike[1:]], [alike[0], alike[2], alike[1], *alike[3:]]):
+        assert json.loads("".join(piece["text"] for piece in items))["op"].strip("x") == ""
+        with pytest.raises(RecordError, match="comes next"):
+            joined(items)
+
+
 def test_a_piece_stands_alone() -> None:
     with pytest.raises(RecordError):
         Joiner().take(5, [None, {}, PIECES[0], PIECES[1]])
