@@ -195,7 +195,7 @@ class Duties:
                 raise UsageError(f"the worker knows no request {request.kind!r}", hint="use one version of commitlog")
             schema = schema_store.parse_request(request.payload)
             registry = Registry([*load_registry(p.config.schemas.path).schemas, schema])
-            schema.check(p.config.log.visibility)
+            schema.check(p.config.log.visibility, engine=p.config.source.engine)
             p.source.check_published(registry, p.state, setup=schema_store.SETUP)
             schema_store.keep(schema, p.config)
         except CommitLogError as exc:
