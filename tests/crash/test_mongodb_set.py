@@ -1,0 +1,113 @@
+"""A replica set of three loses its primary, steps it down, or takes writes back: the log has what a majority has, once and in order."""
+
+from collections.abc import Callable
+
+import pytest
+from pymongo import MongoClient, ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from commitlog.cdc.servers.mongod import Mongod, MongodSet
+from fixtures.oplog_load import load, open_shop
+from fixtures.oplog_source import OplogSource
+from fixtures.patience import until
+from fixtures.worker import Run
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
+
+NewSource = Callable[[str], OplogSource]
+
+
+def begun(server: MongodSet, make: NewSource) -> tuple[OplogSource, Run]:
+    source = open_shop(make(server.database_url("shop")))
+    run = source.run()
+    run.until_caught_up(timeout_s=60)
+    return source, run
+
+
+def finish(source: OplogSource, run: Run) -> None:
+    run.until_caught_up(timeout_s=120)
+    run.terminate()
+    source.check()
+
+
+def test_a_primary_that_is_killed_is_followed_by_the_next(
+    own_mongodb_set: MongodSet, new_oplog_source: NewSource
+) -> None:
+    source, run = begun(own_mongodb_set, new_oplog_source)
+    with load(source) as writers:
+        for _ in range(2):
+            goal = writers.done + 50
+            run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
+            primary = own_mongodb_set.primary
+            primary.stop("kill")
+            goal = writers.done + 50
+            run.until(lambda goal=goal: writers.done >= goal, "transactions on another primary", timeout_s=60)
+            primary.restart()
+            own_mongodb_set.wait()
+
+    finish(source, run)
+
+
+def test_a_primary_that_steps_down_under_load_loses_nothing(
+    own_mongodb_set: MongodSet, new_oplog_source: NewSource
+) -> None:
+    source, run = begun(own_mongodb_set, new_oplog_source)
+    with load(source) as writers:
+        for _ in range(3):
+            goal = writers.done + 50
+            run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
+            own_mongodb_set.command("replSetStepDown", 5, force=True)
+
+    finish(source, run)
+
+
+def test_writes_that_the_set_takes_back_never_come_to_the_log(
+    own_mongodb_set: MongodSet, new_oplog_source: NewSource
+) -> None:
+    """A primary cut off from the others takes writes with w:1, and gives them up when it finds another primary."""
+    source, run = begun(own_mongodb_set, new_oplog_source)
+    alone = own_mongodb_set.primary
+    others = [member for member in own_mongodb_set.members if member is not alone]
+    with direct(source, alone) as client:
+        for member in others:
+            member.stop("kill")
+        lost = client["shop"].get_collection("orders", write_concern=WriteConcern(1))
+        for number in range(20):
+            lost.insert_one({"_id": f"lost {number}"})
+        assert lost.count_documents({"_id": {"$regex": "lost"}}) == 20
+    alone.stop("kill")
+    for member in others:
+        member.restart()
+    run.until_marked(timeout_s=120)
+    alone.restart()
+    own_mongodb_set.wait()
+    with load(source) as writers:
+        run.until(lambda: writers.done >= 50, "more transactions", timeout_s=60)
+
+    finish(source, run)
+    with direct(source, alone) as client:
+        orders = client["shop"].get_collection("orders", read_preference=ReadPreference.SECONDARY_PREFERRED)
+        until(lambda: orders.count_documents({"_id": {"$regex": "lost"}}) == 0, "the writes to be gone", timeout_s=30)
+    assert "lost" not in str([commit.changes for commit in source.history().commits])
+
+
+def test_a_secondary_is_read_as_well(own_mongodb_set: MongodSet, new_oplog_source: NewSource) -> None:
+    """And when the one that is read falls behind, another one is."""
+    source = open_shop(new_oplog_source(own_mongodb_set.database_url("shop")))
+    source.configure(f"{source.url}&readPreference=secondary")
+    run = source.run()
+    run.until_caught_up(timeout_s=60)
+    with load(source) as writers:
+        for member in (member for member in own_mongodb_set.members if member is not own_mongodb_set.primary):
+            member.restart()
+            goal = writers.done + 50
+            run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
+
+    finish(source, run)
+
+
+def direct(source: OplogSource, member: Mongod) -> "MongoClient[dict[str, object]]":
+    """A client of one member alone."""
+    user, at, _ = source.url.partition("://")[2].rpartition("@")
+    url = f"mongodb://{user}{at}{member.address}/?directConnection=true&authSource=admin"
+    return MongoClient(url, serverSelectionTimeoutMS=5_000)
