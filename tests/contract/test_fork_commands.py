@@ -109,7 +109,7 @@ def test_plan_writes_nothing(log: MadeLog, fork: Fork, capsys: pytest.CaptureFix
     [
         (["fork", "file:/nowhere#made", "--into", "{url}"], 2, "there is no log"),
         (["fork", "nolog", "--into", "{url}"], 2, "is not a log"),
-        (["fork", "{log}", "--into", "mongodb://h/d"], 2, "is not a database a fork can live in"),
+        (["fork", "{log}", "--into", "redis://h/d"], 2, "is not a database a fork can live in"),
         (["fork", "{log}", "--into", "postgresql://postgres@127.0.0.1:9/x"], 5, "cannot be reached"),
         (["fork", "{log}", "--into", "{url}", "--only", "Nobody"], 2, "knows no entity Nobody"),
         (["fork", "status", "--into", "{url}"], 2, "there is no fork"),

@@ -238,7 +238,7 @@ def test_what_was_refused_is_undone_alone_while_others_change_documents(
     fork.sync()
     with owner(fork.url) as db:
         db.order.create_index("status", unique=True)
-    started = Target._start_session
+    started = Target._start
     met: list[bool] = []
 
     def start(target: Target) -> None:
@@ -249,7 +249,7 @@ def test_what_was_refused_is_undone_alone_while_others_change_documents(
         met.append(True)
         started(target)
 
-    monkeypatch.setattr(Target, "_start_session", start)
+    monkeypatch.setattr(Target, "_start", start)
     log.commit(log.update("Order", "1", {"note": None}, {"note": "theirs"}))
     log.commit(log.insert("Order", row(3, "taken")))
     fork.sync()

@@ -1,11 +1,13 @@
 """The connection to a fork's MongoDB: its one transaction, its lock, and what its errors mean for the fork."""
 
+import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bson.binary import UUID_SUBTYPE, Binary
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, UpdateOne, errors
@@ -21,6 +23,8 @@ from ...tail.mongodb_connection import ERRORS, connect
 from ...tail.oplog.document import DOCUMENT, TIMESTAMP, Value, document, element, items
 from ..store import Again, Refusal, Rejected, Undone
 from .lease import Lease
+
+log = logging.getLogger("commitlog")
 
 PATIENCE_S: Final = 600.0
 """An answer to a bounded batch; one that takes ten minutes is stuck."""
@@ -77,6 +81,8 @@ class Connected:
             raise UsageError("--into names no database", hint="--into mongodb://HOST/DATABASE?replicaSet=NAME")
         self.client = connect(url, patience_s=PATIENCE_S, where="--into", what="the fork's database")
         self.name = self.address.database
+        # One for all transactions, so that the next process can end the one that this one has open when it dies.
+        self._own = self.client.start_session(causal_consistency=True)
         self.session: ClientSession | None = None
         self._journal: list[Callable[[], None]] = []
         self._lock: Lease | None = None
@@ -99,8 +105,8 @@ class Connected:
             # One of a server that is gone is free when its time has passed.
             self._lock.free(tell=not self._broken)
         self._lock = None
-        if self.session is not None:
-            self._end_session()
+        self._give_up()
+        self._own.end_session()
         self.client.close()
 
     @property
@@ -118,7 +124,7 @@ class Connected:
             yield
             self.before_commit()
         except BaseException:
-            self._end_session()
+            self._give_up()
             raise
         self._commit()
 
@@ -138,32 +144,26 @@ class Connected:
         except (Rejected, Undone):
             if self._refused or len(self._journal) > length:
                 del self._journal[length:]
-                self._end_session()
-                self._start_session()
+                self._give_up()
+                self._start()
                 for again in self._journal:
                     again()
             raise
 
     def _begin(self) -> None:
         self._journal = []
-        self._start_session()
+        self._start()
 
-    def _start_session(self) -> None:
+    def _start(self) -> None:
         with self.translated():
-            self.session = self.client.start_session(causal_consistency=True)
-            self.session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=_MAJORITY)
-        self._refused = False
+            self._own.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=_MAJORITY)
+        self.session, self._refused = self._own, False
 
-    def _end_session(self) -> None:
-        """Give up the transaction in hand, if there is one."""
+    def _give_up(self) -> None:
+        """End the transaction in hand, if there is one; a server that is gone ends what it has of it by itself."""
         session, self.session = self.session, None
-        if session is None:
-            return
-        try:
-            # Ends the transaction, too; a server that is gone ends what it has of it by itself.
-            session.end_session()
-        except ERRORS:
-            self._broken = True
+        if session is not None and session.in_transaction:
+            session.abort_transaction()
 
     def _commit(self) -> None:
         session = self.session
@@ -182,7 +182,7 @@ class Connected:
             self._broken = True
             raise
         finally:
-            self._end_session()
+            self.session = None
 
     def remember(self, write: Callable[[ClientSession | None], None]) -> None:
         """Do what writes to the fork's memory; in a transaction it is done again where a savepoint makes it begin anew."""
@@ -244,10 +244,22 @@ class Connected:
         """
         lock = Lease(self.db["_commitlog.lock"])
         with self.translated():
-            if not lock.take():
-                raise Locked("another process works on this fork", hint="stop it, or let it do the work")
+            taken = lock.take(Binary(self._own.session_id["id"], UUID_SUBTYPE))
+        if taken is None:
+            raise Locked("another process works on this fork", hint="stop it, or let it do the work")
         self._lock = lock
         lock.start()
+        if taken.session is not None:
+            self._end_open_transaction(taken.session)
+
+    def _end_open_transaction(self, session: Binary) -> None:
+        """End what a process has left open that died: its transaction holds the position."""
+        try:
+            self.client.admin.command("killSessions", [{"id": session}])
+        except errors.OperationFailure as exc:
+            log.info("the server ends what the last process left open by itself, after a while: %s", one_line(exc))
+        except ERRORS as exc:
+            raise self.error(exc) from exc
 
     def database(self) -> tuple[str, str]:
         """(the replica set's id, empty where this user may not see it; the database's name)."""

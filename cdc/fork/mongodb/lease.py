@@ -5,9 +5,12 @@ Whoever loses it without knowing is refused by the position's token, too.
 
 import secrets
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
+from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo import ReturnDocument, errors
 from pymongo.collection import Collection
@@ -19,6 +22,13 @@ BEAT_S: Final = 1.0
 """The lock is renewed so often, and is free when nobody has renewed it for so long: a process that is dead holds it no longer."""
 
 _UNTIL: Final = {"$add": ["$$NOW", Int64(LEASE_S * 1000)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The session of the one that held it last and did not give it back, if there is one."""
+
+    session: Binary | None
 
 
 class Lease:
@@ -34,18 +44,30 @@ class Lease:
         self._freed = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="fork lock", daemon=True)
 
-    def take(self) -> bool:
-        """Take it if it is free; whether it was."""
+    def take(self, session: Binary) -> "Taken | None":
+        """Take it if it is free; None where it is not.
+
+        Args:
+            session: The session in which whoever takes it works.
+        """
         free = {"$lt": [{"$ifNull": ["$until", datetime.min.replace(tzinfo=UTC)]}, "$$NOW"]}
-        taken = {"owner": {"$literal": self._owner}, "until": _UNTIL}
-        stage = {name: {"$cond": [free, value, f"${name}"]} for name, value in taken.items()}
+        values = {
+            "before": {"$ifNull": ["$session", None]},
+            "session": session,
+            "owner": {"$literal": self._owner},
+            "until": _UNTIL,
+        }
+        stage = {name: {"$cond": [free, value, f"${name}"]} for name, value in values.items()}
         try:
             found = self._collection.find_one_and_update(
                 {"_id": "fork"}, [{"$set": stage}], upsert=True, return_document=ReturnDocument.AFTER
             )
         except errors.DuplicateKeyError:
-            return False
-        return found is not None and str(found["owner"]) == self._owner
+            return None
+        if found is None or found["owner"] != self._owner:
+            return None
+        before: UUID | None = found["before"]
+        return Taken(Binary.from_uuid(before) if before is not None else None)
 
     def start(self) -> None:
         """Keep it from now on."""
