@@ -20,7 +20,7 @@ import mongodb_workload
 import peer
 import plan
 from case import summary
-from mongodb_backlog import SERVER_SETTINGS, OplogBacklog
+from mongodb_backlog import DOCUMENTS, SERVER_SETTINGS, OplogBacklog
 
 from commitlog.cdc.servers.mongod import MongodSet
 
@@ -54,7 +54,7 @@ def _print_setup(arguments: argparse.Namespace, server: MongodSet) -> None:
         images, diffs = plan.pairs(mongodb_peer.IMAGES), plan.pairs(mongodb_peer.DIFFS)
         settings = plan.pairs(mongodb_peer.SETTINGS)
         plan.print_peer(peer.versions(), settings, images, f"one more run: {diffs}")
-    plan.print_ours(begun.CONFIG)
+    plan.print_ours(begun.CONFIG, DOCUMENTS)
 
 
 if __name__ == "__main__":

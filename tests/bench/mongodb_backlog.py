@@ -15,6 +15,9 @@ from commitlog.cdc.servers.mongodb import MongoServer, connect
 SERVER_SETTINGS = {"wiredTigerCacheSizeGB": "1", "oplogSize": "8192"}
 """Of a server on which a backlog is drained: the oplog holds all backlogs of a run."""
 
+DOCUMENTS = SCHEMA.replace("key: [id]", "key: [_id]").replace("      id:", "      _id:")
+"""The app schema of `worker`, with the key of documents."""
+
 
 @dataclass(slots=True)
 class OplogBacklog:
@@ -48,8 +51,7 @@ class OplogBacklog:
     @property
     def schema(self) -> str:
         """The app schema."""
-        text = SCHEMA.replace(f"public.{workload.TABLE}", f"{self.database}.{workload.TABLE}")
-        return text.replace("key: [id]", "key: [_id]").replace("      id:", "      _id:")
+        return DOCUMENTS.replace(f"public.{workload.TABLE}", f"{self.database}.{workload.TABLE}")
 
     def create(self) -> None:
         """Make the collection; everything is written behind the position of then."""

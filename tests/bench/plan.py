@@ -146,10 +146,10 @@ def print_setup(product: str, settings: Mapping[str, str] = SERVER_SETTINGS) -> 
     )
 
 
-def print_ours(config: str = worker.CONFIG) -> None:
+def print_ours(config: str = worker.CONFIG, schema: str = worker.SCHEMA) -> None:
     """What was chosen for ours: its configuration and its app schema."""
     print("ours        commitlog run --config commitlog.toml, with this file and this app schema:")
-    print("\n".join(f"            {line}" for line in (config + "\n" + worker.SCHEMA).splitlines() if line))
+    print("\n".join(f"            {line}" for line in (config + "\n" + schema).splitlines() if line))
 
 
 def pairs(settings: Mapping[str, str]) -> str:
