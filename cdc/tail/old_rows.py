@@ -1,14 +1,16 @@
 """Old rows that are not whole: of partitions, and of tables whose replica identity does not hold the entity's key."""
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...schemas.errors import HistoryLost, Refused
 from ...transforms.table_name import TableName, quoted
-from .catalog import Catalog
 from .items import ShapeItem
 from .row_change import parse_change
 from .transaction import Relation
+
+if TYPE_CHECKING:
+    from .catalog import Catalog
 
 ROW_AT: Final = 30
 """Where in the XLogData of an update or delete the kind of its old row stands."""
@@ -29,12 +31,12 @@ SELECT coalesce(bool_and(c.relreplident = 'f'), false) FROM down d JOIN pg_class
 """
 
 
-def partitions_whole(catalog: Catalog, table: TableName) -> bool:
+def partitions_whole(catalog: "Catalog", table: TableName) -> bool:
     """Whether every partition of a table logs whole old rows."""
     return bool(catalog.rows(_WHOLE, table)[0][0])
 
 
-def identity_columns(catalog: Catalog, table: TableName) -> frozenset[str] | None:
+def identity_columns(catalog: "Catalog", table: TableName) -> frozenset[str] | None:
     """The columns of which a partition of a table may log old values alone; None where the table is not partitioned."""
     rows = catalog.rows(_IDENTITIES, table)
     return frozenset(row[0] for row in rows if row[0] is not None) if rows else None
