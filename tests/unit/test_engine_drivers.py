@@ -31,7 +31,7 @@ _BOTH = [*_COMMANDS, "source.engine", "doctor.examination", "worker.worker", "ap
         ("pymysql,pymongo,bson", "worker.postgres doctor.diagnosis source.provisioning tail.catalog"),
         (
             "psycopg,psycopg_binary,psycopg_pool,pymysql",
-            "doctor.mongodb source.mongodb.provisioning source.mongodb.sampling tail.mongodb_catalog",
+            "worker.mongodb doctor.mongodb source.mongodb.provisioning source.mongodb.sampling tail.mongodb_catalog",
         ),
     ],
     ids=["mysql", "postgresql", "mongodb"],
