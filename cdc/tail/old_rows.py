@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
+from ...schemas.change import UPDATE
 from ...schemas.errors import HistoryLost, Refused
 from ...transforms.table_name import TableName, quoted
 from .items import ShapeItem
@@ -86,7 +87,9 @@ def holds_key(relation: Relation, key: Collection[str]) -> bool:
     return logged >= set(key)
 
 
-def keyless_item(item: ShapeItem, relation: Relation, awaits: Callable[[], bool]) -> ShapeItem:
+def keyless_item(
+    item: ShapeItem, relation: Relation, awaits: Callable[[], bool], unseen: Collection[str] = ()
+) -> ShapeItem:
     """As `item`, for a table that may log changes without the entity's key.
 
     Such a change is passed over where a snapshot is still to tell all rows, and with them what it has led to.
@@ -95,10 +98,15 @@ def keyless_item(item: ShapeItem, relation: Relation, awaits: Callable[[], bool]
         item: How changes of an ordinary table become items.
         relation: The table.
         awaits: Whether such a snapshot is to come.
+        unseen: The columns of the key that may change without an old row, which comes when the replica identity's change.
     """
 
     def keyless(data: bytes, shape_index: int) -> bytes | None:
         try:
+            if unseen and data[25] == UPDATE and data[ROW_AT] not in b"KO":
+                raise Refused(
+                    f"{relation.namespace}.{relation.name}: a row was updated without {', '.join(unseen)} of before"
+                )
             return item(data, shape_index)
         except Refused as exc:
             if not awaits():

@@ -159,9 +159,9 @@ class PostgresSource(Source):
         """As the base says; old rows may not be whole."""
         item, identities = shape_item(projection), identity_columns(self._catalog, relation.table)
         if identities is not None:
-            item = partition_item(item, relation, identities)
-        if identities is not None or not holds_key(relation, key):
-            item = keyless_item(item, relation, awaits)
+            return keyless_item(partition_item(item, relation, identities), relation, awaits)
+        if not holds_key(relation, key):
+            return keyless_item(item, relation, awaits, key)
         return item
 
     def late_key(self, relation: Relation, key: Collection[str]) -> LateKey | None:
