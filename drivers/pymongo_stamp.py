@@ -42,6 +42,8 @@ NO_NUMBER = "MongoDB logs no session with it: many documents, w:0, retryWrites o
 UNKNOWN = b"?"
 """What a server session is stamped with where that is not known. It equals no tag."""
 
+_OK = b"\x01ok\0" + struct.pack("<d", 1)
+_WRITE_ERRORS = b"\x04writeErrors\0"
 _HEADER = struct.Struct("<iiiiIB").pack
 _OP_MSG = 2013
 
@@ -211,8 +213,16 @@ def read(reply: Any) -> Mapping[str, Any]:
     return document
 
 
+def succeeded(reply: Any) -> bool:
+    """Return whether a reply is that of a command that did what it should; it is not decoded for that."""
+    data = bytes(reply.raw_command_response())
+    return _OK in data and _WRITE_ERRORS not in data
+
+
 def failure_in(reply: Any) -> Failure | None:
     """Return why a stamp was not written, or None where it was."""
+    if succeeded(reply):
+        return None
     document = read(reply)
     errors = document.get("writeErrors")
     if document.get("ok") and not errors:

@@ -45,6 +45,7 @@ from .pymongo_stamp import (
     marks_of,
     read,
     stamp,
+    succeeded,
     writes,
     wrote,
 )
@@ -182,7 +183,7 @@ class Stamper:
             return None
         if name in WRITES:
             self._refuse_known(now)
-            return _watch(now, name, data, size)
+            return None if now.wrote else _watch(now, name, data, size)
         if name == "commitTransaction" and now.wrote and not now.over and not now.refused:
             return self._stamp_commit(now, now.session, command, data, size)
         return None
@@ -213,8 +214,7 @@ class Stamper:
             yield data, size
             request_id = yield None
         reply = yield request_id
-        answer = read(reply)
-        if answer.get("ok"):
+        if succeeded(reply):
             # Committed is what is said where the commit got through before, behind its stamp.
             if failure is not None and failure.code != COMMITTED:
                 _regret(failure.why)
@@ -324,10 +324,10 @@ _COUNTS = ("n", "nModified")
 
 def _watch(now: Transaction, name: str, data: bytes, size: int) -> Steps:
     """Note whether a statement of a transaction wrote; without an answer it may have."""
-    before, now.wrote = now.wrote, True
+    now.wrote = True
     yield data, size
     reply = yield (yield None)
-    now.wrote = before or wrote(name, read(reply))
+    now.wrote = wrote(name, read(reply))
     return reply
 
 
