@@ -152,7 +152,9 @@ def test_a_database_is_made_ready_once_and_taken_back(shop: Shop) -> None:
     assert f'done: collection "{shop.name}".orders: the server keeps what documents were before a change' in done
     assert "done: collection commitlog.stamps" in done
     commands = [read_shell(line.removesuffix(";")) for line in printed.splitlines() if not line.startswith("//")]
-    assert [next(iter(one)) for _, one in commands] == ["collMod", "collMod", "create"]
+    assert [next(iter(one)) for _, one in commands] == ["collMod", "collMod", "create", "createIndexes"]
+    expiry = shop.client["commitlog"]["stamps"].index_information()["expiry"]
+    assert (expiry["key"], expiry["expireAfterSeconds"]) == ([("at", 1)], 86_400)
     assert "nothing to do: the source is ready" in shop.commitlog("setup").stdout
 
     gone = shop.commitlog("teardown", "--yes").stdout

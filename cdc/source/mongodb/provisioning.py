@@ -24,6 +24,9 @@ LOCK_MS = 500
 LOCK_TURNS = 20
 LOCK_PAUSE_S = 0.5
 
+_EXPIRY: dict[str, Any] = {"key": {"at": 1}, "name": "expiry", "expireAfterSeconds": 86_400}
+"""Long after a stamp has served: one that goes while its session writes the next would be a write conflict for the app."""
+
 _UNAUTHORIZED = 13
 
 
@@ -66,8 +69,19 @@ def _images(catalog: Catalog, registry: Registry) -> Iterator[Step]:
 
 
 def _stamps(catalog: Catalog) -> Iterator[Step]:
-    if not has_stamps(catalog):
-        yield Step("collection commitlog.stamps: its documents carry tags", shell(STAMPS[0], {"create": STAMPS[1]}))
+    database, name = STAMPS
+    there = has_stamps(catalog)
+    if not there:
+        yield Step("collection commitlog.stamps: its documents carry tags", shell(database, {"create": name}))
+    indexes: set[str] = set()
+    if there:
+        with catalog.reading("the indexes of commitlog.stamps cannot be read"):
+            indexes = set(catalog.client[database][name].index_information())
+    if _EXPIRY["name"] not in indexes:
+        yield Step(
+            "collection commitlog.stamps: stamps go after a day, so that there are no more of them than sessions of a day",
+            shell(database, {"createIndexes": name, "indexes": [_EXPIRY]}),
+        )
 
 
 def has_stamps(catalog: Catalog) -> bool:
