@@ -31,7 +31,7 @@ from .state import EntityState
 from .store import Rejected, Store, Undone
 from .told import Told
 from .turns import Turns
-from .units import Change, Origin, Unit
+from .units import Change, Origin, Place, Unit
 
 BATCH_OPS = 2000
 """Changes in one statement at most: enough to make a round trip cheap, few enough to search for the one that does not fit."""
@@ -53,6 +53,8 @@ class Applier:
     Attributes:
         changes: How many changes were applied, those of transactions that were rolled back included.
         pause: Called between batches; what it raises ends the transaction.
+        part: Called with the next change where all before it are applied.
+        begun: The place in a commit before which its changes are applied already.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Applier:
         self._turns = Turns(self._rows)
         self.changes = 0
         self.pause: Callable[[], None] = lambda: None
+        self.part: Callable[[Origin], None] = lambda _: None
+        self.begun: Place | None = None
 
     def forget(self) -> None:
         """A table has changed: nothing that was made for it is used again."""
@@ -102,6 +106,8 @@ class Applier:
 
     def _commit(self, unit: Unit, changes: Iterable[tuple[tuple[int, int], Change]], waiting: list[Op]) -> list[Op]:
         for place, change in changes:
+            if self.begun is not None and place < self.begun:
+                continue
             origin = Origin(unit, place)
             if change.get("op") == "truncate":
                 self._run(waiting)
@@ -200,6 +206,8 @@ class Applier:
     def _run(self, ops: list[Op], *, finish: bool = True) -> None:
         for at in range(0, len(ops), BATCH_OPS):
             self.pause()
+            if not self._turns.waiting:
+                self.part(ops[at][1])
             self._batch(ops[at : at + BATCH_OPS])
         if finish:
             self._turns.finish()

@@ -28,7 +28,7 @@ from .plan import DOCUMENTS, schema_of, shapes_of, source_engine
 from .store import Again, Rejected, Store
 from .tabular import suited
 from .targets import open_target
-from .units import Unit, Units
+from .units import Origin, Unit, Units
 
 log = logging.getLogger("commitlog")
 
@@ -48,6 +48,9 @@ LOCK_FREE_S = 15.0
 """How long the lock may look taken after a restart, until the server has noticed that the last process is dead."""
 
 PAUSE_S, PAUSE_S_MAX = 0.5, 30.0
+
+_TRUNCATE = b'"op":"truncate"'
+"""It may stand for more changes than a transaction takes."""
 
 _ALONE = frozenset({"schema", "shape", "snapshot", "gap"})
 _MARKED = frozenset({"commit", "snapshot"})
@@ -142,6 +145,7 @@ class Session:
                 conflicts=self._conflicts,
             )
             self._applier.pause = self._stop_a_long_one
+            self._applier.part, self._applier.begun = self._part, self._applied.part
             self._load_tables()
             self._shown = open_group(self._reader, group_name(self._target))
             self._report(self._reader.head().seq)
@@ -150,7 +154,7 @@ class Session:
             raise
         self._group: list[Unit] = []
         self._group_bytes = 0
-        self._began = 0.0
+        self._began, self._alone = 0.0, False
 
     def __enter__(self) -> "Session":
         return self
@@ -222,7 +226,7 @@ class Session:
 
     def _take(self, unit: Unit, seen: int) -> None:
         """Put a unit into the group; what must have a transaction to itself is applied at once."""
-        alone = unit.items is None or unit.kind in _ALONE
+        alone = unit.items is None or unit.kind in _ALONE or _TRUNCATE in unit.last.body_bytes
         if alone:
             self._flush(seen)
         self._group.append(unit)
@@ -277,7 +281,7 @@ class Session:
         last = group[-1].last
         epoch = last.header["epoch"]
         growth = self._growth(group[0])
-        self._began = time.monotonic()
+        self._began, self._alone = time.monotonic(), len(group) == 1
         try:
             if growth and not self._target.ddl_in_transaction:
                 growth.make(self._target)
@@ -298,7 +302,7 @@ class Session:
             self._forget()
             raise
         failpoint("after_target_commit")
-        self._applied = replace(self._applied, epoch=epoch, head=last.head)
+        self._applied, self._applier.begun = replace(self._applied, epoch=epoch, head=last.head, part=None), None
         if growth:
             self._load_tables()
 
@@ -345,6 +349,15 @@ class Session:
         """Whether a shape that is told again says otherwise than those after it."""
         model = self._models[shape.entity]
         return model.then(shape) != model
+
+    def _part(self, origin: Origin) -> None:
+        """Called between the batches of a transaction: where it has become too large, what is applied is kept."""
+        parts, last, place = self._target.parts, origin.unit.last, origin.place
+        if parts is None or not self._alone or not parts.full:
+            return
+        parts.commit(self._applied, epoch=last.header["epoch"], head=last.head, place=place)
+        self._applied, self._applier.begun = replace(self._applied, part=place), place
+        failpoint("after_target_part")
 
     def _stop_a_long_one(self) -> None:
         """Called between the batches of a transaction: a long one does not hold up the end."""

@@ -42,6 +42,7 @@ class Applied:
         head: The last record applied; seq -1 for none.
         token: The number of the process that may write; it grows with each.
         at: When the fork moved last, as the server writes it.
+        part: Where a commit behind `head` is applied in part, the place of the first change that is not.
     """
 
     upstream: Upstream
@@ -49,6 +50,7 @@ class Applied:
     head: Head
     token: int
     at: str
+    part: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+from ...schemas.record import Head
 from ...transforms.table_name import TableName
 from .batch import Op, Step
 from .merge import Value
 from .model import EntityModel
-from .state import Memory
+from .state import Applied, Memory
 from .table_plan import Evolution, TablePlan
+from .units import Place
 
 Texts = dict[str, Value]
 """Field to a value as the target writes it as text; None is SQL's NULL."""
@@ -40,6 +42,25 @@ class Again(Exception):
 
 class Undone(Exception):
     """What was done since a savepoint is to be undone."""
+
+
+class Parts(Protocol):
+    """Transactions that have a limit: a commit beyond it is applied in several."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the transaction in hand is to be committed before more is written."""
+        ...
+
+    def commit(self, applied: Applied, *, epoch: int, head: Head, place: Place) -> None:
+        """Commit what was written, and go on in another transaction, which moves the position when it is committed.
+
+        Args:
+            applied: Where the fork stands, which is before the commit in hand.
+            epoch: The epoch of that commit.
+            head: Its last record.
+            place: Its changes before this place are applied.
+        """
 
 
 class Store(Protocol):
@@ -69,6 +90,11 @@ class Store(Protocol):
     @property
     def broken(self) -> bool:
         """Whether the connection is lost."""
+        ...
+
+    @property
+    def parts(self) -> Parts | None:
+        """How a commit is applied that a transaction does not take; None where one takes any."""
         ...
 
     @property

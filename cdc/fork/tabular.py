@@ -135,6 +135,7 @@ class Tables:
     def __init__(self, inner: Store) -> None:
         self._inner = inner
         self.engine, self.ddl_in_transaction = inner.engine, inner.ddl_in_transaction
+        self.parts = inner.parts
         self._forms: dict[str, dict[str, Form]] = {}
 
     # What is decided here: models and values.

@@ -10,8 +10,9 @@ import pytest
 from pymongo import MongoClient
 
 from commitlog.cdc import failpoint
-from commitlog.cdc.fork import state
+from commitlog.cdc.fork import apply, state
 from commitlog.cdc.fork.follow import Follower
+from commitlog.cdc.fork.mongodb import target
 from commitlog.cdc.fork.targets import open_target
 from commitlog.cdc.servers.mongod import MongodSet
 from commitlog.cdc.servers.mongodb import MongoServer
@@ -58,8 +59,8 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManage
 
 def position(url: str) -> int:
     """The last record applied, -2 where there is no fork yet."""
-    with open_target(url) as target:
-        return target.memory.applied().head.seq if state.exists(target.memory) else -2
+    with open_target(url) as opened:
+        return opened.memory.applied().head.seq if state.exists(opened.memory) else -2
 
 
 def rows(url: str, name: str = "order") -> list[tuple[int, int]]:
@@ -150,7 +151,7 @@ def test_a_fork_in_a_set_whose_primary_is_killed_goes_on_with_the_next(
         assert running.terminate() == 0, running.output
     finally:
         running.process.kill()
-    assert rows(url) == [(n, n) for n in range(200)]
+    assert sorted(rows(url)) == [(n, n) for n in range(200)]
 
 
 @pytest.mark.parametrize("command", ["commitTransaction", "update", "find"])
@@ -168,3 +169,31 @@ def test_a_command_that_fails_once_is_done_once(log: MadeLog, own_mongodb: Mongo
     )
     Follower(url, log.reader, stop=threading.Event()).run(once=True)
     assert (rows(url), fork.position, fork.conflicts(closed=True)) == ([(0, 1), (1, 1)], log.head.seq, [])
+
+
+@pytest.mark.parametrize("passage", [1, 2])
+def test_a_commit_too_large_for_a_transaction_goes_on_from_its_part(
+    log: MadeLog,
+    mongodb_database: str,
+    dies: Callable[..., AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+    passage: int,
+) -> None:
+    """Between its parts the position is before it, and says how far it is applied."""
+    monkeypatch.setattr(target, "PART_BYTES", 1000)
+    monkeypatch.setattr(apply, "BATCH_OPS", 20)
+    fork = Fork(log, mongodb_database)
+    fork.sync()
+    before = fork.position
+    log.commit(*[log.insert("Order", {"id": n, "n": n}) for n in range(1, 91)], part=(0, False))
+    log.commit(*[log.update("Order", n, {"n": n}, {"n": -n}) for n in range(1, 91)], part=(1, False))
+    log.commit(log.truncate("Order"), *[log.insert("Order", {"id": n, "n": -n}) for n in range(1, 91)], part=(2, True))
+    with dies("after_target_part", passage):
+        fork.sync()
+    with open_target(fork.url) as opened:
+        applied = opened.memory.applied()
+    assert (applied.head.seq, applied.part is not None) == (before, True)
+    fork.sync()
+    assert (rows(fork.url), fork.conflicts(closed=True)) == (sorted((n, -n) for n in range(1, 91)), [])
+    with open_target(fork.url) as opened:
+        assert (opened.memory.applied().head.seq, opened.memory.applied().part) == (log.head.seq, None)

@@ -239,7 +239,8 @@ def notes(plans: Iterable[TablePlan]) -> list[str]:
     if any(choice.note for plan in found for choice in plan.types.values()):
         lines.append("a row with a value that has no place becomes a conflict, and the fork goes on")
     lines.append(
-        "each commit is one transaction, as are up to 1000 small ones; what the server's limit of 60 s does not let through is tried again"
+        "a commit is one transaction; one that writes more than 32 MB, or takes more than 20 s, is several: not atomic here, and"
+        " `part` in _commitlog.applied says while it is under way"
     )
     return lines
 

@@ -87,6 +87,7 @@ class Connected:
         self._journal: list[Callable[[], None]] = []
         self._lock: Lease | None = None
         self._broken = self._refused = False
+        self.written_bytes, self.began = 0, 0.0
 
     @property
     def db(self) -> Database[dict[str, Any]]:
@@ -128,6 +129,12 @@ class Connected:
             raise
         self._commit()
 
+    def go_on(self) -> None:
+        """Commit the transaction in hand, and begin another."""
+        self.before_commit()
+        self._commit()
+        self._begin()
+
     def before_commit(self) -> None:
         """What is written last."""
 
@@ -151,7 +158,7 @@ class Connected:
             raise
 
     def _begin(self) -> None:
-        self._journal = []
+        self._journal, self.written_bytes, self.began = [], 0, time.monotonic()
         self._start()
 
     def _start(self) -> None:
@@ -222,6 +229,7 @@ class Connected:
             self._run(collection, writes)
 
         self._run(collection, writes)
+        self.written_bytes += sum(len(write.after or b"") for write in writes)
         self._journal.append(check_and_run)
 
     def _run(self, collection: str, writes: Sequence[Write]) -> None:

@@ -13,6 +13,7 @@ from ....schemas.errors import Refused
 from ....schemas.record import Head
 from ....schemas.shape import Shape
 from ..state import FORMAT, Applied, EntityState, Remembered, Upstream
+from ..units import Place
 from .connection import Connected
 
 NAMES: Final = ("applied", "shapes", "schemas", "entities", "conflicts", "made", "lock")
@@ -97,7 +98,9 @@ class MongoMemory:
             raise Refused("the fork has lost its position", hint="commitlog fork drop and fork anew")
         upstream = Upstream(found["log"], found["name"], found["url"], frozenset(found["only"]))
         head = Head(int(found["seq"]), found["hash"])
-        return Applied(upstream, int(found["epoch"]), head, int(found["token"]), found["at"])
+        part = found.get("part")
+        place = (int(part["seq"]), int(part["item"])) if part else None
+        return Applied(upstream, int(found["epoch"]), head, int(found["token"]), found["at"], place)
 
     def take_over(self, url: str) -> None:
         """Count up the token, and remember where the log is read from now on."""
@@ -110,8 +113,14 @@ class MongoMemory:
     def advance(self, applied: Applied, *, epoch: int, head: Head) -> bool:
         """Move the position; False where token or position are not those of `applied` any more."""
         known = {**_ONE, "token": applied.token, "seq": applied.head.seq}
-        values = {"epoch": epoch, "seq": Int64(head.seq), "hash": head.hash, "at": _NOW}
+        values = {"epoch": epoch, "seq": Int64(head.seq), "hash": head.hash, "at": _NOW, "part": None}
         return self._set("applied", known, values, literal=("at",)) == 1
+
+    def stay(self, applied: Applied, place: Place) -> None:
+        """Take the position back to before the commit in hand, whose changes before a place are applied."""
+        head, part = applied.head, {"seq": Int64(place[0]), "item": place[1]}
+        values = {"epoch": applied.epoch, "seq": Int64(head.seq), "hash": head.hash, "part": part}
+        self._set("applied", {**_ONE, "token": applied.token}, values)
 
     def shapes(self) -> list[Shape]:
         """The shapes that the fork's collections are made of, in their order."""

@@ -4,6 +4,7 @@ One transaction of the fork is one multi-document transaction. What is there is 
 so what is written is exact, and nothing of a log is ever read by the server as an operator or a path.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from secrets import token_bytes
 from typing import Any, Final
@@ -11,13 +12,16 @@ from typing import Any, Final
 from bson.binary import UUID_SUBTYPE, Binary
 
 from ....schemas.errors import Refused
+from ....schemas.record import Head
 from ....transforms.table_name import TableName
 from ...tail.oplog.document import Value as BsonValue
 from ..batch import Op, Step
 from ..merge import UNKNOWN, Value, unchanged
 from ..model import EntityModel
+from ..state import Applied, advance
 from ..store import Rejected, Texts
 from ..table_plan import Evolution, TablePlan
+from ..units import Place
 from . import collections
 from .connection import Connected, Write
 from .documents import Documents
@@ -25,6 +29,34 @@ from .memory import MongoMemory
 
 STAMPS: Final = ("commitlog", "stamps")
 """Where the tag of a transaction is written, which a tail of this server knows."""
+
+
+PART_BYTES: Final = 32 << 20
+PART_S: Final = 20.0
+"""What one transaction writes and how long it takes, about; a server ends one after a minute."""
+
+
+class Parts:
+    """Transactions as a MongoDB takes them.
+
+    Args:
+        target: The fork.
+    """
+
+    def __init__(self, target: "Target") -> None:
+        self._target = target
+
+    @property
+    def full(self) -> bool:
+        """Whether the transaction in hand is to be committed before more is written."""
+        return self._target.written_bytes > PART_BYTES or time.monotonic() - self._target.began > PART_S
+
+    def commit(self, applied: Applied, *, epoch: int, head: Head, place: Place) -> None:
+        """Commit what was written, and go on in another transaction."""
+        memory = self._target.memory
+        memory.stay(applied, place)
+        self._target.go_on()
+        advance(memory, applied, epoch=epoch, head=head)
 
 
 class Target(Connected):
@@ -45,6 +77,7 @@ class Target(Connected):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.memory = MongoMemory(self)
+        self.parts = Parts(self)
         self._documents: dict[str, Documents] = {}
         self._tags: Sequence[str] = ()
         self._stamped = False
@@ -98,7 +131,6 @@ class Target(Connected):
                 self.client[STAMPS[0]][STAMPS[1]].update_one(
                     {"_id": lsid}, {"$set": {"ctx": self._tags[0]}}, upsert=True, session=self.session
                 )
-        self._tags = ()
 
     def check_at_once(self) -> None:
         """Every index and validator is checked at each write anyway."""

@@ -31,6 +31,7 @@ class Target(Connected):
         Refused: It does not prove who it is, or is of the other flavour.
     """
 
+    parts = None
     ddl_in_transaction = False
 
     def __init__(self, url: str) -> None:

@@ -45,6 +45,7 @@ class Target(Connected):
     """
 
     engine = "PostgreSQL"
+    parts = None
     ddl_in_transaction = True
 
     def __init__(self, url: str) -> None:
