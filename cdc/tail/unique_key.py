@@ -1,7 +1,7 @@
 """Whether an entity's key tells the rows of its table apart, as the server itself keeps it: rows of one key would be taken for one."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...schemas.errors import SchemaError
 from ...transforms.app_schema import Entity
@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 _UNIQUE = """
 SELECT array_agg(a.attname::text ORDER BY k.place), NOT EXISTS (
     WITH RECURSIVE down (oid) AS (SELECT i.indexrelid UNION ALL SELECT h.inhrelid FROM down d JOIN pg_inherits h ON h.inhparent = d.oid)
-    SELECT FROM down d JOIN pg_index p ON p.indexrelid = d.oid WHERE NOT p.indimmediate) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    SELECT FROM down d JOIN pg_index p ON p.indexrelid = d.oid WHERE NOT p.indimmediate), i.xmin::text::bigint FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k (number, place)
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number LEFT JOIN pg_type y ON y.oid = a.atttypid
 WHERE n.nspname = %s AND c.relname = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
-GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(coalesce(a.attnotnull OR y.typnotnull, false))
+GROUP BY i.indexrelid, i.indisprimary, i.xmin::text HAVING bool_and(coalesce(a.attnotnull OR y.typnotnull, false))
 ORDER BY i.indisprimary DESC, i.indexrelid
 """
-"""The columns of each unique index that holds for every row, and whether it does within transactions, too, in every partition. Of a column
-that may be null it does not hold."""
+"""The columns of each unique index that holds for every row, whether it does within transactions, too, in every partition, and which
+transaction made it or altered it last. Of a column that may be null it does not hold."""
+
+_XIDS: Final = 1 << 32
+_FIRST_XID: Final = 3
+"""Smaller ones are of rows that are older than all that runs."""
 
 
 def unique_keys(catalog: "Catalog", table: TableName) -> list[list[str]]:
@@ -29,9 +33,19 @@ def unique_keys(catalog: "Catalog", table: TableName) -> list[list[str]]:
     return [row[0] for row in catalog.rows(_UNIQUE, table)]
 
 
-def tells_apart_always(catalog: "Catalog", table: TableName, key: Collection[str]) -> bool:
-    """Whether the server tells the rows of a table apart by a key at every moment: not where it is deferrable, within a transaction."""
-    return any(at_once and set(columns) <= set(key) for columns, at_once in catalog.rows(_UNIQUE, table))
+def tells_apart_always(catalog: "Catalog", table: TableName, key: Collection[str], xid: int) -> bool:
+    """Whether the server tells the rows of a table apart by a key at every moment: not where it is deferrable, within a transaction.
+
+    Args:
+        catalog: As it is now.
+        table: The table.
+        key: Its columns.
+        xid: A transaction that changed rows. What was made after it says nothing of it.
+    """
+    return any(
+        at_once and set(columns) <= set(key) and (made < _FIRST_XID or (xid - made) % _XIDS < _XIDS // 2)
+        for columns, at_once, made in catalog.rows(_UNIQUE, table)
+    )
 
 
 def check_key(catalog: "Catalog", entity: Entity) -> None:

@@ -229,7 +229,7 @@ class Committer:
         if found is None:
             return False
         schema, _ = found
-        plans = {relation: self.plans.plan(relation, schema) for relation in transaction.relations()}
+        plans = {relation: self.plans.plan(relation, schema, transaction.xid) for relation in transaction.relations()}
         self.plans.settle(transaction, plans)
         try:
             for relation, data in transaction.changes:

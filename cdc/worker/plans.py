@@ -78,7 +78,7 @@ class Plans:
         new = [relation for relation in relations if relation not in plans]
         for relation in new:
             self.met(relation, transaction.xid)
-            plan = plans[relation] = self.plan(relation, schema)
+            plan = plans[relation] = self.plan(relation, schema, transaction.xid)
             if plan is not None:
                 self.announce(plan.projection, schema)
         if new:
@@ -123,8 +123,8 @@ class Plans:
             recorded = self._recorded[schema.id] = schema.projected(self._visibility)
         return recorded
 
-    def plan(self, relation: Relation, schema: AppSchema) -> Plan | None:
-        """What becomes of a table's rows, thought out anew; None where the schema publishes nothing of them.
+    def plan(self, relation: Relation, schema: AppSchema, xid: int) -> Plan | None:
+        """What becomes of a table's rows, thought out anew for a transaction; None where the schema publishes nothing of them.
 
         Raises:
             SchemaError: The schema does not fit the table.
@@ -144,7 +144,7 @@ class Plans:
         progress = self._state.snapshots.get(entity.name)
         projection.whole_rekeys = progress is None or not progress.last
         item = self._source.item(projection, relation, entity.key, lambda: self._awaits(entity.name))
-        late = self._source.late_key(relation, entity.key)
+        late = self._source.late_key(relation, entity.key, xid)
         self._late = self._late or late is not None
         return Plan(projection, projection.shape_id, item, late)
 

@@ -164,10 +164,10 @@ class PostgresSource(Source):
             return keyless_item(item, relation, awaits, key)
         return item
 
-    def late_key(self, relation: Relation, key: Collection[str]) -> LateKey | None:
+    def late_key(self, relation: Relation, key: Collection[str], xid: int) -> LateKey | None:
         """A key that is deferrable. The server has such a table log whole old rows, or keys that are not deferrable."""
         catalog, columns = self._catalog, [column.name for column in relation.columns]
-        if tells_apart_always(catalog, relation.table, key):
+        if tells_apart_always(catalog, relation.table, key, xid):
             return None
         places = tuple(columns.index(name) for name in key)
         identities = identity_columns(catalog, relation.table)

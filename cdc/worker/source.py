@@ -209,8 +209,8 @@ class Source(ABC):
             awaits: Whether a snapshot is still to tell its rows.
         """
 
-    def late_key(self, relation: Relation, key: Collection[str]) -> LateKey | None:
-        """The key of an entity, where the server lets rows of its table share it within a transaction; None where it does not."""
+    def late_key(self, relation: Relation, key: Collection[str], xid: int) -> LateKey | None:
+        """The key of an entity, where the server may have let rows of its table share it within a transaction; None where it does not."""
         return None
 
     @abstractmethod
