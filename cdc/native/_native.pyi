@@ -48,11 +48,11 @@ def oplog_entries(
     collections: dict[bytes, Any],
     stamps: dict[bytes, tuple[int, int, bytes]],
     images: dict[bytes, tuple[int, Any]],
-    limits: tuple[int, int, int],
+    limits: tuple[int, int, int, int],
     transaction: Callable[..., T],
     out: list[T],
     /,
-) -> tuple[int, int]: ...
+) -> tuple[int, int, int]: ...
 def run(
     rule: tuple[Any, ...], seq: int, hash_: str, position: str, transactions: list[Any], start: int, salts: bytes, /
 ) -> tuple[int, bytes, int, str, str, int, int]: ...

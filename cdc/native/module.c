@@ -24,7 +24,7 @@ static PyObject *native_choose(PyObject *module, PyObject *portable) {
 
 static PyMethodDef methods[] = {
     {"binlog_groups", native_binlog_groups, METH_VARARGS, "binlog_groups(buffer, at, room, behind, tables, mariadb, spill_bytes, transaction, out) -> (at, behind)"},
-    {"oplog_entries", native_oplog_entries, METH_VARARGS, "oplog_entries(batch, at, collections, stamps, images, (span, holds_s, spill_bytes), transaction, out) -> (at, position)"},
+    {"oplog_entries", native_oplog_entries, METH_VARARGS, "oplog_entries(batch, at, collections, stamps, images, (span, holds_s, spill_bytes, room), transaction, out) -> (at, position, room)"},
     {"run", native_run, METH_VARARGS, "run(rule, seq, hash, position, transactions, start, salts) -> (taken, lines, seq, hash, position, rows, last)"},
     {"seal", (PyCFunction)(void (*)(void))native_seal, METH_FASTCALL, "the line of a record and its hash, of the values of log/chain.py's seal"},
     {"plain_record", native_plain_record, METH_O, "plain_record(line) -> (header bytes, body bytes, recorded, header, hash), or None"},

@@ -31,7 +31,7 @@ typedef struct {
     PyObject *images;      /* uuid: (until, {(timestamp, place): image}) */
     PyObject *transaction;
     long long span, holds_s;
-    Py_ssize_t spill_bytes;
+    Py_ssize_t spill_bytes, room;
     char key[NAMES_MAX]; /* of the collection that was met last */
     size_t key_size;
     PyObject *found; /* it, borrowed */
@@ -234,9 +234,10 @@ static int take_change(known *all, const operation *given, PyObject *found, uint
     if (failed) return failed;
     *size += PyBytes_GET_SIZE(change);
     PyObject *pair = PyTuple_Pack(2, PyTuple_GET_ITEM(found, 0), change);
-    Py_DECREF(change);
     failed = !pair || PyList_Append(changes, pair) ? -1 : 0;
     Py_XDECREF(pair);
+    all->room -= PyBytes_GET_SIZE(change);
+    Py_DECREF(change);
     return failed ? failed : *size > all->spill_bytes;
 }
 
@@ -382,7 +383,8 @@ static int take_entry(known *all, bson_span given, PyObject *out, uint64_t *at) 
     return failed;
 }
 
-/* (batch, at, collections, stamps, images, (span, holds, spill bytes), transaction, out) -> (at, timestamp of the last entry or 0) */
+/* (batch, at, collections, stamps, images, (span, holds, spill bytes, room), transaction, out) -> (at, timestamp of the last entry or 0, room):
+ * room is how many bytes of changes to hand on, or an entry more. */
 PyObject *native_oplog_entries(PyObject *module, PyObject *arguments) {
     (void)module;
     Py_buffer batch;
@@ -390,18 +392,20 @@ PyObject *native_oplog_entries(PyObject *module, PyObject *arguments) {
     uint64_t last = 0;
     PyObject *out;
     known all = {0};
-    if (!PyArg_ParseTuple(arguments, "y*nO!O!O!(LLn)OO!", &batch, &at, &PyDict_Type, &all.collections, &PyDict_Type, &all.stamps,
-                          &PyDict_Type, &all.images, &all.span, &all.holds_s, &all.spill_bytes, &all.transaction, &PyList_Type, &out))
+    if (!PyArg_ParseTuple(arguments, "y*nO!O!O!(LLnn)OO!", &batch, &at, &PyDict_Type, &all.collections, &PyDict_Type, &all.stamps,
+                          &PyDict_Type, &all.images, &all.span, &all.holds_s, &all.spill_bytes, &all.room, &all.transaction, &PyList_Type, &out))
         return NULL;
     const uint8_t *start = batch.buf;
     int failed = at < 0 || at > batch.len || all.span < 1;
-    while (!failed && batch.len - at >= 5) {
+    while (!failed && all.room > 0 && batch.len - at >= 5) {
+        Py_ssize_t room = all.room;
         int32_t size = (int32_t)bson_number(start + at, 4);
         if (size < 5 || size > batch.len - at) break;
         failed = take_entry(&all, (bson_span){start + at, start + at + size}, out, &last);
         if (!failed) at += size;
+        else all.room = room;
     }
     PyBuffer_Release(&batch);
     if (failed < 0) return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    return Py_BuildValue("nK", at, (unsigned long long)last);
+    return Py_BuildValue("nKn", at, (unsigned long long)last, all.room);
 }

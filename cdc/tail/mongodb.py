@@ -98,6 +98,8 @@ class OplogStream:
             DecodeError: The server sent what is no oplog, or what is not known here.
             HistoryLost: The oplog does not go on from where we stand, or what a document was before is not kept.
         """
+        if self._assembler.rest:
+            return self._feed(b"")
         batch = self._cursor.batch(timeout_s)
         self.busy = batch is not None and self._cursor.at_hand
         now = time.monotonic()
@@ -111,8 +113,12 @@ class OplogStream:
             return []
         if not self._begun:
             self._check_begin(batch)
-        out: list[Transaction] = [*self._assembler.feed(batch)]
         self._moved_at, self._behind = now, 0
+        return self._feed(batch)
+
+    def _feed(self, batch: bytes) -> list[Transaction]:
+        out: list[Transaction] = [*self._assembler.feed(batch)]
+        self.busy = self._assembler.rest or self._cursor.at_hand
         self.server_end = max(self.server_end, self._assembler.position)
         held = self._assembler.held
         if held != self._held:

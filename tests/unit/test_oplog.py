@@ -7,6 +7,7 @@ import pytest
 from bson import Binary, Timestamp, decode, encode
 from bson.int64 import Int64
 
+from commitlog.cdc import native
 from commitlog.cdc.tail.oplog.assembler import OplogAssembler
 from commitlog.cdc.tail.oplog.collection import CollectionRelation
 from commitlog.cdc.tail.oplog.definition import Definition
@@ -171,10 +172,27 @@ def test_images_are_asked_for_in_slices() -> None:
 
     deletes = [entry(position(n), "d", "shop.orders", {"_id": n}, ui=UUID) for n in range(1, 1001)]
     assert len(assembler(pre_images=ask).feed(b"".join(deletes))) == 1000
-    assert asked == [(1, 65), (66, 322), (323, 1000)]
+    assert asked == [(1, 17), (18, 82), (83, 339), (340, 1000)]
     asked.clear()
     assert len(assembler(pre_images=ask, spill_bytes=100).feed(b"".join(deletes))) == 1000
     assert len(asked) > 100
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_no_more_is_handed_on_at_once_than_fits_into_memory(compiled: bool) -> None:
+    """An entry of some bytes may change a document of many."""
+    large = encode({"_id": 1, "text": "x" * 3_000_000})
+    update = {"$v": 2, "diff": {"u": {"n": 1}}}
+    images = {(bytes(UUID), position(n), 0): large for n in range(1, 11)}
+    into = assembler(images, compiled=compiled and native.COMPILED, spill_bytes=1 << 24)
+    updates = [entry(position(n), "u", "shop.orders", update, ui=UUID) for n in range(1, 11)]
+    counts = [len(into.feed(b"".join(updates)))]
+    while into.rest:
+        with pytest.raises(ValueError, match="rest"):
+            into.feed(updates[0])
+        counts.append(len(into.feed(b"")))
+    assert counts == [3, 3, 3, 1]
+    assert into.position == position(10)
 
 
 def test_a_missing_image_is_lost_history() -> None:

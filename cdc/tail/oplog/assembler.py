@@ -3,7 +3,7 @@
 What a reader of it must know:
 
 - Read with majority read concern, entries in their order, none left out but by their namespace. `position` is the timestamp of the last entry
-  taken; a batch may end anywhere.
+  taken; a batch may end anywhere. Where `rest` is true after a `feed`, feed nothing to go on with it.
 - `held` is the timestamp of the oldest transaction that has begun and not ended, or None. What is said to be read (coverage) must stay before
   it, and a new assembler must be fed from there on. The entries of an ordinary transaction stand side by side, so that it is None at nearly
   all times; only prepared ones, of sharded clusters, lie open for long.
@@ -24,6 +24,7 @@ from ....schemas.errors import DecodeError, HistoryLost
 from ....schemas.position import format_oplog
 from ... import native
 from ..row_change import MALFORMED
+from ..spill import Spill
 from .collection import CollectionRelation, row_change, truncation, untold_change
 from .definition import DEFINING, DROP, EMPTY, HARMLESS, read_definition
 from .diff import apply_update
@@ -39,6 +40,8 @@ _INTERNAL: Final = frozenset(("admin", "config", "local", STAMPS[0]))
 _SYSTEM: Final = "system."
 """What the names of collections begin with that the server keeps for itself."""
 _COLLECTIONS_MAX: Final = 10_000
+_ROOM_BYTES: Final = 16 << 20
+"""Of changes that are handed on at once."""
 _RESTART: Final = "commitlog setup, then commitlog resume --accept-gap, with a new snapshot"
 
 
@@ -78,10 +81,9 @@ class OplogAssembler:
         self._number = 0
         self._known: dict[bytes, tuple[CollectionRelation, bool, int] | bool | None] = {}
         """What the compiled part knows of collections, native/oplog.c."""
-        self._limits = SPAN, HOLDS_S, spill_bytes
         self._compiled = compiled
         self._batch = b""
-        self._entry = 0, 0
+        self._at = self._behind = 0
         """Where in the batch the entry at which we stand begins and ends."""
 
     @property
@@ -89,48 +91,66 @@ class OplogAssembler:
         """The timestamp of the oldest transaction that has begun and not ended; see the module."""
         return min((each.begin for each in self._unfinished.values()), default=None)
 
+    @property
+    def rest(self) -> bool:
+        """Whether entries of the last batch are left, for `feed(b"")`: more than these would not fit into memory with their images."""
+        return self._at < len(self._batch)
+
     def feed(self, batch: bytes) -> list[OplogTransaction]:
         """Take entries, and give the transactions that end with them.
 
         Args:
-            batch: Whole entries one behind the other, as raw BSON.
+            batch: Whole entries one behind the other, as raw BSON; nothing, to go on with the rest of the last ones.
 
         Raises:
             DecodeError: They are no entries, or of a kind that is not known here.
             HistoryLost: A pre-image is missing.
         """
+        if batch:
+            if self.rest:
+                raise ValueError("the rest of the batch before comes first")
+            self._batch, self._at = batch, 0
+            self._told.clear()
+            self._known.clear()
         out: list[OplogTransaction] = []
-        self._told.clear()
-        self._known.clear()
-        self._batch = batch
         try:
             self._feed(out)
         except BaseException:
+            self._at = len(self._batch)
             for each in out:
                 each.close()
             raise
         return out
 
     def _feed(self, out: list[OplogTransaction]) -> None:
-        batch, at = self._batch, 0
-        while (at := self._drain(at, out)) < len(batch):
-            end = document_end(batch, at, len(batch))
-            self._entry = at, end
-            entry = self._read(batch[at:end])
+        batch, room = self._batch, _ROOM_BYTES
+        while self.rest and room > 0:
+            room = self._drain(out, room)
+            if room <= 0 or not self.rest:
+                break
+            self._behind = document_end(batch, self._at, len(batch))
+            entry = self._read(batch[self._at : self._behind])
             transaction = self._checked(entry)
             if transaction is not None:
                 out.append(transaction)
-            self.position, at = entry.at, end
+                room -= self._bytes_of(transaction)
+            self.position, self._at = entry.at, self._behind
 
-    def _drain(self, at: int, out: list[OplogTransaction]) -> int:
-        """Have the plain entries that come next taken by the compiled part. Where it stopped."""
+    def _bytes_of(self, transaction: OplogTransaction) -> int:
+        """How much of the room one takes; one in a temporary file takes the file."""
+        changes = transaction.changes
+        return self._spill_bytes if isinstance(changes, Spill) else sum(len(change) for _, change in changes)
+
+    def _drain(self, out: list[OplogTransaction], room: int) -> int:
+        """Have the plain entries that come next taken by the compiled part. How much room is left then."""
         if not self._compiled or self._unfinished:
-            return at
-        at, position = native.oplog_entries(
-            self._batch, at, self._known, self._stamps.held, self._images.held, self._limits, OplogTransaction, out
+            return room
+        limits = SPAN, HOLDS_S, self._spill_bytes, room
+        self._at, position, room = native.oplog_entries(
+            self._batch, self._at, self._known, self._stamps.held, self._images.held, limits, OplogTransaction, out
         )
         self.position = position or self.position
-        return at
+        return room
 
     def stamps(self, batch: bytes) -> None:
         """Take the stamps from before the position, and nothing else.
@@ -149,7 +169,7 @@ class OplogAssembler:
 
     def _images_end(self) -> int:
         """Up to which entry of the batch to ask for pre-images."""
-        begin, end = self._entry
+        begin, end = self._at, self._behind
         for _ in range(self._images.count):
             if end == len(self._batch):
                 break

@@ -9,7 +9,7 @@ ImageKey = tuple[int, int]
 PreImages = Callable[[bytes, int, int], Mapping[ImageKey, bytes]]
 """Asks for those of a collection, by its UUID, of all entries from one timestamp up to another, both included."""
 
-_COUNT_MIN: Final = 64
+_COUNT_MIN: Final = 16
 _COUNT_MAX: Final = 16_384
 
 
