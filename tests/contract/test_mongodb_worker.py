@@ -118,11 +118,13 @@ def test_collections_that_change_while_the_worker_streams(oplog_source: OplogSou
     db.orders_new.rename("orders")
     db.orders.update_one({"_id": 4}, {"$set": {"status": "swapped"}})
     db.orders_old.insert_one({"_id": 9})
+    run.until_marked()
     run.until_caught_up()
     db.create_collection("target", **images)
     db.target.insert_one({"_id": 77, "status": "target"})
     db.target.rename("orders", dropTarget=True)
     db.orders.update_one({"_id": 77}, {"$set": {"status": "in"}})
+    run.until_marked()
     run.until_caught_up()
     run.terminate()
 
