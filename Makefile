@@ -25,7 +25,7 @@ format: .venv/dev.installed ## sort imports, format, and fix what ruff can fix
 	$(BIN)/ruff format .
 
 test: .venv/dev.installed ## everything on real servers (PYTEST_ARGS='-k …' narrows it)
-	$(BIN)/pytest --durations=15 $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --durations=15 $(PYTEST_ARGS)
 
 test-full: .venv/full.installed ## like test, with growth, several server versions and long pauses
 	COMMITLOG_TEST_FULL=1 $(BIN)/pytest --durations=25 $(PYTEST_ARGS)
