@@ -15,7 +15,7 @@ from .trials import change_copies, kill_worker
 ACTS = (
     ("Commits as they land", show_commits),
     ("A raw write is shown as untagged, not guessed", write_raw),
-    ("A second build, with a changed table and its own app schema", deploy_second_build),
+    ("A second build, with a new field and its own app schema", deploy_second_build),
     ("One order, field by field", blame_order),
     ("A fork of the data, kept up to date", fork_data),
     ("The worker is killed in mid-stream", kill_worker),

@@ -96,7 +96,7 @@ def write_raw(play: Play) -> None:
 
 
 def deploy_second_build(play: Play) -> None:
-    """A second build with a changed table and its own app schema, beside the first, in one log."""
+    """A second build with a new field and its own app schema, beside the first, in one log."""
     stage, screen, shell = play.stage, play.screen, play.stage.shell
     ann, _, cleo = stage.users
     column, statement = stage.engine.column, stage.engine.delivery_statement

@@ -8,6 +8,7 @@ import os
 import pwd
 import signal
 import stat
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TypedDict
 
 from .failure import ServerFailed
 
+_OUTPUT_TIMEOUT_S = 30
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,6 +64,22 @@ class Account:
         if self.uid is not None and self.gid is not None:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return options
+
+    def output(self, *command: str | Path) -> str | None:
+        """What a program prints that this account runs; None where it cannot, or the program does not end well."""
+        try:
+            run = subprocess.run(
+                command,
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=_OUTPUT_TIMEOUT_S,
+                check=True,
+                **self.process_options(),
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return run.stdout
 
     def may_enter(self, folder: Path) -> bool:
         """Whether the account may pass through the folder, as far as the folder's mode says it."""

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -89,17 +88,5 @@ def _version(program: Path, account: Account) -> str | None:
     base = program.resolve().parents[1]
     if not (base / "lib/mysql/plugin/ha_blackhole.so").exists() or not (base / "share/mysql" / _SCRIPTS[0]).exists():
         return None
-    try:
-        run = subprocess.run(
-            [program, "--no-defaults", "--version"],
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-            **account.process_options(),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    said = re.search(r"Ver (\S+)-MariaDB", run.stdout)
+    said = re.search(r"Ver (\S+)-MariaDB", account.output(program, "--no-defaults", "--version") or "")
     return said[1] if said else None

@@ -3,7 +3,6 @@
 import atexit
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,19 +86,7 @@ def _fits(found: str, version: str | None) -> bool:
 
 def _version(folder: Path, account: Account) -> str | None:
     """The version of the server in the folder, or None where there is none this account can run."""
-    try:
-        run = subprocess.run(
-            [folder / "postgres", "--version"],
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-            **account.process_options(),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    said = re.search(r"\(PostgreSQL\) (\S+)", run.stdout)
+    said = re.search(r"\(PostgreSQL\) (\S+)", account.output(folder / "postgres", "--version") or "")
     return said[1] if said else None
 
 
