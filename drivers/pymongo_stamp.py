@@ -81,8 +81,8 @@ class Transaction:
         self.session = session
         self.wrote = False
         self.refused = False  # it was said already that it goes untagged
-        self.over = False
-        self.stamp: Message | None = None  # the same again when the commit is: that changes nothing then
+        self.over = False  # no stamp is to be written any more
+        self.stamp: Message | None = None
 
 
 class Marks:

@@ -75,7 +75,7 @@ class Stamper:
         self._why_never = why_never
         self._rest = rest
         self._refusals = refusals
-        self._wraps_all = wraps
+        self._may_wrap = wraps
         self._command: MutableMapping[str, Any] | None = None  # what will be sent next
         self._session: Any = None
         self._concern: dict[str, Any] | None = None  # write concern of a lone write that has become a transaction
@@ -91,6 +91,8 @@ class Stamper:
 
     def note(self, command: MutableMapping[str, Any], session: Any) -> None:
         """Note a command that has a session, or may have. It is complete but for its write concern."""
+        if command is not self._command:
+            self._concern = None  # a bulk write's stands in the command
         self._command, self._session = command, session
         self._wrapped = self._wraps(command, session)
         if self._wrapped:
@@ -203,9 +205,10 @@ class Stamper:
         data: bytes,
         size: int,
     ) -> Steps:
-        if now.stamp is None:
+        if now.stamp is None:  # the same again, should its answer be lost: that changes nothing then
             now.stamp = stamp(command["lsid"], session.tag, now.number, {"autocommit": False, **self._rest})
         failure, request_id = yield from self._send(now.stamp, data, size, waits=True)
+        now.over = failure is None  # it is part of the transaction now, whatever becomes of that
         if failure is not None and failure.lasts and request_id is None:
             now.over = True
             yield from self._abort(command["lsid"], now.number)
@@ -225,7 +228,7 @@ class Stamper:
 
     def _wraps(self, command: Mapping[str, Any], session: Any) -> bool:
         return (
-            self._wraps_all
+            self._may_wrap
             and session is not None
             and not session.in_transaction
             and next(iter(command)) in WRITES
