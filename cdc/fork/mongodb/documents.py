@@ -1,6 +1,6 @@
 """The documents of an entity: rows as bytes, and their fields as texts. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from ...tail.oplog.explode import PathColumn, Paths, explode_document
 from ..model import EntityModel
 from ..store import Rejected, Texts
 from .forms import Form, form
-from .paths import at_path, document, name_of, with_path
+from .paths import Fields, at_path, document, name_of, put
 
 KEY: Final = b"_id"
 SIZE_MAX: Final = 16 << 20
@@ -63,10 +63,12 @@ class Documents:
             raise Rejected("value", f"{list(key.values())!r:.100} can be no _id")
         return value
 
-    def texts(self, whole: bytes) -> Texts:
-        """The fields of a document."""
+    def texts(self, whole: bytes, of: Collection[str] | None = None) -> Texts:
+        """The fields of a document, or some of them."""
         if self.paths is None:
-            return {field: each.of(at_path(whole, each.keys)) for field, each in self.forms.items()}
+            fields = items(whole)
+            names = self.forms if of is None else of
+            return {name: self.forms[name].of(at_path(fields, self.forms[name].keys)) for name in names}
         values = explode_document(whole, self.paths)
         return {field: None if text is None else text.decode() for field, text in zip(self.forms, values, strict=True)}
 
@@ -84,57 +86,66 @@ class Documents:
         Raises:
             Rejected: A value has no place in it.
         """
-        return self._with(document({KEY: self.key(after)}), after)
+        return self._with({KEY: self.key(after)}, after)
 
-    def changed(self, whole: bytes, after: Mapping[str, Any]) -> bytes:
-        """A document with other values of some fields; what is not of the log stays as it is.
+    def changed(self, whole: bytes, key: Value, after: Mapping[str, Any]) -> bytes:
+        """A document with an _id and other values of some fields; what is not of the log stays as it is.
 
         Raises:
             Rejected: A value has no place in it.
         """
-        return self._with(whole, after)
+        return self._with({**items(whole), KEY: key}, after)
 
-    def with_key(self, whole: bytes, key: Value) -> bytes:
-        """A document with another _id."""
-        return document({**items(whole), KEY: key})
-
-    def _with(self, whole: bytes, after: Mapping[str, Any]) -> bytes:
+    def _with(self, fields: Fields, after: Mapping[str, Any]) -> bytes:
+        names = [name for name in after if name not in self.model.key]
         try:
-            for field in self._outer_first(after):
-                whole = self._put(self.forms[field], whole, self.forms[field].written(after[field]))
+            exact = self._exact(fields, names, after)
+            if exact is None:
+                # A field within another's value comes after that.
+                for name in sorted(names, key=lambda name: len(self.forms[name].keys) > 0):
+                    fields = self._put(self.forms[name], fields, self.forms[name].written(after[name]))
+            whole = exact or document(fields)
         except DecodeError as exc:
             raise Rejected("value", str(exc)) from exc
         if len(whole) > SIZE_MAX:
             raise Rejected("value", f"a document of {len(whole)} bytes is larger than MongoDB takes")
         return whole
 
-    def _outer_first(self, after: Mapping[str, Any]) -> list[str]:
-        """Fields in such an order that one within another's value comes after it."""
-        return sorted((f for f in after if f not in self.model.key), key=lambda field: len(self.forms[field].keys) > 0)
+    def _exact(self, fields: Fields, names: Sequence[str], after: Mapping[str, Any]) -> bytes | None:
+        """A document that the log tells as a whole, to the byte; None where it does not."""
+        if len(names) != 1:
+            return None
+        form_ = self.forms[names[0]]
+        if form_.keys or form_.omitted or self._is_additional(form_):
+            return None
+        value = form_.written(after[names[0]])
+        return value[1] if value and KEY in _replaced(fields, form_, value) and KEY in items(value[1]) else None
 
-    def _put(self, form_: Form, whole: bytes, value: Value | None) -> bytes:
+    def _put(self, form_: Form, fields: Fields, value: Value | None) -> Fields:
         if self._is_additional(form_):
-            return self._with_additional(whole, value)
-        found = with_path(whole, form_.keys, value) if form_.keys else _replaced(whole, form_, value)
-        for keys in form_.omitted:
+            return self._with_additional(fields, value)
+        kept = {keys: at_path(fields, (*form_.keys, *keys)) for keys in form_.omitted}
+        if form_.keys:
+            put(fields, form_.keys, value)
+        else:
+            fields = _replaced(fields, form_, value)
+        for keys, own in kept.items():
             # What is left out of a value belongs to another field, or to the fork's owner.
             path = (*form_.keys, *keys)
-            kept, around = at_path(whole, path), at_path(found, path[:-1])
-            if kept is not None and around is not None and around[0] == DOCUMENT:
-                found = with_path(found, path, kept)
-        return found
+            around = at_path(fields, path[:-1]) if path[:-1] else (DOCUMENT, b"")
+            if own is not None and around is not None and around[0] == DOCUMENT:
+                put(fields, path, own)
+        return fields
 
-    def _with_additional(self, whole: bytes, value: Value | None) -> bytes:
+    def _with_additional(self, fields: Fields, value: Value | None) -> Fields:
         assert self.declared is not None
         if value is not None and value[0] != DOCUMENT:
             raise DecodeError(f"{ADDITIONAL} is no document")
         told = items(value[1]) if value else {}
         if not self.declared.isdisjoint(told):
             raise DecodeError(f"{ADDITIONAL} holds a key of another field")
-        kept = {
-            name: told.pop(name, each) for name, each in items(whole).items() if name in self.declared or name in told
-        }
-        return document({**kept, **told})
+        kept = {name: told.pop(name, each) for name, each in fields.items() if name in self.declared or name in told}
+        return {**kept, **told}
 
     def _is_additional(self, form_: Form) -> bool:
         return self.declared is not None and form_.field == ADDITIONAL
@@ -147,16 +158,14 @@ def _keys(model: EntityModel, field: str) -> tuple[str, ...]:
     return ("_id",) if len(model.key) == 1 else ("_id", field)
 
 
-def _replaced(whole: bytes, form_: Form, value: Value | None) -> bytes:
+def _replaced(fields: Fields, form_: Form, value: Value | None) -> Fields:
     """All of a document."""
     if value is None or value[0] != DOCUMENT:
         raise DecodeError(f"{form_.field} is no document")
-    before, after = items(whole), items(value[1])
-    if KEY not in after:
-        return document({KEY: before[KEY], **after})
-    if after[KEY] != before[KEY]:
+    after = items(value[1])
+    if after.get(KEY, fields[KEY]) != fields[KEY]:
         raise DecodeError(f"{form_.field} has another _id than its document")
-    return value[1]
+    return after if KEY in after else {KEY: fields[KEY], **after}
 
 
 def _paths(model: EntityModel) -> Paths:

@@ -5,15 +5,14 @@ does not have, the order of keys, names with `$` and dots.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from ....schemas.errors import DecodeError
 from ....transforms.document_path import Keys
 from ...tail.oplog.document import DOCUMENT, Value, element, items
 from ...tail.oplog.document import document as joined
 
-EMPTY: Final = b"\x05\x00\x00\x00\x00"
-"""A document without keys."""
+Fields = dict[bytes, Value]
+"""The keys at the top of a document, in order."""
 
 
 def document(fields: Mapping[bytes, Value]) -> bytes:
@@ -32,33 +31,33 @@ def name_of(key: str) -> bytes:
     return key.encode(errors="surrogateescape")
 
 
-def at_path(whole: bytes, keys: Keys) -> Value | None:
+def at_path(fields: Fields, keys: Keys) -> Value | None:
     """What stands at a path; None where nothing does, or an array is on the way."""
-    found: Value | None = (DOCUMENT, whole)
-    for key in keys:
+    found = fields.get(name_of(keys[0]))
+    for key in keys[1:]:
         if found is None or found[0] != DOCUMENT:
             return None
         found = items(found[1]).get(name_of(key))
     return found
 
 
-def with_path(whole: bytes, keys: Keys, value: Value | None) -> bytes:
-    """The document with another value at a path, or without any; documents on the way are made where there are none.
+def put(fields: Fields, keys: Keys, value: Value | None) -> None:
+    """Write another value at a path, or take away what is there; documents on the way are made where there are none.
 
     Raises:
         DecodeError: Something on the way is no document.
     """
-    fields = items(whole)
     name, rest = name_of(keys[0]), keys[1:]
     if rest:
-        inner = fields.get(name)
-        if inner is None and value is None:
-            return whole
-        if inner is not None and inner[0] != DOCUMENT:
+        around = fields.get(name)
+        if around is None and value is None:
+            return
+        if around is not None and around[0] != DOCUMENT:
             raise DecodeError(f"{keys[0]!r} is no document here")
-        value = (DOCUMENT, with_path(inner[1] if inner else EMPTY, rest, value))
+        inner = items(around[1]) if around else {}
+        put(inner, rest, value)
+        value = (DOCUMENT, document(inner))
     if value is None:
         fields.pop(name, None)
     else:
         fields[name] = value
-    return document(fields)

@@ -252,20 +252,20 @@ class Target(Connected):
 def _moved(documents: Documents, change: Mapping[str, Any], key: BsonValue, before: bytes) -> list[Write]:
     """The writes of an update: a document cannot get another _id, so one that does is deleted and written again."""
     newkey = documents.key(change["newkey"]) if "newkey" in change else key
-    after = documents.changed(documents.with_key(before, newkey), change["after"])
+    after = documents.changed(before, newkey, change["after"])
     if newkey == key:
         return [Write(key, before, after)]
     return [Write(key, before, None), Write(newkey, None, after)]
 
 
 def _same(documents: Documents, before: bytes, after: Mapping[str, Any]) -> bool:
-    ours = documents.texts(before)
+    ours = documents.texts(before, after)
     return all(ours[field] == text for field, text in documents.cast(after).items())
 
 
 def _unchanged(documents: Documents, before: bytes, told: Mapping[str, Any]) -> bool:
     """Whether a document is what upstream says it was, as far as that tells."""
-    ours = documents.texts(before)
+    ours = documents.texts(before, told)
     for field, text in documents.cast(told).items():
         never_told = ours[field] is None and field in documents.model.partial
         if not unchanged(UNKNOWN if never_told else text, ours[field]):
