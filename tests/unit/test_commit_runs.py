@@ -57,13 +57,19 @@ Poll = Sequence[tuple[Sequence[bytes], Sequence[bytes]]]
 
 
 def check_alike(
-    polls: Sequence[Poll], *, part_bytes: int = 1 << 20, strict: bool = False, like: Mapping[str, bool] = NOTHING
+    polls: Sequence[Poll],
+    *,
+    part_bytes: int = 1 << 20,
+    change_bytes: int = 1 << 20,
+    strict: bool = False,
+    like: Mapping[str, bool] = NOTHING,
 ) -> None:
     """What runs make of transactions is what each of them makes alone: lines, figures and errors."""
 
     def made(*, runs: bool) -> object:
         schemas = schema(strict=strict, builds=("b1", "1.*")), schema("id", builds=("2.*",), default=False)
-        log, ends = Log(*schemas, part_bytes=part_bytes, tag_bytes=64, **like), itertools.count(0x1000, 0x100)
+        log = Log(*schemas, part_bytes=part_bytes, change_bytes=change_bytes, tag_bytes=64, **like)
+        ends = itertools.count(0x1000, 0x100)
         for known in ([], [tag(version="2.1")]):  # its tables are not met for the first time any more
             log.commit(*WARM, *known, end=next(ends))
         log.committer.lookup = lambda request, time_us: Seen() if request == "seen" else None
@@ -86,11 +92,17 @@ def check_alike(
         assert made(runs=True) == made(runs=False)
 
 
-@given(st.lists(transactions, max_size=3), st.sampled_from([100, 1 << 20]), st.booleans(), st.sampled_from(LIKE))
+SIZES = [(100, 1 << 20), (1 << 20, 90), (1 << 20, 1 << 20)]
+
+
+@given(st.lists(transactions, max_size=3), st.sampled_from(SIZES), st.booleans(), st.sampled_from(LIKE))
 def test_runs_of_transactions_become_what_each_becomes_alone(
-    polls: list[list[tuple[list[bytes], list[bytes]]]], part_bytes: int, strict: bool, like: Mapping[str, bool]
+    polls: list[list[tuple[list[bytes], list[bytes]]]],
+    sizes: tuple[int, int],
+    strict: bool,
+    like: Mapping[str, bool],
 ) -> None:
-    check_alike(polls, part_bytes=part_bytes, strict=strict, like=like)
+    check_alike(polls, part_bytes=sizes[0], change_bytes=sizes[1], strict=strict, like=like)
 
 
 @pytest.mark.parametrize("first", [[], *([one] for one in TAGS)])
