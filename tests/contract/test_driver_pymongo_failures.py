@@ -1,5 +1,6 @@
 """The wrapped pymongo where stamps, writes and commits fail: results stay pymongo's, and no write carries another's tag."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from commitlog.cdc.servers.mongod import COMMON, HOST, PARAMETERS, Mongod, MongodSet
 from commitlog.drivers import pymongo, pymongo_stamp, session
+from fixtures.patience import until
 from fixtures.stamped_mongodb import Client, StampedOplog
 
 Items = Collection[dict[str, Any]]
@@ -339,4 +341,49 @@ def test_another_election_means_another_stamp(own_mongodb: MongodSet) -> None:
         client.t.items.insert_one({})
     assert log.seen() == [("r", "I")]
     assert log.stamps == 2
+    log.close()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(180)
+def test_no_write_loses_its_tag_or_has_anothers_while_primaries_change(own_mongodb_set: MongodSet) -> None:
+    log = StampedOplog(own_mongodb_set, "t", own_mongodb_set.database_url("t"))
+    client = log.client(serverSelectionTimeoutMS=30_000)
+    client.t.create_collection("items")
+    written: dict[int, str] = {}
+    done = threading.Event()
+
+    def work(thread: int) -> None:
+        number = thread
+        while not done.is_set():
+            request = f"{thread}-{number}"
+            with session.bind(request=request):
+                for _ in range(3):
+                    number += 4
+                    try:
+                        client.t.items.insert_one({"_id": number, "request": request})
+                    except PyMongoError:
+                        continue
+                    written[number] = request
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for how in ("step down", "kill", "step down"):
+        mark = len(written) + 200
+        until(lambda mark=mark: len(written) > mark, "the next write")
+        if how == "kill":
+            own_mongodb_set.primary.restart("kill")
+        else:
+            with own_mongodb_set.client() as admin, suppress(AutoReconnect):
+                admin.admin.command("replSetStepDown", 5, force=True)
+    mark = len(written) + 200
+    until(lambda: len(written) > mark, "the next write")
+    done.set()
+    for thread in threads:
+        thread.join(60)
+    found = [(each["_id"], logged.request, each["request"]) for logged in log.read() for each in logged.documents]
+    assert written.keys() <= {number for number, _, _ in found}
+    assert len({number for number, _, _ in found}) == len(found), "nothing is written twice"
+    assert [each for each in found if each[1] != each[2]] == []
     log.close()

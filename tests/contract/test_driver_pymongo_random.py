@@ -35,7 +35,7 @@ class Play:
 
     def step(self) -> None:
         request = self.random.choice(REQUESTS)
-        place = self.random.randrange(3)
+        place = self.random.randrange(2)
         with ExitStack() as bound:
             if request is not None:
                 bound.enter_context(session.bind(request=request))
@@ -66,7 +66,7 @@ class Play:
 
     def insert(self, of: ClientSession | None) -> list[dict[str, Any]]:
         documents = [self.next() for _ in range(self.random.randrange(1, 4))]
-        way = self.random.randrange(3)
+        way = self.random.randrange(2)
         if way == 0:
             self.items.insert_many(documents, session=of)
         elif way == 1:
@@ -123,7 +123,7 @@ def check(log: StampedOplog, seed: int) -> None:
     assert len(found) == len(play.expected), "nothing is written twice"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_oplog_says_who_wrote_what(stamped_oplog: StampedOplog, seed: int) -> None:
     with stamped_oplog.server.client() as admin:
         admin[stamped_oplog.name].create_collection("items")
