@@ -16,7 +16,7 @@ from typing import NoReturn, Self
 from .container import docker_answers
 from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 from .kafka_programs import failed, java, kafka_jars
-from .ports import HOST, PORT_TRIES, free_port
+from .ports import HOST, free_port
 from .process import Service, SingleProcess, StopMode, folder_for
 from .scratch import Scratch
 
@@ -117,7 +117,7 @@ class KafkaServer(SingleProcess, Kafka):
             server = cls(home, scratch, outlive=outlive, java_options=java_options)
             (home / "log4j2.properties").write_text(_LOGGING)
             with server._or_killed():
-                server._start_on_free_ports(settings or {})
+                server._on_free_port(lambda port: server._start_on(port, settings or {}))
             return server
 
     def restart(self, mode: StopMode = "fast", *, settings: Mapping[str, str] | None = None) -> None:
@@ -138,30 +138,22 @@ class KafkaServer(SingleProcess, Kafka):
     def _fail(self, step: str, reason: str) -> NoReturn:
         failed(step, reason)
 
-    def _start_on_free_ports(self, settings: Mapping[str, str]) -> None:
-        """Start, with other ports each time somebody else was quicker to take ours."""
-        for attempt in range(PORT_TRIES):
-            port, controller_port = free_port(), free_port()
-            ports = {"{port}": str(port), "{controller_port}": str(controller_port)}
-            self.bootstrap = f"{HOST}:{port}"
-            listeners = f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}"
-            # A new folder each time: which controllers there are is written into it.
-            self.folder = self._home / f"data{attempt}"
-            own = {
-                **DEFAULTS,
-                "listeners": listeners,
-                "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-                "log.dirs": str(self.folder),
-            }
-            self._configure({**own, **{name: _filled(value, ports) for name, value in settings.items()}})
-            self._format()
-            try:
-                self._run_broker()
-            except ServerFailed:
-                if "Address already in use" in self.log_tail(200) and attempt + 1 < PORT_TRIES:
-                    continue
-                raise
-            return
+    def _start_on(self, port: int, settings: Mapping[str, str]) -> None:
+        controller_port = free_port()
+        ports = {"{port}": str(port), "{controller_port}": str(controller_port)}
+        self.bootstrap = f"{HOST}:{port}"
+        listeners = f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}"
+        # A new folder each time: which controllers there are is written into it.
+        self.folder = self._home / f"data{port}"
+        own = {
+            **DEFAULTS,
+            "listeners": listeners,
+            "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+            "log.dirs": str(self.folder),
+        }
+        self._configure({**own, **{name: _filled(value, ports) for name, value in settings.items()}})
+        self._format()
+        self._run_broker()
 
     def _configure(self, settings: Mapping[str, str]) -> None:
         self._settings = dict(settings)

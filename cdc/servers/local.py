@@ -18,7 +18,7 @@ from typing import Literal, Self
 
 from .account import Account
 from .failure import ServerFailed
-from .ports import HOST, PORT_TRIES, free_port
+from .ports import HOST
 from .postgres import Server
 from .process import LocalService, folder_for
 from .programs import Programs, find_programs
@@ -64,7 +64,6 @@ class PostgresServer(LocalService, Server):
         self.programs = programs
         self._account = account
         self._password = password
-        self._port = 0
 
     @classmethod
     def start(
@@ -112,7 +111,8 @@ class PostgresServer(LocalService, Server):
             else:
                 server._initdb()
             with server._or_killed():
-                server._start_on_free_port({**_DEFAULTS, **(settings or {})})
+                wanted = {**_DEFAULTS, **(settings or {})}
+                server._on_free_port(lambda port: server._start_on(port, wanted))
             return server
 
     @property
@@ -243,19 +243,10 @@ class PostgresServer(LocalService, Server):
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerFailed(step, str(error)) from error
 
-    def _start_on_free_port(self, settings: Mapping[str, str]) -> None:
-        """Start, with another port each time somebody else was quicker to take ours."""
-        for attempt in range(PORT_TRIES):
-            self._port = free_port()
-            self.url = f"postgresql://postgres:{self._password}@{HOST}:{self._port}/postgres"
-            self._configure({**settings, "port": str(self._port)})
-            try:
-                self._run_server()
-            except ServerFailed:
-                if "Address already in use" in self.log_tail() and attempt + 1 < PORT_TRIES:
-                    continue
-                raise
-            return
+    def _start_on(self, port: int, settings: Mapping[str, str]) -> None:
+        self.url = f"postgresql://postgres:{self._password}@{HOST}:{port}/postgres"
+        self._configure({**settings, "port": str(port)})
+        self._run_server()
 
     def _configure(self, settings: Mapping[str, str]) -> None:
         """Append the settings: the last of a name holds, and ALTER SYSTEM still goes over them."""

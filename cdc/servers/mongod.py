@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from .account import Account
 from .mongod_programs import failed, find_mongod
 from .mongodb import MongoServer, connect
-from .ports import HOST, PORT_TRIES, free_port
+from .ports import HOST
 from .process import SingleProcess, StopMode, folder_for
 from .scratch import Scratch
 
@@ -29,7 +29,6 @@ SET = "rs0"
 _START_TIMEOUT_S = 60.0  # recovery included
 _POLL_S = 0.01
 _READY = '"id":23016,'  # "Waiting for connections"
-_IN_USE = "Address already in use"
 COMMON: Mapping[str, str] = {
     "nounixsocket": "",
     # Small servers, of which several fit beside what is tested.
@@ -105,17 +104,12 @@ class Mongod(SingleProcess):
     def start_on_free_port(self) -> None:
         """Start on no data, with another port each time somebody else was quicker to take ours."""
         self.folder.mkdir(parents=True)
-        for attempt in range(PORT_TRIES):
-            port = free_port()
-            self.address = f"{self._host}:{port}"
-            self._options["port"] = str(port)
-            try:
-                self._run_server()
-            except BaseException as error:
-                if _IN_USE in str(error) and attempt + 1 < PORT_TRIES:
-                    continue
-                raise
-            return
+        self._on_free_port(self._start_on)
+
+    def _start_on(self, port: int) -> None:
+        self.address = f"{self._host}:{port}"
+        self._options["port"] = str(port)
+        self._run_server()
 
     def _run_server(self) -> None:
         options = [f"--{name}={value}" if value else f"--{name}" for name, value in self._options.items()]

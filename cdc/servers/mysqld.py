@@ -17,7 +17,7 @@ from typing import ClassVar, NoReturn, Self
 from .account import Account
 from .binlog import BinlogServer
 from .failure import ServerFailed
-from .ports import HOST, PORT_TRIES, free_port
+from .ports import HOST
 from .process import SingleProcess, StopMode, folder_for
 from .scratch import Scratch
 
@@ -108,7 +108,6 @@ class LocalMysqld(SingleProcess, BinlogServer):
         self.program = program
         self._account = account
         self._password = password
-        self._port = 0
         self._settings: dict[str, str] = {}
 
     @classmethod
@@ -152,7 +151,8 @@ class LocalMysqld(SingleProcess, BinlogServer):
             server.files.mkdir(mode=0o700)
             account.take(server.files)
             with server._or_killed():
-                server._start_on_free_port({**COMMON, **cls.defaults, **(settings or {})}, new=copy_of is None)
+                wanted = {**COMMON, **cls.defaults, **(settings or {})}
+                server._on_free_port(lambda port: server._start_on(port, wanted, new=copy_of is None))
             return server
 
     @classmethod
@@ -216,20 +216,11 @@ class LocalMysqld(SingleProcess, BinlogServer):
         # Each copy is a server of its own.
         (program.data / "auto.cnf").unlink(missing_ok=True)
 
-    def _start_on_free_port(self, settings: Mapping[str, str], *, new: bool) -> None:
-        """Start, with another port each time somebody else was quicker to take ours."""
-        for attempt in range(PORT_TRIES):
-            self._port = free_port()
-            self.url = f"{self.scheme}://root:{self._password}@{HOST}:{self._port}/"
-            own = {"datadir": str(self.folder), "secure-file-priv": str(self.files), "port": str(self._port)}
-            self._settings = {**own, **settings}
-            try:
-                self._run_server(first=new)
-            except BaseException as error:
-                if "Address already in use" in str(error) and attempt + 1 < PORT_TRIES:
-                    continue
-                raise
-            return
+    def _start_on(self, port: int, settings: Mapping[str, str], *, new: bool) -> None:
+        self.url = f"{self.scheme}://root:{self._password}@{HOST}:{port}/"
+        own = {"datadir": str(self.folder), "secure-file-priv": str(self.files), "port": str(port)}
+        self._settings = {**own, **settings}
+        self._run_server(first=new)
 
     def _run_server(self, *, first: bool = False) -> None:
         """Start it; the first time root gets a password."""

@@ -12,11 +12,13 @@ from typing import Literal, NoReturn, Self, Unpack
 
 from .account import ProcessOptions, end_with_parent
 from .failure import ServerFailed
+from .ports import PORT_TRIES, free_port
 from .scratch import Scratch
 
 StopMode = Literal["fast", "kill"]
 
 _STOP_TIMEOUT_S = 30.0
+_WHOLE_LOG_LINES = 1000
 
 
 class Service:
@@ -94,6 +96,17 @@ class LocalService(Service, ABC):
         if self._process is None or self._process.poll() is not None:
             self._fail(step, "the server is not running")
         return self._process
+
+    def _on_free_port(self, start: Callable[[int], None]) -> None:
+        """Start, with another port each time somebody else was quicker to take ours."""
+        for attempt in range(PORT_TRIES):
+            try:
+                start(free_port())
+            except ServerFailed:
+                if "Address already in use" in self.log_tail(_WHOLE_LOG_LINES) and attempt + 1 < PORT_TRIES:
+                    continue
+                raise
+            return
 
     def _run(
         self,

@@ -1,6 +1,7 @@
 """The local MongoDB of demo, tests and benches does what it promises."""
 
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from pymongo import errors
 
-from commitlog.cdc.servers import mongod, mongod_programs
+from commitlog.cdc.servers import mongod, mongod_programs, process
+from commitlog.cdc.servers import ports as ports_module
 from commitlog.cdc.servers.failure import MONGODB_URL_VARIABLE, ServerFailed
 from commitlog.cdc.servers.mongod import MongodSet, Tls
 from commitlog.cdc.servers.mongodb import MongoServer, connect
@@ -182,3 +184,12 @@ def test_a_given_server_without_an_oplog_is_refused(own_mongodb: MongodSet, monk
     monkeypatch.setenv(MONGODB_URL_VARIABLE, f"{own_mongodb.url.partition('?')[0]}?authSource=admin")
     with pytest.raises(Refused, match="not a member of a replica set"):
         provide_mongodb()
+
+
+def test_a_port_that_somebody_else_takes_first_is_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken, taken, ports_module.free_port()])
+        monkeypatch.setattr(process, "free_port", lambda: next(ports))
+        with MongodSet.start() as server:
+            assert urlsplit(server.url).port != taken
