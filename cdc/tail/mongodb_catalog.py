@@ -138,10 +138,22 @@ class Catalog:
         return OplogBounds(first, last)
 
     def has_entry(self, position: int) -> bool:
-        """Whether the oplog has an entry at a position, one that a majority has."""
+        """Whether the oplog has an entry at a position, one that a majority has. A member that has not come so far is waited for."""
+        database, name = OPLOG
+        at = timestamp(position)
+        command = {
+            "find": name,
+            "filter": {"ts": {"$gte": at}},
+            "limit": 1,
+            "singleBatch": True,
+            "projection": {"ts": 1},
+            "readConcern": {"level": "majority", "afterClusterTime": at},
+            "maxTimeMS": int(self._patience_s * 1000 / 2),
+        }
         with self.reading("the source's oplog cannot be read"):
-            found = self._oplog().find_one({"ts": {"$gte": timestamp(position)}}, {"ts": 1}, sort=[("$natural", 1)])
-        return found is not None and position_of(found["ts"]) == position
+            preference = self.client.read_preference
+            found = self.client[database].command(command, read_preference=preference)["cursor"]["firstBatch"]
+        return bool(found) and position_of(found[0]["ts"]) == position
 
     def majority_point(self) -> int:
         """Up to which position a majority has everything, as the member that answers knows it."""

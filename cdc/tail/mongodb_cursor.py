@@ -119,9 +119,11 @@ def entries(client: Client, first: int, end: int, *, more: dict[str, Any], user:
     """
     database, name = OPLOG
     filter_ = {"ts": {"$gte": timestamp(first), "$lt": timestamp(end)}, **more}
+    # A member that has not come so far is waited for.
+    concern = {**MAJORITY, "afterClusterTime": timestamp(end)}
     wire = Wire(client, doing=DOING, user=user)
     try:
-        return read_all(wire, {"find": name, "filter": filter_, "readConcern": MAJORITY, "$db": database}, patience_s)
+        return read_all(wire, {"find": name, "filter": filter_, "readConcern": concern, "$db": database}, patience_s)
     finally:
         wire.close()
 

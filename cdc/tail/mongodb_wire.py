@@ -175,7 +175,9 @@ class Wire:
         try:
             at = 4 + len(_CURSOR)
             end = at + _size.unpack_from(reply, at)[0]
-            name = next(name for name in _BATCHES if bytes(reply[at + 4 : at + 4 + len(name)]) == name)
+            name = next((name for name in _BATCHES if bytes(reply[at + 4 : at + 4 + len(name)]) == name), None)
+            if name is None:
+                return self._nothing(bytes(reply[at:end]))
             first = at + 4 + len(name)
             behind = first + _size.unpack_from(reply, first)[0]
             told = bytes(reply[behind:end])
@@ -190,12 +192,23 @@ class Wire:
         except (struct.error, StopIteration, KeyError, ValueError, *ERRORS) as exc:
             raise DecodeError(f"{self.member} sent a reply that cannot be read: {exc}") from exc
 
+    @staticmethod
+    def _nothing(cursor: bytes) -> Batch:
+        """The batch of a collection that is not there, of which replies have another order."""
+        told = _decode(cursor)
+        if told["id"] or told["firstBatch"]:
+            raise ValueError("a batch that is not where it should be")
+        return Batch(b"", 0, 0, False)
+
     def _refused(self, reply: memoryview) -> CommitLogError:
         try:
             told: dict[str, Any] = _decode(reply)
         except ERRORS as exc:
             raise DecodeError(f"{self.member} sent a reply that cannot be read: {exc}") from exc
-        return self._failed(OperationFailure(str(told.get("errmsg", "")), told.get("code"), told))
+        refusal = OperationFailure(str(told.get("errmsg", "")), told.get("code"), told)
+        error = self._failed(refusal)
+        error.__cause__ = refusal
+        return error
 
     def _failed(self, exc: Exception) -> CommitLogError:
         return failure(exc, doing=self._doing, user=self._user)

@@ -19,7 +19,7 @@ from ...transforms.app_schema import AppSchema, Entity
 from ..config import Config
 from ..log.state import Progress
 from ..tail.mongodb_catalog import Catalog, timestamp
-from ..tail.mongodb_connection import ERRORS
+from ..tail.mongodb_connection import ERRORS, code
 from ..tail.mongodb_wire import Batch, Wire
 from ..tail.oplog.collection import CollectionRelation, is_untold
 from ..tail.oplog.entry import split
@@ -28,6 +28,9 @@ from ..tail.oplog.extended_reading import value_to_bson
 from ..tail.oplog.shapes import project
 from ..tail.transaction import Mark, Relation
 from .snapshot import Chunk, Snapshotter, fitting, key_of
+
+_LATER = frozenset({175, 239, 246})
+"""The collection was made, dropped or altered a moment ago, or the time of the read is too long past: others come first."""
 
 _DOING = "a snapshot cannot be read"
 
@@ -71,7 +74,12 @@ class MongodbSnapshotter(Snapshotter):
     def take(self) -> bool:
         """As the base says."""
         for entity in self.missing:
-            self.chunk = self._read(entity)
+            try:
+                self.chunk = self._read(entity)
+            except Unreachable as exc:
+                if exc.__cause__ is not None and code(exc.__cause__) in _LATER:
+                    continue
+                raise
             if self.chunk is not None:
                 return True
         return False

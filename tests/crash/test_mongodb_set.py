@@ -92,7 +92,6 @@ def test_writes_that_the_set_takes_back_never_come_to_the_log(
 
 
 def test_a_secondary_is_read_as_well(own_mongodb_set: MongodSet, new_oplog_source: NewSource) -> None:
-    """And when the one that is read falls behind, another one is."""
     source = open_shop(new_oplog_source(own_mongodb_set.database_url("shop")))
     source.configure(f"{source.url}&readPreference=secondary")
     run = source.run()
@@ -103,6 +102,21 @@ def test_a_secondary_is_read_as_well(own_mongodb_set: MongodSet, new_oplog_sourc
             goal = writers.done + 50
             run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
 
+    finish(source, run)
+
+
+def test_a_member_that_falls_behind_is_not_read_any_more(
+    own_mongodb_set: MongodSet, new_oplog_source: NewSource
+) -> None:
+    source = open_shop(new_oplog_source(own_mongodb_set.database_url("shop")))
+    source.configure(f"{source.url}&readPreference=secondary")
+    run = source.run(limits__retry_s=1)
+    run.until_caught_up(timeout_s=60)
+    behind = next(member for member in own_mongodb_set.members if member is not own_mongodb_set.primary)
+    with direct(source, behind) as client:
+        client.admin.command("configureFailPoint", "rsSyncApplyStop", mode="alwaysOn")
+        run.until_marked(timeout_s=120)
+        client.admin.command("configureFailPoint", "rsSyncApplyStop", mode="off")
     finish(source, run)
 
 
