@@ -20,7 +20,7 @@ from .play import Catchup, Play, Steady, since_request
 from .shop_database import open_store
 from .traffic import REQUESTS_PER_SECOND, Traffic
 
-STEADY_S, DOWN_S, AFTER_S = 3.0, 1.0, 0.5
+STEADY_S, BEFORE_S, DOWN_S, AFTER_S = 3.0, 0.5, 1.0, 0.5
 IMPORT_TRANSACTIONS, IMPORT_ROWS = 1000, 20
 CATCH_UP_S = 40.0
 
@@ -36,6 +36,8 @@ def kill_worker(play: Play) -> None:
     screen.gap()
     with Traffic(stage.users) as traffic:
         steady = traffic.go_on(STEADY_S)
+        # What is committed at the moment of the kill waits for the next worker, which says nothing of a steady one.
+        traffic.go_on(BEFORE_S)
         head = stage.reader.head()
         stage.worker.kill()
         killed = time.time()
