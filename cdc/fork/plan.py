@@ -160,7 +160,8 @@ def check_target(target: Store, genesis: dict[str, Any]) -> None:
         Refused: It is, or it is a database no fork can live in.
     """
     system, database = target.database()
-    source = (genesis.get("server", genesis.get("system")), genesis.get("database"))
+    server = next((genesis[name] for name in ("server", "system", "replica_set") if name in genesis), None)
+    source = (server, genesis.get("database"))
     if system and genesis["engine"] != "mariadb" and (system, database) == source:
         raise Refused(
             f"database {database} is the source of this log itself",

@@ -1,6 +1,7 @@
 """The log of a MongoDB, forked into MongoDB, PostgreSQL and MySQL."""
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,20 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from commitlog.cdc.fork.equality import compare
+from commitlog.cdc.fork.follow import Follower
+from commitlog.cdc.fork.growth import create
 from commitlog.cdc.fork.plan import make_plan
 from commitlog.cdc.fork.targets import open_target
+from commitlog.cdc.log.home import open_reader
 from commitlog.cdc.servers.mongodb import MongoServer
 from commitlog.cdc.tail.oplog.explode import Paths, explode_document
 from commitlog.cdc.tail.oplog.extended_json import text_of
+from commitlog.schemas.errors import Refused
 from commitlog.transforms.app_schema import AppSchema
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.bson_values import RAW
 from fixtures.fork_log import Fork, MadeLog, column
+from fixtures.oplog_source import OplogSource
 
 SCHEMA = """
 schema: commitlog.app/v1
@@ -421,6 +427,38 @@ def test_a_fork_is_compared_with_its_mongodb(
                 assert (found_.equal, found_.other.count, found_.extra.count) == (False, 1, 1)
         finally:
             mongodb.drop_database(f"{name}_f")
+
+
+def test_what_a_worker_records_of_a_mongodb_is_the_same_in_its_forks(
+    oplog_source: OplogSource, mongodb: MongoServer, some_database: str
+) -> None:
+    source = oplog_source
+    source.db.create_collection("things")
+    source.map("Thing", "things", fields=("_id", "a", "b"))
+    source.setup()
+    things = source.db.things
+    things.insert_one({"_id": ObjectId(), "a": {"$x": [1, Int64(2)]}, "b": DatetimeMS(2**60)})
+    run = source.run().streaming()
+    source.transact(lambda session: things.insert_many([{"_id": n, "a": n} for n in range(5)], session=session))
+    things.update_many({"a": {"$lt": 3}}, {"$set": {"a": "x", "b": Decimal128("1.0")}})
+    things.delete_one({"_id": 4})
+    run.until_caught_up()
+    run.terminate()
+    source.check()
+    forked = mongodb.database_url(f"{source.database}_f")
+    with open_target(source.url) as itself, pytest.raises(Refused, match="source of this log itself"):
+        make_plan(open_reader(source.location), itself)
+    try:
+        for url in (forked, some_database):
+            with open_target(url) as opened:
+                create(opened, make_plan(open_reader(source.location), opened))
+            Follower(url, open_reader(source.location), stop=threading.Event()).run(once=True)
+            (compared,) = (each for each in compare(source.url, url) if each.entity == "Thing")
+            assert (compared.equal, compared.rows) == (True, 5), compared
+        stamps = source.client["commitlog"]["stamps"].find()
+        assert [each["ctx"] for each in stamps if '"cause":"mongo:' in each["ctx"]] != []
+    finally:
+        mongodb.drop_database(f"{source.database}_f")
 
 
 def fork_table(fork: Fork) -> str:

@@ -373,3 +373,33 @@ def test_a_user_without_the_privilege_is_told_so(
     with pytest.raises(Refused, match="may not do") as caught:
         fork.sync()
     assert "readWrite" in caught.value.hint
+
+
+def test_a_conflict_on_values_larger_than_a_document_takes_stops_nothing(fork: Fork) -> None:
+    log = fork.log
+    large = "x" * 9_000_000
+    log.commit(log.insert("Order", row(1, "a", note=large)))
+    fork.sync()
+    with owner(fork.url) as db:
+        db.order.update_one({"_id": 1}, {"$set": {"note": "mine" + large}})
+    log.commit(log.update("Order", "1", {"note": large}, {"note": "y" + large}))
+    log.commit(log.insert("Order", row(2)))
+    fork.sync()
+    assert "too many to be kept" in fork.conflict()["theirs"]
+    assert [each["_id"] for each in documents(fork.url, "order")] == [1, 2]
+
+
+def test_a_url_that_prefers_secondaries_is_read_from_the_primary_all_the_same(fork: Fork) -> None:
+    fork.url += "&readPreference=secondaryPreferred&w=1"
+    fork.log.commit(fork.log.insert("Order", row(1)))
+    fork.sync()
+    assert len(documents(fork.url, "order")) == 1
+
+
+def test_a_document_too_large_is_a_conflict(made_log: MadeLog, mongodb_database: str) -> None:
+    made_log.shape("T", column("id", "int32"), column("a"), column("b"))
+    made_log.commit(made_log.insert("T", {"id": 1, "a": "x" * 9_000_000, "b": "y" * 9_000_000}))
+    made_log.commit(made_log.insert("T", {"id": 2, "a": "x", "b": "y"}))
+    fork = Fork(made_log, mongodb_database)
+    fork.sync()
+    assert ([each["_id"] for each in documents(fork.url, "t")], fork.conflict()["kind"]) == ([2], "value")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from bson.binary import UUID_SUBTYPE, Binary
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteOne, InsertOne, UpdateOne, errors
+from pymongo import DeleteOne, InsertOne, ReadPreference, UpdateOne, errors
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -92,7 +92,12 @@ class Connected:
     @property
     def db(self) -> Database[dict[str, Any]]:
         """The database, where what is written is kept by a majority."""
-        return self.client.get_database(self.name, write_concern=_MAJORITY, read_concern=ReadConcern("majority"))
+        return self.client.get_database(
+            self.name,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=_MAJORITY,
+            read_concern=ReadConcern("majority"),
+        )
 
     def documents(self, name: str) -> Documents:
         """A collection whose documents are bytes."""
@@ -163,7 +168,9 @@ class Connected:
 
     def _start(self) -> None:
         with self.translated():
-            self._own.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=_MAJORITY)
+            self._own.start_transaction(
+                read_concern=ReadConcern("snapshot"), write_concern=_MAJORITY, read_preference=ReadPreference.PRIMARY
+            )
         self.session, self._refused = self._own, False
 
     def _give_up(self) -> None:

@@ -1,5 +1,6 @@
 """The collections in which a fork in MongoDB remembers: in the fork's own database, so that its user needs no other."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
@@ -22,6 +23,9 @@ NAMES: Final = ("applied", "shapes", "schemas", "entities", "conflicts", "made",
 _KEPT: Final = ("made", "lock")
 
 PREFIX: Final = "_commitlog."
+VALUE_CHARACTERS_MAX: Final = 1 << 20
+"""Of each side of a conflict: the document that holds them must not become larger than MongoDB takes."""
+
 _ONE: Final = {"_id": "fork"}
 _NOW: Final = {"$dateToString": {"date": "$$NOW", "format": "%Y-%m-%d %H:%M:%S.%L+00"}}
 
@@ -175,16 +179,14 @@ class MongoMemory:
 
     def add_conflict(self, conflict: Remembered) -> None:
         """Open one."""
-        values: dict[str, Any] = asdict(conflict)
-        values["seq"] = Int64(conflict.seq)
-        del values["id"]
+        values = _values(conflict)
         values |= {"status": "open", "ours_by": None, "closed_at": None, "at": _NOW}
         self._set("conflicts", {"_id": conflict.id}, values, literal=("at",), upsert=True)
 
     def renew_conflict(self, conflict: Remembered) -> None:
         """Write anew what an open one says of both sides."""
-        values = asdict(conflict) | {"seq": Int64(conflict.seq)}
-        for name in ("id", "kind", "entity", "key", "field", "base"):
+        values = _values(conflict)
+        for name in ("kind", "entity", "key", "field", "base"):
             del values[name]
         self._set("conflicts", {"_id": conflict.id}, values)
 
@@ -267,6 +269,17 @@ class MongoMemory:
         known = self._many(name)
         n = max((int(each["n"]) for each in known), default=0) + 1
         self._set(name, {"_id": id_}, {"n": Int64(n), "data": Binary(data)}, upsert=True)
+
+
+def _values(conflict: Remembered) -> dict[str, Any]:
+    """The document of a conflict, without its _id."""
+    values: dict[str, Any] = asdict(conflict) | {"seq": Int64(conflict.seq)}
+    del values["id"]
+    for name in ("base", "ours", "theirs"):
+        text = values[name]
+        if text is not None and len(text) > VALUE_CHARACTERS_MAX:
+            values[name] = json.dumps(f"{len(text)} characters of JSON, too many to be kept: see record {conflict.seq}")
+    return values
 
 
 def _ordered(conflict: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,14 @@ so what is written is exact, and nothing of a log is ever read by the server as 
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from secrets import token_bytes
 from typing import Any, Final
 
 from bson.binary import UUID_SUBTYPE, Binary
+from bson.int64 import Int64
 
+from ....drivers.mongodb_stamp import COLLECTION, DATABASE
 from ....schemas.errors import Refused
 from ....schemas.record import Head
 from ....transforms.table_name import TableName
@@ -26,10 +29,6 @@ from . import collections
 from .connection import Connected, Write
 from .documents import Documents
 from .memory import MongoMemory
-
-STAMPS: Final = ("commitlog", "stamps")
-"""Where the tag of a transaction is written, which a tail of this server knows."""
-
 
 PART_BYTES: Final = 32 << 20
 PART_S: Final = 20.0
@@ -126,10 +125,10 @@ class Target(Connected):
     def before_commit(self) -> None:
         """A stamp is the last write of its transaction."""
         if self._tags and self.session is not None:
-            lsid = self.session.session_id["id"]
+            stamp = {"ctx": self._tags[0], "txn": Int64(0), "at": datetime.now(UTC)}
             with self.translated():
-                self.client[STAMPS[0]][STAMPS[1]].update_one(
-                    {"_id": lsid}, {"$set": {"ctx": self._tags[0]}}, upsert=True, session=self.session
+                self.client[DATABASE][COLLECTION].replace_one(
+                    {"_id": self.session.session_id["id"]}, stamp, upsert=True, session=self.session
                 )
 
     def check_at_once(self) -> None:
@@ -236,14 +235,13 @@ class Target(Connected):
 
     def _may_stamp(self) -> bool:
         """Whether `commitlog setup` made a place for stamps, and this user may write there."""
-        database, name = STAMPS
         try:
             with self.translated():
-                stamps = self.client[database]
-                if not stamps.list_collection_names(filter={"name": name}, authorizedCollections=True):
+                stamps = self.client[DATABASE]
+                if not stamps.list_collection_names(filter={"name": COLLECTION}, authorizedCollections=True):
                     return False
                 nobody = Binary(token_bytes(16), UUID_SUBTYPE)
-                stamps[name].update_one({"_id": nobody}, {"$set": {"ctx": ""}})
+                stamps[COLLECTION].update_one({"_id": nobody}, {"$set": {"ctx": ""}})
         except Refused:
             return False
         return True
