@@ -20,6 +20,7 @@ from bson.int64 import Int64
 from pymongo.errors import OperationFailure
 
 from ...schemas.errors import CommitLogError, DecodeError, Unreachable
+from .mongodb_catalog import position_of
 from .mongodb_connection import CONNECT_TIMEOUT_S, ERRORS, Client, failure
 
 RECEIVE_BYTES = 256 * 1024
@@ -46,13 +47,15 @@ class Batch(NamedTuple):
     Args:
         documents: Raw documents, one behind the other.
         cursor: The cursor's number, 0 where this is the last part.
-        at: The cluster time that was read at, where the reply says it, as a position.
+        at: The cluster time that was read at, where the reply says it, as a position; else 0.
+        until: Up to which position it may tell of what happened: the same, or where a collection is not there the time of the reply.
         more: The next part comes without being asked for.
     """
 
     documents: bytes
     cursor: int
     at: int
+    until: int
     more: bool
 
 
@@ -177,28 +180,23 @@ class Wire:
             end = at + _size.unpack_from(reply, at)[0]
             name = next((name for name in _BATCHES if bytes(reply[at + 4 : at + 4 + len(name)]) == name), None)
             if name is None:
-                return self._nothing(bytes(reply[at:end]))
+                return self._nothing(reply)
             first = at + 4 + len(name)
             behind = first + _size.unpack_from(reply, first)[0]
             told = bytes(reply[behind:end])
             rest = _decode(_size.pack(4 + len(told)) + told)
-            seen = rest.get("atClusterTime")
-            return Batch(
-                _documents(reply[first:behind]),
-                int(rest["id"]),
-                seen.time << 32 | seen.inc if seen is not None else 0,
-                more,
-            )
+            seen = position_of(rest["atClusterTime"]) if "atClusterTime" in rest else 0
+            return Batch(_documents(reply[first:behind]), int(rest["id"]), seen, seen, more)
         except (struct.error, StopIteration, KeyError, ValueError, *ERRORS) as exc:
             raise DecodeError(f"{self.member} sent a reply that cannot be read: {exc}") from exc
 
     @staticmethod
-    def _nothing(cursor: bytes) -> Batch:
+    def _nothing(reply: memoryview) -> Batch:
         """The batch of a collection that is not there, of which replies have another order."""
-        told = _decode(cursor)
-        if told["id"] or told["firstBatch"]:
+        told = _decode(reply)
+        if told["cursor"]["id"] or told["cursor"]["firstBatch"]:
             raise ValueError("a batch that is not where it should be")
-        return Batch(b"", 0, 0, False)
+        return Batch(b"", 0, 0, position_of(told["operationTime"]), False)
 
     def _refused(self, reply: memoryview) -> CommitLogError:
         try:

@@ -113,7 +113,7 @@ class MongodbSnapshotter(Snapshotter):
         at = found.at
         return Chunk(
             entity, projection, start, end_key, {key_of(row, places): row for row in rows}, format_oplog(at),
-            lambda mark: isinstance(mark, int) and mark <= at, at, [], places,
+            lambda mark: isinstance(mark, int) and mark <= at, found.until, [], places,
             expected=self._expected(entity) if start is None else 0, source_order=True,
         )  # fmt: skip
 
@@ -132,6 +132,12 @@ class MongodbSnapshotter(Snapshotter):
             **({"min": RawBSONDocument(begin)} if begin else {}),
         }
         found = self._ask(command)
+        if not found.at:
+            # Nothing says as of which time a collection is not there: some time since now.
+            now = self._catalog.majority_point()
+            found = self._ask(command)
+            found = found if found.at else found._replace(at=now)
+        at, until = found.at, found.until
         count, documents = _count(found.documents), _after(found.documents, begin)
         while not documents and found.cursor:
             # One document may be as large as a reply, and the one at the key may still be there.
@@ -140,12 +146,12 @@ class MongodbSnapshotter(Snapshotter):
         if found.cursor and self._wire is not None:
             self._wire.end(found.cursor, database, name)
         more = bool(found.cursor) or count > self._rows_max
-        if begin and not more:
+        if begin and until == at and not more:
             # A range that has a beginning ends before the greatest key there is.
-            concern = {"level": "snapshot", "atClusterTime": timestamp(found.at)}
+            concern = {"level": "snapshot", "atClusterTime": timestamp(at)}
             greatest = {"find": name, "filter": {"_id": MaxKey()}, "readConcern": concern, "$db": database}
             documents += _after(self._ask(greatest).documents, begin)
-        return Batch(documents, 0, found.at, more)
+        return Batch(documents, 0, at, until, more)
 
     def _ask(self, command: dict[str, Any]) -> Batch:
         if self._wire is None:

@@ -1,6 +1,7 @@
 """The worker on MongoDB: every write once, in order, whole; and the log replayed is the source."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +13,13 @@ from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
 from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
+from commitlog.cdc.servers.mongod import MongodSet, Tls
 from commitlog.cdc.tail.oplog.extended_reading import to_bson
 from commitlog.drivers import pymongo as wrapped
 from commitlog.drivers import session
 from fixtures.oplog_source import OplogSource, in_record
 from fixtures.patience import until
+from fixtures.tls import Authority
 
 FIELDS = ("_id", "status", "amount", "lines", "customer")
 
@@ -277,3 +280,36 @@ def test_a_collection_that_does_not_keep_what_documents_were_is_refused(oplog_so
     run.terminate()
     source.check_tables(source.history(), epoch=2)
     source.verify()
+
+
+def test_a_collection_that_is_made_later_is_recorded_from_its_first_document(oplog_source: OplogSource) -> None:
+    source = oplog_source
+    source.map("Order", "orders", fields=FIELDS)
+    source.setup()
+    source.mark()
+    run = source.run()
+    run.until_caught_up()
+    images: Any = {"changeStreamPreAndPostImages": {"enabled": True}}
+    source.db.create_collection("orders", **images)
+    source.db.orders.insert_one({"_id": 1, "status": "first"})
+    source.db.orders.update_one({"_id": 1}, {"$set": {"status": "second"}})
+    run.until_marked()
+    run.terminate()
+
+    source.check()
+
+
+def test_a_server_that_encrypts_and_compresses_is_read_alike(
+    authority: Authority, new_oplog_source: Callable[[str], OplogSource]
+) -> None:
+    with MongodSet.start(tls=Tls(authority.certificate("localhost"), authority.root)) as server:
+        source = open_shop(new_oplog_source(f"{server.database_url('shop')}&compressors=zlib"))
+        source.db.orders.insert_many([{"_id": number, "status": "x" * 1000} for number in range(1000)])
+        run = source.run()
+        run.until_caught_up()
+        source.db.orders.update_many({}, {"$set": {"amount": 1}})
+        run.until_marked()
+        run.terminate()
+
+        source.check()
+        source.close()
