@@ -196,9 +196,8 @@ def _event_triggers(config: Config, catalog: Catalog) -> Iterator[Finding]:
     else:
         yield Finding(
             "warning",
-            "no event triggers: publications and tables are looked at every few seconds, and three things that end in between are not seen:"
-            " a column rewritten within its own type (ALTER … TYPE … USING …), a table that was UNLOGGED, a publication that left out a kind"
-            " of change",
+            "no event triggers: publications and tables are looked at every few seconds, and two things that end in between are not seen:"
+            " a table that was UNLOGGED, a publication that left out a kind of change",
             "commitlog setup, as a superuser",
         )
 

@@ -5,7 +5,7 @@ truncated: none of them sends a row. Read from the catalogs without a lock on an
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -49,11 +49,14 @@ columns AS (
     SELECT t.oid, json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::int8, a.atttypmod, coalesce(f.form, '{{}}'))) AS found
     FROM t JOIN pg_attribute a ON a.attrelid = t.oid LEFT JOIN form f ON f.root = a.atttypid
     WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY 1),
+altered AS (
+    SELECT t.oid, json_object_agg(a.attname, a.xmin::text::int8) AS found FROM t JOIN pg_attribute a ON a.attrelid = t.oid
+    WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY 1),
 leaves AS (SELECT d.root AS oid, json_object_agg(c.oid, c.relfilenode::int8 || d.ties) AS found
     FROM down d JOIN pg_class c ON c.oid = d.oid WHERE c.relkind = 'r' GROUP BY 1),
 ways AS (SELECT v.leaf AS oid, json_agg(v.way ORDER BY v.way) AS found FROM via v GROUP BY 1)
-SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, leaves.found, ways.found
-FROM t LEFT JOIN columns USING (oid) LEFT JOIN leaves USING (oid) LEFT JOIN ways USING (oid)
+SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, leaves.found, ways.found, altered.found
+FROM t LEFT JOIN columns USING (oid) LEFT JOIN altered USING (oid) LEFT JOIN leaves USING (oid) LEFT JOIN ways USING (oid)
 """
 _BY_SCHEMA = """ UNION SELECT u.leaf, 'schema ' || s.oid FROM up u JOIN pg_class c ON c.oid = u.oid
     JOIN pg_publication_namespace s ON s.pnnspid = c.relnamespace
@@ -89,6 +92,7 @@ class Incarnation:
         leaves: Object id of each leaf partition to its file, and to what ties it and those above it to the table: the transaction that
             attached each.
         ways: How it is in the publication; taken out and put back, it is there in another way.
+        altered: Name of a column to the transaction that altered it last, or set its default, its statistics or the like.
     """
 
     table: str
@@ -97,6 +101,7 @@ class Incarnation:
     columns: dict[str, list[Any]]
     leaves: dict[str, list[int]]
     ways: list[str]
+    altered: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ def incarnations(catalog: Catalog, tables: Collection[TableName], publication: s
     )
     return {
         (row[0], row[1]): Incarnation(
-            quoted((row[0], row[1])), row[2], row[3], row[4] or {}, row[5] or {}, row[6] or []
+            quoted((row[0], row[1])), row[2], row[3], row[4] or {}, row[5] or {}, row[6] or [], row[7] or {}
         )
         for row in rows
     }

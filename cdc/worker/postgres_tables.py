@@ -37,6 +37,9 @@ class PostgresTables:
             publication=config.source.publication,
             visibility=config.log.visibility,
         )
+        self._watch.guarded = lambda: ddl_notices.standing(catalog, config.source) == "ready"
+        self._described: set[int] = set()
+        """Object ids of the tables that the stream has described; one that it describes anew may have been altered."""
 
     def look(self) -> None:
         """See whether tables changed in a way the stream does not tell of.
@@ -60,9 +63,10 @@ class PostgresTables:
             self.look()
 
     def met(self, relation: Relation, xid: int) -> None:
-        """The stream describes a table: look, if it is in a form that is not known."""
-        default = self._keeper.default
-        if default is not None and not self._watch.knows(relation, default):
+        """The stream describes a table: look, if it is in a form that is not known, or may be rewritten without a word."""
+        default, anew = self._keeper.default, relation.oid in self._described
+        self._described.add(relation.oid)
+        if default is not None and (not self._watch.knows(relation, default) or (anew and not self._watch.guarded())):
             self._await(xid)
             self.look()
 
