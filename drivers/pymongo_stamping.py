@@ -118,26 +118,27 @@ class Stamper:
 
     def steps(self, data: bytes, size: int) -> Steps | None:
         """Return what is to be done around the message that goes out now, or None."""
-        command, self._command = self._command, None
+        command, session = self._command, self._session
+        self._command = self._session = None  # a connection in its pool keeps no client alive
         if command is None:
             return None
         name = next(iter(command))
         if self._wrapped:
             return self._run_wrapped(name, command, data, size)
         if "autocommit" in command:
-            return self._steps_in_transaction(name, command, data, size)
+            return self._steps_in_transaction(name, command, session, data, size)
         if writes(command, name):
-            return self._steps_of_lone_write(name, command, data, size)
+            return self._steps_of_lone_write(name, command, session, data, size)
         return None
 
     # Lone writes
 
     def _steps_of_lone_write(
-        self, name: str, command: MutableMapping[str, Any], data: bytes, size: int
+        self, name: str, command: MutableMapping[str, Any], session: Any, data: bytes, size: int
     ) -> Steps | None:
         ctx, why, marks = _ctx(), self._why_untagged(), None
-        if self._session is not None and "txnNumber" in command:
-            marks = marks_of(self._session._server_session)
+        if session is not None and "txnNumber" in command:
+            marks = marks_of(session._server_session)
         if why is None and ctx and (marks is None or marks.sent != command["txnNumber"]):
             why = NO_NUMBER
         if why is not None:
@@ -146,14 +147,23 @@ class Stamper:
             return None
         if marks is None or (marks.ctx is None and not ctx):
             return None
-        if marks.holds(ctx, int(command["txnNumber"]), self._election()):
+        election = self._election(session.client)
+        if marks.holds(ctx, int(command["txnNumber"]), election):
             return None
-        return self._stamp_lone(name, marks, ctx, command, data, size)
+        return self._stamp_lone(name, marks, ctx, command, data, size, election=election)
 
     def _stamp_lone(
-        self, name: str, marks: Marks, ctx: bytes, command: MutableMapping[str, Any], data: bytes, size: int
+        self,
+        name: str,
+        marks: Marks,
+        ctx: bytes,
+        command: MutableMapping[str, Any],
+        data: bytes,
+        size: int,
+        *,
+        election: object,
     ) -> Steps:
-        number, election = int(command["txnNumber"]), self._election()
+        number = int(command["txnNumber"])
         marks.ctx = UNKNOWN
         ours = stamp(command["lsid"], ctx, number - 1, {"writeConcern": {"w": 1}, **self._rest})
         failure, request_id = yield from self._send(ours, data, size, waits=bool(ctx))
@@ -173,11 +183,11 @@ class Stamper:
     # Transactions
 
     def _steps_in_transaction(
-        self, name: str, command: MutableMapping[str, Any], data: bytes, size: int
+        self, name: str, command: MutableMapping[str, Any], session: Any, data: bytes, size: int
     ) -> Steps | None:
-        if self._session is None:
+        if session is None:
             return None
-        marks, number = marks_of(self._session._server_session), int(command["txnNumber"])
+        marks, number = marks_of(session._server_session), int(command["txnNumber"])
         if "startTransaction" in command:
             marks.transaction = Transaction(number, sessions.current())
         now = marks.transaction
@@ -316,9 +326,9 @@ class Stamper:
         """Return why no stamp can be written, as far as that is known."""
         return self._why_never or self._refusals.why()
 
-    def _election(self) -> object:
+    def _election(self, client: Any) -> object:
         """Return the id of the election that made this server primary. A stamp may be lost with the one before."""
-        server = self._session.client._topology.get_server_by_address(self._address)
+        server = client._topology.get_server_by_address(self._address)
         return server.description.election_id if server is not None else None
 
 

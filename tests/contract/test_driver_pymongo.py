@@ -1,7 +1,9 @@
 """The wrapped pymongo: every write carries its request's tag, read back from the server's oplog, and nothing else is changed."""
 
+import gc
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -413,6 +415,24 @@ def test_threads_on_one_client_never_swap_tags(stamped_oplog: StampedOplog, clie
     read = stamped_oplog.read()
     assert len(read) == 4 * 12 * 4
     assert [logged.request for logged in read] == [logged.documents[0]["request"] for logged in read]
+
+
+def test_a_client_that_nobody_has_any_more_goes_at_once(stamped_oplog: StampedOplog) -> None:
+    client: Client = pymongo.MongoClient(stamped_oplog.url)
+    items = client[stamped_oplog.name]["items"]
+    with session.bind(request="r"):
+        items.insert_one({})
+        with client.start_session() as of, of.start_transaction():
+            items.insert_one({}, session=of)
+        items.find_one()
+    gone = weakref.ref(client)
+    client.close()
+    gc.disable()
+    try:
+        del client, items, of
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_warned_of(stamped_oplog: StampedOplog, items: Items) -> None:
