@@ -168,7 +168,7 @@ def test_200_megabytes_are_snapshotted_inserted_updated_deleted_and_forked(sourc
     assert verify(open_reader(source.location)).unfinished is None
     fork.check("File")
     assert peak < MEMORY_KB, f"the worker took {peak} kB"
-    assert len(source.commitlog("log", "File", "--oneline").stdout.splitlines()) == 5
+    assert len(source.commitlog("log", "File", "--oneline").stdout.splitlines()) == 6
 
 
 @pytest.mark.full
