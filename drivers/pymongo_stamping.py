@@ -145,7 +145,7 @@ class Stamper:
             if ctx:
                 sessions.untagged(why, error=Untagged)
             return None
-        if marks is None or (marks.ctx is None and not ctx):
+        if session is None or marks is None or (marks.ctx is None and not ctx):
             return None
         election = self._election(session.client)
         if marks.holds(ctx, int(command["txnNumber"]), election):
