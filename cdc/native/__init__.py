@@ -15,7 +15,18 @@ missing = ""
 try:
     if os.environ.get("COMMITLOG_PURE"):
         raise ImportError("COMMITLOG_PURE is set")
-    from ._native import BinlogRows, Collector, Shaper, binlog_groups, choose, oplog_entries, plain_record, run, seal, sha256
+    from ._native import (
+        BinlogRows,
+        Collector,
+        Shaper,
+        binlog_groups,
+        choose,
+        oplog_entries,
+        plain_record,
+        run,
+        seal,
+        sha256,
+    )
 except ImportError as exc:
     missing = str(exc)
 
