@@ -106,6 +106,7 @@ def test_O2_a_server_restored_from_a_copy_is_told(own_mongodb: MongodSet, new_op
     go_on(source, source.run(fresh=True).refused(3, "history is another one", timeout_s=60))
 
 
+@pytest.mark.full
 def test_O3_another_replica_set_is_told(
     mongodb_database: str, own_mongodb: MongodSet, new_oplog_source: NewSource
 ) -> None:

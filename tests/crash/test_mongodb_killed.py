@@ -42,9 +42,8 @@ def check(source: OplogSource, **settings: object) -> History:
 FULL = pytest.mark.full
 
 
-@pytest.mark.parametrize(
-    "failpoint", [pytest.param("after_read", marks=FULL), pytest.param("before_append", marks=FULL), "after_append"]
-)
+@FULL
+@pytest.mark.parametrize("failpoint", ["after_read", "before_append", "after_append"])
 def test_f1_to_f3_a_worker_killed_at_a_step_leaves_each_transaction_once(shop: OplogSource, failpoint: str) -> None:
     begin(shop)
     with load(shop):
@@ -116,6 +115,7 @@ def test_f8_a_server_that_goes_away_and_comes_back_loses_nothing(
     finish(source, run)
 
 
+@FULL
 def test_f9_a_connection_that_is_cut_is_made_again(
     shop: OplogSource, mongodb_database: str, proxy: Callable[[str], TcpProxy]
 ) -> None:
@@ -156,6 +156,7 @@ def test_a_read_that_the_server_ends_is_begun_again(
     finish(source, run)
 
 
+@FULL
 def test_a_commit_of_which_the_app_does_not_hear_is_in_the_log_once(
     own_mongodb: MongodSet, new_oplog_source: Callable[[str], OplogSource]
 ) -> None:
