@@ -31,7 +31,11 @@ def columns(document: dict[str, Any], *fields: Field, additional: str = "drop") 
     for name, value in zip(published, values, strict=True):
         if value is not None:
             kind, data = value_to_bson(value)
-            out[name] = decode(encode({}) if kind == 0 else (len(data) + 8).to_bytes(4, "little") + bytes([kind]) + b"v\0" + data + b"\0")["v"]
+            out[name] = decode(
+                encode({})
+                if kind == 0
+                else (len(data) + 8).to_bytes(4, "little") + bytes([kind]) + b"v\0" + data + b"\0"
+            )["v"]
     return out
 
 
@@ -61,7 +65,11 @@ def test_the_whole_document_keeps_the_order_of_its_keys_and_leaves_out_what_is_o
 def test_undeclared_keys_are_one_more_column_without_those_that_are_declared_and_not_recorded() -> None:
     fields = (Field("secret", "internal"), Field("name", "public", path="customer.name"))
     document = {"_id": 1, "secret": 1, "customer": {"name": "n", "card": 1}, "more": [1], "most": None}
-    assert columns(document, *fields, additional="public") == {"_id": 1, "name": "n", "additional": {"more": [1], "most": None}}
+    assert columns(document, *fields, additional="public") == {
+        "_id": 1,
+        "name": "n",
+        "additional": {"more": [1], "most": None},
+    }
     assert columns(document, *fields, additional="internal") == {"_id": 1, "name": "n"}
     assert columns({"_id": 1}, additional="public") == {"_id": 1, "additional": {}}
 
@@ -80,7 +88,12 @@ def test_changes_are_exploded_row_by_row() -> None:
     one, text = b'{"$numberInt":"1"}', b'"x"'
     assert parse_change(explode(row_change(INSERT, ORDERS, None, old), paths)) == (INSERT, None, False, [one, text])
     assert parse_change(explode(row_change(DELETE, ORDERS, old, None), paths)) == (DELETE, [one, text], False, None)
-    assert parse_change(explode(row_change(UPDATE, ORDERS, old, new), paths)) == (UPDATE, [one, text], False, [one, None])
+    assert parse_change(explode(row_change(UPDATE, ORDERS, old, new), paths)) == (
+        UPDATE,
+        [one, text],
+        False,
+        [one, None],
+    )
 
 
 def test_what_is_no_change_of_a_document_is_refused() -> None:

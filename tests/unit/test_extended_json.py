@@ -72,7 +72,9 @@ def test_bytes_that_are_no_document_are_an_error_of_ours(data: bytes) -> None:
 
 
 @given(RAW, st.integers(0, 200), st.binary(min_size=1, max_size=5), st.booleans())
-def test_a_damaged_document_is_an_error_of_ours_or_another_document(data: bytes, at: int, damage: bytes, cut: bool) -> None:
+def test_a_damaged_document_is_an_error_of_ours_or_another_document(
+    data: bytes, at: int, damage: bytes, cut: bool
+) -> None:
     at %= len(data)
     damaged = data[:at] + damage + (b"" if cut else data[at + len(damage) :])
     with suppress(DecodeError):
@@ -80,7 +82,9 @@ def test_a_damaged_document_is_an_error_of_ours_or_another_document(data: bytes,
 
 
 @given(st.text(max_size=30), DOCUMENTS, st.integers(0, 100), st.text(max_size=3))
-def test_text_that_is_not_canonical_is_an_error_of_ours(text: str, document: dict[str, Any], at: int, damage: str) -> None:
+def test_text_that_is_not_canonical_is_an_error_of_ours(
+    text: str, document: dict[str, Any], at: int, damage: str
+) -> None:
     with suppress(DecodeError):
         value_to_bson(text)
     whole = text_of(encode(document)).decode()
@@ -100,14 +104,23 @@ def test_text_that_is_not_canonical_is_an_error_of_ours(text: str, document: dic
         ('{"a":{"$date":{"$numberLong":"-284643869501"}}}', "10000000096100C33CE7B9BDFFFFFF00"),
         ('{"a":{"$date":{"$numberLong":"253402300800000"}}}', "1000000009610000DC1FD277E6000000"),
         ('{"x":{"$binary":{"base64":"//8=","subType":"02"}}}', "13000000057800060000000202000000FFFF00"),
-        ('{"x":{"$binary":{"base64":"c//SZESzTGmQ6OfR38A11A==","subType":"04"}}}', "1D000000057800100000000473FFD26444B34C6990E8E7D1DFC035D400"),
-        ('{"a":{"$dbPointer":{"$ref":"b","$id":{"$oid":"56e1fc72e0c917e9c4714161"}}}}', "1A0000000C610002000000620056E1FC72E0C917E9C471416100"),
+        (
+            '{"x":{"$binary":{"base64":"c//SZESzTGmQ6OfR38A11A==","subType":"04"}}}',
+            "1D000000057800100000000473FFD26444B34C6990E8E7D1DFC035D400",
+        ),
+        (
+            '{"a":{"$dbPointer":{"$ref":"b","$id":{"$oid":"56e1fc72e0c917e9c4714161"}}}}',
+            "1A0000000C610002000000620056E1FC72E0C917E9C471416100",
+        ),
         ('{"a":{"$regularExpression":{"pattern":"abc","options":"im"}}}', "0F0000000B610061626300696D0000"),
         ('{"a":{"$symbol":"\\u0000"}}', "0E0000000E610002000000000000"),
         ('{"a":{"$undefined":true}}', "0800000006610000"),
         ('{"a":{"$timestamp":{"t":4000000000,"i":4000000000}}}', "100000001161000028" + "6BEE00286BEE00"),
         ('{"d":{"$numberDecimal":"1E-6176"}}', "180000001364000100000000000000000000000000000000"),
-        ('{"d":{"$numberDecimal":"9.999999999999999999999999999999999E+6144"}}', "18000000136400FFFFFFFF638E8D37C087ADBE09EDFF5F00"),
+        (
+            '{"d":{"$numberDecimal":"9.999999999999999999999999999999999E+6144"}}',
+            "18000000136400FFFFFFFF638E8D37C087ADBE09EDFF5F00",
+        ),
     ],
 )
 def test_it_is_as_the_specification_has_it(text: str, data: str) -> None:
