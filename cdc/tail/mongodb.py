@@ -8,6 +8,7 @@ Source: MongoDB manual, "Replica Set Oplog" and "Read Concern majority".
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from struct import Struct
 
 from bson.raw_bson import RawBSONDocument
@@ -15,8 +16,9 @@ from bson.raw_bson import RawBSONDocument
 from ...schemas.errors import HistoryLost, Unreachable
 from ...schemas.position import format_oplog
 from .mongodb_catalog import Catalog, position_of
-from .mongodb_cursor import OplogCursor, entries
+from .mongodb_cursor import DOING, OplogCursor, entries
 from .mongodb_images import PreImages
+from .mongodb_wire import Wire
 from .oplog.assembler import OplogAssembler
 from .oplog.stamps import STAMPS
 from .transaction import Transaction
@@ -146,12 +148,11 @@ class OplogStream:
         """Learn which stamps hold at the start."""
         namespace = {"ns": ".".join(STAMPS)}
         seconds = self._start >> 32
-        for begin in range(seconds - LOOK_BACK_S, seconds + 1, _LOOK_BACK_STEP_S):
-            end = min(begin + _LOOK_BACK_STEP_S << 32, self._start)
-            for batch in entries(
-                self._catalog.client, begin << 32, end, more=namespace, user=self._user, patience_s=self._silence_s
-            ):
-                self._assembler.stamps(batch)
+        with closing(Wire(self._catalog.client, doing=DOING, user=self._user)) as wire:
+            for begin in range(seconds - LOOK_BACK_S, seconds + 1, _LOOK_BACK_STEP_S):
+                end = min(begin + _LOOK_BACK_STEP_S << 32, self._start)
+                for batch in entries(wire, begin << 32, end, more=namespace, patience_s=self._silence_s):
+                    self._assembler.stamps(batch)
 
     def _check_begin(self, batch: bytes) -> None:
         first = position_of(RawBSONDocument(batch[: _size(batch)[0]])["ts"])

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo import MongoClient, errors
 
@@ -77,10 +76,6 @@ def client_of(address: Address, *, patience_s: float = PATIENCE_S) -> Client:
         uuidRepresentation="standard",
         datetime_conversion="DATETIME_AUTO",
     )
-
-
-CODEC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-"""How values are read that may be any: dates beyond Python's, too."""
 
 
 def _introduce(client: Client, *, what: str, where: str) -> None:

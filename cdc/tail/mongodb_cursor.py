@@ -102,30 +102,24 @@ class OplogCursor:
         self._wire.send({**command, "maxTimeMS": AWAIT_MS, "$db": database}, EXHAUST_ALLOWED)
 
 
-def entries(client: Client, first: int, end: int, *, more: dict[str, Any], user: str, patience_s: float) -> list[bytes]:
+def entries(wire: Wire, first: int, end: int, *, more: dict[str, Any], patience_s: float) -> list[bytes]:
     """The entries from one position up to before another, in batches.
 
     Args:
-        client: Of the set.
+        wire: Where to read.
         first: Where to begin.
-        end: Where to end.
+        end: Where to end; a member that has not come so far is waited for.
         more: What else they must be, as a query says it.
-        user: Who reads, for messages.
         patience_s: How long to wait for each batch.
 
     Raises:
-        Unreachable: No member answers.
+        Unreachable: The member goes away, or says nothing for so long.
         Refused: The user may not read the oplog.
     """
     database, name = OPLOG
     filter_ = {"ts": {"$gte": timestamp(first), "$lt": timestamp(end)}, **more}
-    # A member that has not come so far is waited for.
     concern = {**MAJORITY, "afterClusterTime": timestamp(end)}
-    wire = Wire(client, doing=DOING, user=user)
-    try:
-        return read_all(wire, {"find": name, "filter": filter_, "readConcern": concern, "$db": database}, patience_s)
-    finally:
-        wire.close()
+    return read_all(wire, {"find": name, "filter": filter_, "readConcern": concern, "$db": database}, patience_s)
 
 
 def read_all(wire: Wire, command: dict[str, Any], patience_s: float) -> list[bytes]:
