@@ -69,7 +69,10 @@ def rows(url: str, name: str = "order") -> list[tuple[int, int]]:
         return sorted((each["_id"], each["n"]) for each in client.get_default_database()[name].find())
 
 
-@pytest.mark.parametrize(("failpoint_name", "passage"), [("after_target_commit", 2), ("before_target_commit", 3)])
+@pytest.mark.parametrize(
+    ("failpoint_name", "passage"),
+    [pytest.param("after_target_commit", 2, marks=pytest.mark.full), ("before_target_commit", 3)],
+)
 def test_a_fork_killed_around_the_commit_of_its_target_applies_each_transaction_once(
     log: MadeLog, mongodb_database: str, failpoint_name: str, passage: int
 ) -> None:
@@ -88,7 +91,10 @@ def test_a_fork_killed_around_the_commit_of_its_target_applies_each_transaction_
     assert fork.conflicts(closed=True) == []
 
 
-@pytest.mark.parametrize(("name", "passage"), [("after_target_table", 1), ("after_target_table", 2)])
+@pytest.mark.parametrize(
+    ("name", "passage"),
+    [pytest.param("after_target_table", 1, marks=pytest.mark.full), ("after_target_table", 2)],
+)
 def test_a_fork_that_dies_while_its_collections_are_made_is_made_by_the_same_command(
     log: MadeLog, mongodb_database: str, dies: Callable[..., AbstractContextManager[None]], name: str, passage: int
 ) -> None:
@@ -120,6 +126,7 @@ def test_a_fork_that_dies_while_a_collection_is_renamed_goes_on(
     assert (rows(fork.url, "sales"), rows(fork.url), fork.conflicts()) == ([(0, 0), (1, 1)], [], [])
 
 
+@pytest.mark.full
 def test_a_fork_whose_server_is_killed_and_comes_back_goes_on(log: MadeLog, own_mongodb: MongodSet) -> None:
     url = own_mongodb.database_url("fork")
     running = Process(log.url, url)
@@ -154,7 +161,10 @@ def test_a_fork_in_a_set_whose_primary_is_killed_goes_on_with_the_next(
     assert sorted(rows(url)) == [(n, n) for n in range(200)]
 
 
-@pytest.mark.parametrize("command", ["commitTransaction", "update", "find"])
+@pytest.mark.parametrize(
+    "command",
+    ["commitTransaction", *(pytest.param(name, marks=pytest.mark.full) for name in ("update", "find"))],
+)
 def test_a_command_that_fails_once_is_done_once(log: MadeLog, own_mongodb: MongoServer, command: str) -> None:
     """The connection is cut at a command: whether that was done, the position tells."""
     url = own_mongodb.database_url("fork")
@@ -171,7 +181,7 @@ def test_a_command_that_fails_once_is_done_once(log: MadeLog, own_mongodb: Mongo
     assert (rows(url), fork.position, fork.conflicts(closed=True)) == ([(0, 1), (1, 1)], log.head.seq, [])
 
 
-@pytest.mark.parametrize("passage", [1, 2])
+@pytest.mark.parametrize("passage", [pytest.param(1, marks=pytest.mark.full), 2])
 def test_a_commit_too_large_for_a_transaction_goes_on_from_its_part(
     log: MadeLog,
     mongodb_database: str,

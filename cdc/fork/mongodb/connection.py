@@ -4,13 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from bson.binary import UUID_SUBTYPE, Binary
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteOne, InsertOne, ReadPreference, UpdateOne, errors
+from pymongo import ReadPreference, errors
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -20,9 +18,10 @@ from pymongo.write_concern import WriteConcern
 from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable, UsageError
 from ...tail.mongodb_address import UNAUTHORIZED, code, one_line, parse
 from ...tail.mongodb_connection import ERRORS, connect
-from ...tail.oplog.document import DOCUMENT, TIMESTAMP, Value, document, element, items
+from ...tail.oplog.document import DOCUMENT, Value, document, element, items
 from ..store import Again, Refusal, Rejected, Undone
 from .lease import Lease
+from .writes import RAW, Journal, Write, operation, raw
 
 log = logging.getLogger("commitlog")
 
@@ -32,7 +31,6 @@ PATIENCE_S: Final = 600.0
 COMMIT_S: Final = 30.0
 """A commit whose result is unknown is asked for again so long."""
 
-RAW: Final = CodecOptions[RawBSONDocument](document_class=RawBSONDocument)
 _MAJORITY: Final = WriteConcern("majority", wtimeout=60_000)
 
 _UNIQUE, _INVALID = 11000, 121
@@ -48,21 +46,6 @@ _READ_ONLY: Final = frozenset({166, 20})
 Documents = Collection[RawBSONDocument]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One document's change.
-
-    Args:
-        key: Its _id.
-        before: The document as it was read; None for none.
-        after: The document as it is to be; None for none.
-    """
-
-    key: Value
-    before: bytes | None
-    after: bytes | None
-
-
 class Connected:
     """A connection to a fork's database.
 
@@ -73,6 +56,12 @@ class Connected:
         UsageError: The URL is none, or names no database.
         Unreachable: No primary answers.
         Refused: It does not prove who it is, or is no replica set.
+
+    Attributes:
+        refused_at: Which of the documents written last the server refused.
+        refused: Changes known to be refused among others, by their id(): they are tried alone.
+        written_bytes: What the transaction in hand has written.
+        began: When it began, by the monotonic clock.
     """
 
     def __init__(self, url: str) -> None:
@@ -84,7 +73,9 @@ class Connected:
         # One for all transactions, so that the next process can end the one that this one has open when it dies.
         self._own = self.client.start_session(causal_consistency=True)
         self.session: ClientSession | None = None
-        self._journal: list[Callable[[], None]] = []
+        self._journal = Journal()
+        self.refused: set[int] = set()
+        self.refused_at: int | None = None
         self._lock: Lease | None = None
         self._broken = self._refused = False
         self.written_bytes, self.began = 0, 0.0
@@ -150,20 +141,30 @@ class Connected:
         A server of MongoDB gives up a whole transaction for one write that it refuses: what was written before is written again, in
         a new one, if what it replaces is still what it was.
         """
-        length = len(self._journal)
+        length = self._journal.length
         try:
             yield
         except (Rejected, Undone):
-            if self._refused or len(self._journal) > length:
-                del self._journal[length:]
+            if self._refused or self._journal.length > length:
+                self._journal.cut(length)
                 self._give_up()
                 self._start()
-                for again in self._journal:
-                    again()
+                self._write_again()
             raise
 
+    def _write_again(self) -> None:
+        for collection, writes in self._journal.again():
+            # What was decided about a document in a transaction that is no more holds only if it is still the same.
+            found = self.find(collection, [write.key for write in writes])
+            if any(found.get(write.key) != write.before for write in writes):
+                raise Again("documents have changed since they were read")
+            self._run(collection, writes)
+        for note in self._journal.notes:
+            note()
+
     def _begin(self) -> None:
-        self._journal, self.written_bytes, self.began = [], 0, time.monotonic()
+        self._journal, self.written_bytes, self.began = Journal(), 0, time.monotonic()
+        self.refused.clear()
         self._start()
 
     def _start(self) -> None:
@@ -207,14 +208,14 @@ class Connected:
 
         run()
         if self.session is not None:
-            self._journal.append(run)
+            self._journal.note(run)
 
     def find(self, collection: str, keys: Sequence[Value]) -> dict[Value, bytes]:
         """The documents of some keys, by _id."""
         if not keys:
             return {}
         wanted = document(element(kind, b"%d" % n, data) for n, (kind, data) in enumerate(keys))
-        query = _raw((b"_id", (DOCUMENT, document([element(4, b"$in", wanted)]))))
+        query = raw((b"_id", (DOCUMENT, document([element(4, b"$in", wanted)]))))
         with self.translated():
             found = [bytes(each.raw) for each in self.documents(collection).find(query, session=self.session)]
         return {items(each)[b"_id"]: each for each in found}
@@ -228,23 +229,15 @@ class Connected:
         if not writes:
             return
 
-        def check_and_run() -> None:
-            # What was decided about a document in a transaction that is no more holds only if it is still the same.
-            found = self.find(collection, [write.key for write in writes])
-            if any(found.get(write.key) != write.before for write in writes):
-                raise Again("documents have changed since they were read")
-            self._run(collection, writes)
-
         self._run(collection, writes)
         self.written_bytes += sum(len(write.after or b"") for write in writes)
-        self._journal.append(check_and_run)
+        self._journal.add(collection, writes)
 
     def _run(self, collection: str, writes: Sequence[Write]) -> None:
         assert self.session is not None
+        self.refused_at = None
         with self.translated():
-            result = self.documents(collection).bulk_write(
-                [_operation(write) for write in writes], session=self.session
-            )
+            result = self.documents(collection).bulk_write([operation(write) for write in writes], session=self.session)
         done = result.inserted_count + result.upserted_count + result.matched_count + result.deleted_count
         if done != len(writes):
             raise Again("documents have changed since they were read")
@@ -338,7 +331,7 @@ class Connected:
         number, text = int(found[0].get("code", 0)), " ".join(str(found[0].get("errmsg", exc)).split())
         if exc.has_error_label("TransientTransactionError") or number in _AGAIN or not refused:
             return Again(text)
-        self._refused = True
+        self._refused, self.refused_at = True, int(found[0].get("index", 0))
         return Rejected(_refusal(number) or "refused", text)
 
     def _refused_command(self, number: int, text: str) -> CommitLogError:
@@ -363,23 +356,3 @@ def _refusal(number: int) -> Refusal | None:
     if number == _INVALID:
         return "check"
     return "value" if number in _VALUES else None
-
-
-def _operation(write: Write) -> Any:
-    """What writes a document exactly: nothing in it is ever taken for an operator."""
-    query = _raw((b"_id", (DOCUMENT, document([element(write.key[0], b"$eq", write.key[1])]))))
-    if write.after is None:
-        return DeleteOne(query)
-    after = RawBSONDocument(write.after, RAW)
-    if write.before is None and not _has_a_time_to_fill(write.after):
-        return InsertOne(after)
-    return UpdateOne(query, [{"$replaceWith": {"$literal": after}}], upsert=write.before is None)
-
-
-def _has_a_time_to_fill(after: bytes) -> bool:
-    """Whether an insert would put the server's time in place of an empty timestamp."""
-    return any(kind == TIMESTAMP and not any(data) for kind, data in items(after).values())
-
-
-def _raw(*fields: tuple[bytes, Value]) -> RawBSONDocument:
-    return RawBSONDocument(document(element(kind, name, data) for name, (kind, data) in fields), RAW)

@@ -11,8 +11,9 @@ from ....transforms.table_name import table_name
 from ...tail.mongodb_address import parse
 from ...tail.mongodb_connection import ERRORS, connect, failure
 from ..model import EntityModel
-from .connection import PATIENCE_S, RAW
+from .connection import PATIENCE_S
 from .documents import Documents
+from .writes import RAW
 
 
 class MongoTables:

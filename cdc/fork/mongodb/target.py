@@ -24,11 +24,12 @@ from ..model import EntityModel
 from ..state import Applied, advance
 from ..store import Rejected, Texts
 from ..table_plan import Evolution, TablePlan
-from ..units import Place
+from ..units import Change, Place
 from . import collections
-from .connection import Connected, Write
+from .connection import Connected
 from .documents import Documents
 from .memory import MongoMemory
+from .writes import Write
 
 PART_BYTES: Final = 32 << 20
 PART_S: Final = 20.0
@@ -136,39 +137,38 @@ class Target(Connected):
 
     def run(self, steps: Sequence[Step]) -> list[Op] | None:
         """Apply changes: what is there is read once a step, and written at once."""
+        changes = [change for step in steps for change, _ in step.ops]
+        if len(changes) > 1 and self.refused and not self.refused.isdisjoint(map(id, changes)):
+            # Found out without the server, which would give up all that the transaction has written.
+            raise Rejected("refused", "one of them was refused before")
         differing: list[Op] = []
         for step in steps:
-            writes = self._writes(self._documents[step.signature[0]], step, differing)
+            documents = self._documents[step.signature[0]]
+            writes = self._writes(documents, step, differing)
             if writes is None:
                 return None
-            self.write(self._documents[step.signature[0]].name, writes)
+            try:
+                self.write(documents.name, [write for write, _ in writes])
+            except Rejected:
+                if self.refused_at is not None:
+                    self.refused.add(id(writes[self.refused_at][1]))
+                raise
         return differing
 
-    def _writes(self, documents: Documents, step: Step, differing: list[Op]) -> list[Write] | None:
+    def _writes(self, documents: Documents, step: Step, differing: list[Op]) -> list[tuple[Write, Change]] | None:
         """The writes of a step; None where a document is not as upstream says it was."""
         moved = [documents.key(change["newkey"]) for change, _ in step.ops if "newkey" in change]
         keys = [documents.key(change["key"]) for change, _ in step.ops]
         there = self.find(documents.name, list(dict.fromkeys(keys + moved)))
-        writes: list[Write] = []
+        writes: list[tuple[Write, Change]] = []
         for key, (change, origin) in zip(keys, step.ops, strict=True):
-            before = there.get(key)
-            match step.signature[1]:
-                case "insert" if before is None:
-                    writes.append(Write(key, None, documents.made(change["after"])))
-                case "row" if before is None:
-                    writes.append(Write(key, None, documents.made(change["after"])))
-                case "row" if before is not None:
-                    if not _same(documents, before, change["after"]):
-                        differing.append((change, origin))
-                case "update" if before is not None and _unchanged(documents, before, change.get("before", {})):
-                    found = _moved(documents, change, key, before)
-                    if len(found) == 2 and found[1].key in there:
-                        return None
-                    writes += found
-                case "delete" if before is not None and _unchanged(documents, before, change["before"]):
-                    writes.append(Write(key, before, None))
-                case _:
+            found = _writes_of(documents, step.signature[1], change, key, there)
+            if found is None:
+                if step.signature[1] != "row":
                     return None
+                differing.append((change, origin))
+            else:
+                writes += [(write, change) for write in found]
         return writes
 
     def read(self, entity: str, key: Mapping[str, Any]) -> Texts | None:
@@ -245,6 +245,23 @@ class Target(Connected):
         except Refused:
             return False
         return True
+
+
+def _writes_of(
+    documents: Documents, kind: str, change: Change, key: BsonValue, there: Mapping[BsonValue, bytes]
+) -> list[Write] | None:
+    """The writes of a change; None where its document is not as upstream says it was."""
+    before = there.get(key)
+    if kind in ("insert", "row"):
+        if before is None:
+            return [Write(key, None, documents.made(change["after"]))]
+        return [] if kind == "row" and _same(documents, before, change["after"]) else None
+    if before is None or not _unchanged(documents, before, change.get("before", {})):
+        return None
+    if kind == "delete":
+        return [Write(key, before, None)]
+    found = _moved(documents, change, key, before)
+    return None if len(found) == 2 and found[1].key in there else found
 
 
 def _moved(documents: Documents, change: Mapping[str, Any], key: BsonValue, before: bytes) -> list[Write]:
