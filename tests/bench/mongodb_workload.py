@@ -3,6 +3,7 @@
 It only writes; it reads nothing back.
 """
 
+from functools import partial
 from typing import Any
 
 import workload
@@ -21,8 +22,11 @@ FIELDS = ("_id", *COLUMNS[1:])
 
 
 def create(database: Database[dict[str, Any]]) -> None:
-    """Make the collection."""
+    """Make the collection, and that of the stamps, as `commitlog setup` does."""
     database.create_collection(TABLE, changeStreamPreAndPostImages={"enabled": True})
+    stamps = database.client["commitlog"]
+    if "stamps" not in stamps.list_collection_names():
+        stamps.create_collection("stamps")
 
 
 def write_as_client(
@@ -51,11 +55,13 @@ def _write(
         for number in range(transactions):
             changes = rows.next(rows_per_transaction, note)
             with request_of(client * 1_000_003 + number):
+                change = partial(_change, orders, *changes, rows.status())
                 if whole:
-                    with server.start_session() as open_session, open_session.start_transaction():
-                        changed += _change(orders, *changes, rows.status(), open_session)
+                    # Again where it came into another's way.
+                    with server.start_session() as open_session:
+                        changed += open_session.with_transaction(change)
                 else:
-                    changed += _change(orders, *changes, rows.status(), None)
+                    changed += change(None)
     return changed
 
 
