@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bson import Binary, DatetimeMS, Int64, Timestamp, encode
+from bson import Binary, DatetimeMS, Decimal128, Int64, Timestamp, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +13,9 @@ from commitlog.cdc.tail.items import shape_item
 from commitlog.cdc.tail.oplog.assembler import OplogAssembler
 from commitlog.cdc.tail.oplog.collection import CollectionRelation, row_change, untold_change
 from commitlog.cdc.tail.oplog.explode import Paths, explode
+from commitlog.cdc.tail.oplog.extended_json import WRAPPERS
 from commitlog.cdc.tail.oplog.shapes import project
+from commitlog.cdc.tail.oplog.stamps import HOLDS_S
 from commitlog.cdc.tail.spill import Spill
 from commitlog.drivers.mongodb_stamp import SPAN
 from commitlog.schemas.change import DELETE, INSERT, UPDATE
@@ -128,27 +130,22 @@ def test_paths_of_an_entity_are_resolved_once() -> None:
 def assembled(into: OplogAssembler, dump: list[bytes], batch_count: int) -> list[object]:
     """All that is known of the transactions of a dump, and how its assembler stands."""
     found: list[object] = []
-    for at in range(0, len(dump), batch_count):
+    given = [b"".join(dump[at : at + batch_count]) for at in range(0, len(dump), batch_count)]
+    error: object = None
+    while error is None and (given or into.rest):
         try:
-            transactions = into.feed(b"".join(dump[at : at + batch_count]))
-            while into.rest:
-                transactions += into.feed(b"")
+            transactions = into.feed(b"" if into.rest else given.pop(0))
         except (DecodeError, HistoryLost) as exc:
-            found.append((type(exc), str(exc)))
+            error = type(exc), str(exc)
             break
         for each in transactions:
-            changes = [
-                (data, [r.table for r in (relation if isinstance(relation, tuple) else (relation,))])
-                for relation, data in each.changes
-            ]
-            found.append(
-                (each.xid, each.end, each.time_us, each.batched, each.tags, isinstance(each.changes, Spill), changes)
-            )
+            in_file = isinstance(each.changes, Spill)
+            changes = [(data, [r.table for r in (of if isinstance(of, tuple) else (of,))]) for of, data in each.changes]
+            found.append((each.xid, each.end, each.time_us, each.batched, each.tags, in_file, changes))
             each.close()
-    held = into.held
+    standing = into.held, [*into._stamps.held.items()], into.position  # pyright: ignore[reportPrivateUsage]
     into.close()
-    standing = into._stamps.held  # pyright: ignore[reportPrivateUsage]
-    return [*found, into.position if not found or len(found[-1]) > 2 else None, held, [*standing.items()]]  # type: ignore[arg-type]
+    return [found, error, standing]
 
 
 def alike(dump: list[bytes], batch_count: int = 1000, room: int = 1 << 24, **settings: Any) -> list[object]:
@@ -169,29 +166,28 @@ IMAGES = {
 }
 LSIDS = [Binary(bytes([number]) * 16, 4) for number in range(2)]
 _OF = st.one_of(st.just({"_id": 1}), st.dictionaries(KEYS, SCALARS, max_size=3))
-_DELTAS = st.sampled_from(
-    [
-        {"u": {"c": "y"}},
-        {"d": {"c": False}, "i": {"new": 1, "newer": {}}},
-        {"sa": {"a": True, "u0": 5, "s1": {"u": {"b": 3}}}},
-        {"sa": {"a": True, "l": 1}},
-        {"sa": {"a": True, "u4": None}},
-        {"sa": {"a": True, "l": 3, "u2": 1}},
-        {"sa": {"a": True, "s1": {"d": {"b": False}}, "u1": 1}},
-        {"sa": {"a": True, "s1": {"d": {"b": False}}, "l": 1}},
-        {"sa": {"a": True, "u20000": 1}},
-        {"sa": {"a": True, "u9999999": 1}},
-        {"sa": {"u": {"b": 1}}},
-        {"sc": {"u": {}}},
-        {"d": {"none": False}},
-        {"u": {"none": 1}, "i": {"c": 1}},
-        {"i": {"c": 1}, "u": {"c": 2}},
-        {"b": {}},
-        {"u": 1},
-        {"s": {}},
-        {},
-    ]
-)
+DELTAS: list[Any] = [
+    {"u": {"c": "y"}},
+    {"d": {"c": False}, "i": {"new": 1, "newer": {}}},
+    {"sa": {"a": True, "u0": 5, "s1": {"u": {"b": 3}}}},
+    {"sa": {"a": True, "l": 1}},
+    {"sa": {"a": True, "u4": None}},
+    {"sa": {"a": True, "l": 3, "u2": 1}},
+    {"sa": {"a": True, "s1": {"d": {"b": False}}, "u1": 1}},
+    {"sa": {"a": True, "s1": {"d": {"b": False}}, "l": 1}},
+    {"sa": {"a": True, "u20000": 1}},
+    {"sa": {"a": True, "u9999999": 1}},
+    {"sa": {"u": {"b": 1}}},
+    {"sc": {"u": {}}},
+    {"d": {"none": False}},
+    {"u": {"none": 1}, "i": {"c": 1}},
+    {"i": {"c": 1}, "u": {"c": 2}},
+    {"b": {}},
+    {"u": 1},
+    {"s": {}},
+    {},
+]
+_DELTAS = st.sampled_from(DELTAS)
 _UPDATES = st.one_of(
     _DELTAS.map(lambda diff: {"$v": 2, "diff": diff}),
     _OF,
@@ -275,6 +271,45 @@ def test_entries_become_transactions_alike(
         told = {"ts": Timestamp(1000 + number, 1), "t": 1, "v": 2, **wall}
         dump.append(encode({**session, **operation, **told, **beside}))
     alike(dump, batch_count, images=IMAGES, spill_bytes=spill_bytes, database=database, room=room)
+
+
+def test_each_delta_is_applied_alike() -> None:
+    """The first entry makes the collection known to the compiled part, and has the images at hand."""
+    orders = {"ns": "shop.orders", "ui": UUID}
+    for delta in DELTAS:
+        told = [{"op": "d", "o": {"_id": 1}}, {"op": "u", "o": {"$v": 2, "diff": delta}}]
+        dump = [encode({**each, **orders, "ts": Timestamp(1000 + n, 1), "v": 2}) for n, each in enumerate(told)]
+        alike(dump, images=IMAGES)
+
+
+@pytest.mark.parametrize("number", [0, 1, Int64(SPAN - 1), Int64(SPAN), Int64(-1), None])
+@pytest.mark.parametrize("seconds", [1, HOLDS_S, HOLDS_S + 1])
+def test_a_stamp_holds_alike(number: Any, seconds: int) -> None:
+    session = {"lsid": {"id": LSIDS[0]}}
+    insert = {"op": "i", "ns": "shop.orders", "ui": UUID, "o": {"_id": 1}}
+    stamp = {"op": "i", "ns": "commitlog.stamps", "o": {"_id": LSIDS[0], "ctx": "tag"}, **session, "txnNumber": 1}
+    other = {**stamp, "o": {"_id": LSIDS[0], "ctx": "other"}}
+    lone = {**insert, **session, **({} if number is None else {"txnNumber": number})}
+    last = {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [insert, other, insert]}}
+    told = [(0, stamp), (0, insert), (0, {**stamp, "o": {"ctx": 1}}), (0, stamp), (seconds, lone), (seconds, last)]
+    alike([encode({**each, "ts": Timestamp(1000 + at, n), "v": 2}) for n, (at, each) in enumerate(told, start=1)])
+
+
+def test_numbers_and_keys_are_written_alike() -> None:
+    compiled, python = both(entity(Field("a", "public"), Field("all", "public", path="$")))
+    digits = [f"{sign}{number}" for sign in ("", "-") for number in (0, 5, 100, 10**34 - 1)]
+    decimals = [Decimal128(f"{each}E{exponent}") for each in digits for exponent in range(-45, 3)]
+    doubles = [
+        float(f"{each}e{exponent}") for each in ("1", "1.5", "-123456789012345.6") for exponent in range(-30, 30)
+    ]
+    ends = [Int64(-(2**63)), -(2**31), DatetimeMS(-1), Timestamp(2**32 - 1, 2**32 - 1)]
+    documents: list[dict[str, Any]] = [{"": value} for value in (*decimals, *doubles, *ends)]
+    documents += [{name.decode(): 1, "$oid": 2} for name in WRAPPERS]
+    changes = [row_change(INSERT, ORDERS, None, encode({"_id": 1, "a": each})) for each in documents]
+    one, two = encode({"_id": 1, "a": 1}), encode({"a": 2})
+    twice = (len(one) + len(two) - 5).to_bytes(4, "little") + one[4:-1] + two[4:]
+    for change in (*changes, row_change(INSERT, ORDERS, None, twice)):
+        assert compiled(change, 0) == python(change, 0)
 
 
 @given(
