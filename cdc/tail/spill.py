@@ -68,6 +68,10 @@ class Spill(Generic[R]):
         with contextlib.suppress(OSError):
             self._file.close()
 
+    def __del__(self) -> None:
+        # An attempt that ends by an error drops its transactions wherever they are.
+        self.close()
+
 
 def _no_room(exc: OSError) -> LogUnwritable:
     return LogUnwritable(
