@@ -70,7 +70,8 @@ class Spill(Generic[R]):
 
     def __del__(self) -> None:
         # An attempt that ends by an error drops its transactions wherever they are.
-        self.close()
+        if hasattr(self, "_file"):
+            self.close()
 
 
 def _no_room(exc: OSError) -> LogUnwritable:
