@@ -5,6 +5,9 @@ db.getSiblingDB("$external").runCommand({"createUser": "CN=shop_owner", "roles":
 
 // The stamps, by which the app's driver says in whose request it writes.
 db.getSiblingDB("commitlog").runCommand({"create": "stamps"});
+db.getSiblingDB("commitlog").runCommand({
+    "createIndexes": "stamps", "indexes": [{"key": {"at": 1}, "name": "expiry", "expireAfterSeconds": 86400}]
+});
 db.getSiblingDB("admin").runCommand({
     "createRole": "commitlogApp",
     "privileges": [
