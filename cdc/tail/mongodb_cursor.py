@@ -6,6 +6,7 @@ keeps what comes while the worker works. It is how members of a set read from ea
 Source: src/mongo/db/repl/oplog_fetcher.cpp.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from bson.int64 import Int64
@@ -102,7 +103,7 @@ class OplogCursor:
         self._wire.send({**command, "maxTimeMS": AWAIT_MS, "$db": database}, EXHAUST_ALLOWED)
 
 
-def entries(wire: Wire, first: int, end: int, *, more: dict[str, Any], patience_s: float) -> list[bytes]:
+def entries(wire: Wire, first: int, end: int, *, more: dict[str, Any], patience_s: float) -> Iterator[bytes]:
     """The entries from one position up to before another, in batches.
 
     Args:
@@ -122,21 +123,20 @@ def entries(wire: Wire, first: int, end: int, *, more: dict[str, Any], patience_
     return read_all(wire, {"find": name, "filter": filter_, "readConcern": concern, "$db": database}, patience_s)
 
 
-def read_all(wire: Wire, command: dict[str, Any], patience_s: float) -> list[bytes]:
+def read_all(wire: Wire, command: dict[str, Any], patience_s: float) -> Iterator[bytes]:
     """All that a `find` gives, in batches of raw documents, none empty.
 
     Raises:
         Unreachable: The member goes away, or says nothing for `patience_s`.
         Refused: It refuses the command.
     """
-    found: list[bytes] = []
     wire.send(command)
     while True:
         batch = wire.batch(patience_s)
         if batch is None:
             raise Unreachable(f"{wire.member} does not answer", hint="check that the server runs")
         if batch.documents:
-            found.append(batch.documents)
+            yield batch.documents
         if not batch.cursor:
-            return found
+            return
         wire.send({"getMore": Int64(batch.cursor), "collection": command["find"], "$db": command["$db"]})

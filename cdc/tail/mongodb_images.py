@@ -3,6 +3,7 @@
 Source: MongoDB, src/mongo/db/pipeline/change_stream_preimage.idl.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from struct import error as struct_error
 from typing import Any
@@ -64,7 +65,7 @@ class PreImages:
             _take(batch, images)
         return images
 
-    def _find(self, uuid: bytes, first: int, last: int) -> list[bytes]:
+    def _find(self, uuid: bytes, first: int, last: int) -> Iterator[bytes]:
         if self._wire is None:
             self._wire = Wire(self._client, doing=_DOING, user=self._user)
         database, name = PRE_IMAGES

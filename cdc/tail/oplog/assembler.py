@@ -29,7 +29,7 @@ from .collection import CollectionRelation, row_change, truncation, untold_chang
 from .definition import DEFINING, DROP, EMPTY, HARMLESS, read_definition
 from .diff import apply_update
 from .document import Value, document_end, items
-from .entry import Operation, OplogEntry, read_entry, read_operations, split
+from .entry import Operation, OplogEntry, read_entry, read_operations
 from .images import Images, PreImages
 from .stamps import HOLDS_S, STAMPS, Stamps, stamp_of
 from .transaction import OplogTransaction, Unfinished
@@ -153,13 +153,15 @@ class OplogAssembler:
         return room
 
     def stamps(self, batch: bytes) -> None:
-        """Take the stamps from before the position, and nothing else.
+        """Take stamps from before the position.
 
         Args:
-            batch: As `feed`'s, of the collection of stamps alone or of all.
+            batch: As `feed`'s, of writes to the collection of stamps alone.
         """
-        for at, end in split(batch):
-            self._note_stamp(self._read(batch[at:end]))
+        while batch or self.rest:
+            self.feed(batch)
+            batch = b""
+        self.position = 0
 
     def close(self) -> None:
         """Drop what is in hand, and the temporary files."""
