@@ -151,7 +151,7 @@ def make(urls: list[str], folder: Path, name: str, stack: ExitStack) -> World:
     source.verify()
     back.verify()
     with Target(urls[1]) as target:
-        conflicts = listed(target, closed=True)
+        conflicts = listed(target.memory, closed=True)
     compared = {comparison.entity: comparison.equal for comparison in compare(*urls)}
     return World(cases, side(source, cases), side(back, cases), conflicts, compared, source.folder)
 
