@@ -6,23 +6,9 @@
  */
 
 #include "bson_update.h"
+#include "oplog.h"
 
-enum { UUID_BYTES = 16, CHANGE = 30, NAMES_MAX = 400, VERSION = 2, STAMPS_MAX = 100000 };
-
-static const int64_t WALL_MAX = INT64_C(1) << 53; /* of what microseconds of it fit */
-
-typedef struct {
-    bson_span op, ns, uuid, o;
-    int migrated;
-} operation;
-
-typedef struct {
-    operation what;
-    uint64_t at, previous;
-    int64_t wall_ms, version, number;
-    int has_at, has_wall, has_number;
-    bson_span lsid;
-} entry;
+enum { CHANGE = 30, NAMES_MAX = 400, STAMPS_MAX = 100000 };
 
 /* What a run knows. */
 typedef struct {
@@ -38,90 +24,6 @@ typedef struct {
 } known;
 
 /* The functions below return 0; 1 where an entry is not plain; -1 with an exception set. */
-
-static int take_integer(const bson_element *given, int64_t *into) {
-    if (given->kind == BSON_INT32) *into = (int32_t)bson_number(given->value.at, 4);
-    else if (given->kind == BSON_INT64) *into = (int64_t)bson_number(given->value.at, 8);
-    else return 1;
-    return 0;
-}
-
-static int take_string(const bson_element *given, bson_span *into) {
-    *into = (bson_span){given->value.at + 4, given->value.end - 1};
-    return given->kind != BSON_STRING;
-}
-
-/* The bytes of a binary value, where it is one of this size; else nothing. */
-static bson_span binary_of(const bson_element *given, ptrdiff_t size) {
-    int is = given->kind == BSON_BINARY && given->value.end - given->value.at == 5 + size;
-    return is ? (bson_span){given->value.at + 5, given->value.end} : (bson_span){0};
-}
-
-static int take_operation_field(const bson_element *field, operation *into) {
-    bson_span name = field->name;
-    if (bson_is(name, "op")) return take_string(field, &into->op);
-    if (bson_is(name, "ns")) return take_string(field, &into->ns);
-    if (bson_is(name, "ui")) into->uuid = binary_of(field, UUID_BYTES);
-    else if (bson_is(name, "o")) {
-        into->o = field->value;
-        return field->kind != BSON_DOCUMENT;
-    } else if (bson_is(name, "fromMigrate")) return 1;
-    return 0;
-}
-
-/* One field of a document in it: lsid.id or prevOpTime.ts. */
-static int take_nested(const bson_element *given, entry *into) {
-    bson_span inner = given->value;
-    bson_element field;
-    if (given->name.at[0] == 'l') into->lsid = (bson_span){0};
-    else into->previous = 0;
-    if (given->kind != BSON_DOCUMENT || bson_open(&inner)) return 1;
-    while (bson_more(&inner)) {
-        if (bson_next(&inner, &field)) return 1;
-        if (given->name.at[0] == 'l' && bson_is(field.name, "id")) into->lsid = binary_of(&field, UUID_BYTES);
-        if (given->name.at[0] == 'p' && bson_is(field.name, "ts")) {
-            if (field.kind != BSON_TIMESTAMP) return 1;
-            into->previous = bson_number(field.value.at, 8);
-        }
-    }
-    return 0;
-}
-
-static int take_field(const bson_element *field, entry *into) {
-    bson_span name = field->name;
-    if (bson_is(name, "ts")) {
-        into->has_at = 1;
-        into->at = bson_number(field->value.at, 8);
-        return field->kind != BSON_TIMESTAMP;
-    }
-    if (bson_is(name, "v")) return take_integer(field, &into->version);
-    if (bson_is(name, "wall")) {
-        into->has_wall = 1;
-        into->wall_ms = (int64_t)bson_number(field->value.at, 8);
-        return field->kind != BSON_DATE || into->wall_ms > WALL_MAX || into->wall_ms < -WALL_MAX;
-    }
-    if (bson_is(name, "txnNumber")) {
-        into->has_number = 1;
-        return take_integer(field, &into->number);
-    }
-    if (bson_is(name, "multiOpType")) return 1;
-    if (bson_is(name, "lsid") || bson_is(name, "prevOpTime")) return take_nested(field, into);
-    return take_operation_field(field, &into->what);
-}
-
-static int whole(const operation *given) { return given->op.at && given->ns.at && given->o.at; }
-
-static int read_entry(bson_span given, entry *into) {
-    bson_element field;
-    *into = (entry){0};
-    if (bson_open(&given)) return 1;
-    while (bson_more(&given))
-        /* A number may be shorter than what is read of it before its type is looked at. */
-        if (bson_next(&given, &field) || (field.value.end - field.value.at < 8 && (bson_is(field.name, "ts") || bson_is(field.name, "wall"))) ||
-            take_field(&field, into))
-            return 1;
-    return !into->has_at || into->version != VERSION || !whole(&into->what);
-}
 
 /* What is known of a collection, borrowed. */
 static int find_collection(known *all, const operation *given, PyObject **found) {
@@ -248,8 +150,8 @@ static int read_stamp(bson_span o, bson_span *session, bson_span *content) {
     if (bson_open(&o)) return 1;
     while (bson_more(&o)) {
         if (bson_next(&o, &field)) return 1;
-        if (bson_is(field.name, "_id")) *session = binary_of(&field, UUID_BYTES);
-        if (bson_is(field.name, "ctx") && take_string(&field, content)) return 1;
+        if (bson_is(field.name, "_id")) *session = oplog_binary(&field, UUID_BYTES);
+        if (bson_is(field.name, "ctx") && oplog_string(&field, content)) return 1;
     }
     return 0;
 }
@@ -349,8 +251,8 @@ static int take_operations(known *all, const entry *one, bson_span operations, P
         operation inner = {0};
         if (bson_next(&operations, &each) || each.kind != BSON_DOCUMENT || bson_open(&each.value)) return 1;
         while (bson_more(&each.value))
-            if (bson_next(&each.value, &field) || take_operation_field(&field, &inner)) return 1;
-        int failed = whole(&inner) ? take_one(all, one, &inner, place, changes, tags, &size) : 1;
+            if (bson_next(&each.value, &field) || oplog_operation_field(&field, &inner)) return 1;
+        int failed = oplog_whole(&inner) ? take_one(all, one, &inner, place, changes, tags, &size) : 1;
         if (failed) return failed;
     }
     return 0;
@@ -376,7 +278,7 @@ static int take_transaction(known *all, const entry *one, PyObject *out) {
 
 static int take_entry(known *all, bson_span given, PyObject *out, uint64_t *at) {
     entry one;
-    if (read_entry(given, &one)) return 1;
+    if (oplog_read(given, &one)) return 1;
     char op = op_of(one.what.op);
     int failed = op == 'n' ? 0 : op == 'c' ? take_transaction(all, &one, out) : op ? take_lone(all, &one, out) : 1;
     if (!failed) *at = one.at;
