@@ -19,7 +19,7 @@ from ..source.mongodb.checks import (
 )
 from ..source.mongodb.grants import lacking, may_write, worker_needs
 from ..source.mongodb.history import check_identity, check_log
-from ..source.mongodb.provisioning import has_stamps
+from ..source.mongodb.provision import has_stamps
 from ..source.step import mapped
 from ..tail.mongodb_address import safety
 from ..tail.mongodb_catalog import Catalog, Identity, MongoCollection, OplogBounds

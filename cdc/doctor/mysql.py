@@ -7,7 +7,7 @@ from ...transforms.registry import Registry
 from ..config import Config
 from ..source.mysql.checks import check_identity, check_log, check_version, remedy, unfit, wrong_settings
 from ..source.mysql.grants import Privileges, missing
-from ..source.mysql.provisioning import stamp_table
+from ..source.mysql.provision import stamp_table
 from ..source.step import mapped
 from ..tail.mysql_address import safety
 from ..tail.mysql_catalog import Catalog, Identity, LogEnd, MysqlTable

@@ -4,7 +4,7 @@ The drivers are loaded here only, so that a `--help` needs none, and a source no
 """
 
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..app_schemas.draft import draft, draft_collections
 from ..config import Config
@@ -68,7 +68,7 @@ def _open_tables(url: str) -> Tables:
     return MysqlCatalog(url)
 
 
-def open_provision(config: Config) -> Provision:
+def open_provision(config: Config) -> Provision[Any]:
     """What is made on the source of a configuration."""
     if config.source.engine == "postgresql":
         from .postgres_provision import PostgresProvision

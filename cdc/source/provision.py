@@ -2,13 +2,26 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 from ...transforms.registry import Registry
+from ..config import Config
 from .step import Step
 
 
-class Provision(ABC):
+class _Closed(Protocol):
+    def close(self) -> None: ...
+
+
+_Catalog = TypeVar("_Catalog", bound=_Closed)
+
+
+class Provision(ABC, Generic[_Catalog]):
     """What is made on a source, and taken back. To be closed.
+
+    Args:
+        config: Whose source.
+        catalog: A connection to it.
 
     Attributes:
         comment: What begins a comment in the language of the steps.
@@ -20,9 +33,12 @@ class Provision(ABC):
     leftover: str
     nothing: str
 
-    @abstractmethod
+    def __init__(self, config: Config, catalog: _Catalog) -> None:
+        self.config, self.catalog = config, catalog
+
     def close(self) -> None:
         """Close all connections."""
+        self.catalog.close()
 
     @abstractmethod
     def setup_steps(self, registry: Registry) -> list[Step]:
@@ -41,8 +57,14 @@ class Provision(ABC):
         """What there is to take back."""
 
     @abstractmethod
-    def execute(self, step: Step, *, say: Callable[[str], None]) -> None:
+    def execute(self, step: Step, *, say: Callable[[str], None] = lambda _: None) -> None:
         """Do one step; `say` is told what is waited for. Raises Refused or Unreachable."""
+
+    def set_up(self, registry: Registry) -> Iterator[str]:
+        """Do all `setup_steps`, and say of each that it is done. Raises Refused or Unreachable."""
+        for step in self.setup_steps(registry):
+            self.execute(step)
+            yield f"done: {step.text}"
 
     @abstractmethod
     def note_begin(self) -> None:

@@ -7,10 +7,10 @@ from ...schemas.errors import HistoryLost
 from ..app_schemas.files import load_registry
 from ..config import Config
 from ..log.state import LogState
-from ..source.mongodb import history, provisioning
+from ..source.mongodb import history
 from ..source.mongodb.beginning import Beginning
 from ..source.mongodb.checks import check_published
-from ..tail.mongodb_catalog import Catalog
+from ..source.mongodb.provision import MongodbProvision
 from .resumption import Resumption
 
 
@@ -22,7 +22,8 @@ class MongodbResumption(Resumption):
     def __init__(self, config: Config) -> None:
         self._registry = load_registry(config.schemas.path)
         self._visibility = config.log.visibility
-        self._catalog = Catalog(config.source.conninfo())
+        self._provision = MongodbProvision(config)
+        self._catalog = self._provision.catalog
         self._end = Beginning.now(self._catalog)
 
     def close(self) -> None:
@@ -41,9 +42,7 @@ class MongodbResumption(Resumption):
 
     def make_ready(self) -> Iterator[str]:
         """What `setup` makes."""
-        for step in provisioning.setup_steps(self._catalog, self._registry, visibility=self._visibility):
-            provisioning.execute(self._catalog, step)
-            yield f"done: {step.text}"
+        yield from self._provision.set_up(self._registry)
         self._end = Beginning.now(self._catalog)
 
     def resumed_at(self, state: LogState, *, lost: bool) -> str:

@@ -7,8 +7,8 @@ from ...schemas.errors import HistoryLost
 from ..app_schemas.files import load_registry
 from ..config import Config
 from ..log.state import LogState
-from ..source.mysql import checks, provisioning
-from ..tail.mysql_catalog import Catalog
+from ..source.mysql import checks
+from ..source.mysql.provision import MysqlProvision
 from .resumption import Resumption
 
 
@@ -17,7 +17,8 @@ class MysqlResumption(Resumption):
 
     def __init__(self, config: Config) -> None:
         self._registry = load_registry(config.schemas.path)
-        self._catalog = Catalog(config.source.conninfo())
+        self._provision = MysqlProvision(config)
+        self._catalog = self._provision.catalog
         self.engine = self._catalog.engine
         self._end = self._catalog.binlog_status()
 
@@ -38,9 +39,7 @@ class MysqlResumption(Resumption):
 
     def make_ready(self) -> Iterator[str]:
         """What `setup` makes."""
-        for step in provisioning.setup_steps(self._catalog, self._registry):
-            provisioning.execute(self._catalog, step)
-            yield f"done: {step.text}"
+        yield from self._provision.set_up(self._registry)
         self._end = self._catalog.binlog_status()
 
     def resumed_at(self, state: LogState, *, lost: bool) -> str:

@@ -12,10 +12,10 @@ from ...schemas.position import format_lsn, parse_lsn
 from ..app_schemas.files import load_registry
 from ..config import Config
 from ..log.state import LogState
-from ..source import provisioning
 from ..source.check import check_identity, check_published, check_slot
 from ..source.failover import Failover
-from ..tail.catalog import Catalog, Slot, sql_name
+from ..source.postgres_provision import PostgresProvision, advance_step
+from ..tail.catalog import Slot, sql_name
 from .resumption import Resumption
 
 PASSED_OVER_FROM = 180_000
@@ -29,7 +29,8 @@ class PostgresResumption(Resumption):
 
     def __init__(self, config: Config) -> None:
         self._config, self._source = config, config.source
-        self._catalog = Catalog(config.source.conninfo())
+        self._provision = PostgresProvision(config)
+        self._catalog = self._provision.catalog
 
     def close(self) -> None:
         """Close the connection."""
@@ -50,18 +51,15 @@ class PostgresResumption(Resumption):
 
     def make_ready(self) -> Iterator[str]:
         """The slot, and what else `setup` makes."""
-        catalog, source = self._catalog, self._source
-        slot = catalog.slot(source.slot)
+        slot = self._catalog.slot(self._source.slot)
         if slot is not None and slot.wal_status == "lost":
-            for step in provisioning.teardown_steps(catalog, source, publication=False):
-                provisioning.execute(catalog, step)
+            for step in self._provision.teardown_steps(publication=False):
+                self._provision.execute(step)
                 yield f"dropped: {step.text}, whose WAL is gone"
-        for step in provisioning.setup_steps(catalog, source, load_registry(self._config.schemas.path)):
-            provisioning.execute(catalog, step)
-            yield f"done: {step.text}"
-        if catalog.identity().version < PASSED_OVER_FROM and not self._readable():
-            step = provisioning.advance_step(source)
-            provisioning.execute(catalog, step)
+        yield from self._provision.set_up(load_registry(self._config.schemas.path))
+        if self._catalog.identity().version < PASSED_OVER_FROM and not self._readable():
+            step = advance_step(self._source)
+            self._provision.execute(step)
             yield f"done: {step.text}"
 
     def _readable(self) -> bool:

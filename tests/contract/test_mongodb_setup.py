@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from commitlog.cdc.app_schemas.files import load_file
 from commitlog.cdc.log.state import LogState
 from commitlog.cdc.servers.mongod import MongodSet
-from commitlog.cdc.source.mongodb import provisioning
+from commitlog.cdc.source.mongodb import provision
 from commitlog.cdc.source.mongodb.beginning import Beginning
 from commitlog.cdc.source.mongodb.checks import check_published
 from commitlog.cdc.source.mongodb.grants import APP_NEEDS, lacking, may_write
@@ -315,8 +315,8 @@ def test_who_may_not_set_up_is_told_and_shown_what_a_dba_would_run(shop: Shop) -
 
 
 def test_transactions_are_waited_for_in_short_turns_and_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provisioning, "LOCK_TURNS", 2)
-    monkeypatch.setattr(provisioning, "LOCK_PAUSE_S", 0.01)
+    monkeypatch.setattr(provision, "LOCK_TURNS", 2)
+    monkeypatch.setattr(provision, "LOCK_PAUSE_S", 0.01)
     with shop.client.start_session() as session, session.start_transaction():
         shop.client[shop.name]["orders"].insert_one({"_id": 9}, session=session)
         refused = shop.commitlog("setup", code=4).stderr

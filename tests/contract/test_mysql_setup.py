@@ -17,7 +17,7 @@ from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
 from commitlog.cdc.source.mysql.checks import check_log, check_published, check_settings
 from commitlog.cdc.source.mysql.grants import Privileges, account
-from commitlog.cdc.source.mysql.provisioning import stamp_table
+from commitlog.cdc.source.mysql.provision import stamp_table
 from commitlog.cdc.tail.mysql_catalog import Catalog
 from commitlog.schemas.errors import Refused
 from commitlog.transforms.registry import Registry

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from commitlog.cdc.config import SourceConfig
-from commitlog.cdc.source import provisioning
-from commitlog.cdc.source.provisioning import execute, setup_steps, teardown_steps
-from commitlog.cdc.tail.catalog import Catalog
+from commitlog.cdc.config import load
+from commitlog.cdc.source import postgres_provision
+from commitlog.cdc.source.postgres_provision import PostgresProvision
 from commitlog.transforms.app_schema_reader import parse
 from commitlog.transforms.registry import Registry
 from fixtures.patience import until
@@ -15,17 +14,15 @@ from fixtures.worker import Source
 
 
 @pytest.fixture
-def catalog(source: Source) -> Iterator[Catalog]:
-    opened = Catalog(source.url)
+def provision(source: Source) -> Iterator[PostgresProvision]:
+    opened = PostgresProvision(load(source.folder / "commitlog.toml"))
     yield opened
     opened.close()
 
 
-def config(source: Source) -> SourceConfig:
-    return SourceConfig(url=source.url, publication=source.name, slot=source.name)
-
-
-def test_teardown_waits_until_the_server_has_noticed_that_the_worker_is_gone(source: Source, catalog: Catalog) -> None:
+def test_teardown_waits_until_the_server_has_noticed_that_the_worker_is_gone(
+    source: Source, provision: PostgresProvision
+) -> None:
     source.setup()
     run = source.run().streaming()
     said: list[str] = []
@@ -34,18 +31,18 @@ def test_teardown_waits_until_the_server_has_noticed_that_the_worker_is_gone(sou
         said.append(text)
         run.kill()
 
-    for step in teardown_steps(catalog, config(source)):
-        execute(catalog, step, say=say)
+    for step in provision.teardown_steps():
+        provision.execute(step, say=say)
 
     assert len(said) == 1
     assert f'replication slot "{source.name}" is active for PID' in said[0]
-    assert catalog.slot(source.name) is None
+    assert provision.catalog.slot(source.name) is None
 
 
 def test_teardown_beside_a_worker_says_what_it_waits_for_and_changes_nothing(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provisioning, "SLOT_FREE_S", 0.2)
+    monkeypatch.setattr(postgres_provision, "SLOT_FREE_S", 0.2)
     source.setup()
     run = source.run().streaming()
 
@@ -59,7 +56,7 @@ def test_teardown_beside_a_worker_says_what_it_waits_for_and_changes_nothing(
     source.check()
 
 
-def test_setup_names_the_transactions_that_a_slot_waits_for(source: Source, catalog: Catalog) -> None:
+def test_setup_names_the_transactions_that_a_slot_waits_for(source: Source, provision: PostgresProvision) -> None:
     source.execute("CREATE TABLE elsewhere (id int)")
     with source.connect() as writing:
         writing.execute("BEGIN")
@@ -73,10 +70,10 @@ def test_setup_names_the_transactions_that_a_slot_waits_for(source: Source, cata
             said.append(text)
             writing.execute("COMMIT")
 
-        for step in setup_steps(catalog, config(source), Registry([parse(source.schema())])):
-            execute(catalog, step, say=say)
+        for step in provision.setup_steps(Registry([parse(source.schema())])):
+            provision.execute(step, say=say)
 
     assert len(said) == 1
     assert "waiting up to 60 s for transactions to end: " in said[0]
     assert f"process {pid} since " in said[0]
-    assert catalog.slot(source.name) is not None
+    assert provision.catalog.slot(source.name) is not None

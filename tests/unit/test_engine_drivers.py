@@ -26,12 +26,12 @@ _BOTH = [*_COMMANDS, "source.engine", "doctor.examination", "worker.worker", "ap
     [
         (
             "psycopg,psycopg_binary,psycopg_pool,pymongo,bson",
-            "worker.mysql doctor.mysql source.mysql.provisioning tail.mysql_catalog",
+            "worker.mysql doctor.mysql source.mysql.provision tail.mysql_catalog",
         ),
-        ("pymysql,pymongo,bson", "worker.postgres doctor.diagnosis source.provisioning tail.catalog"),
+        ("pymysql,pymongo,bson", "worker.postgres doctor.diagnosis source.postgres_provision tail.catalog"),
         (
             "psycopg,psycopg_binary,psycopg_pool,pymysql",
-            "worker.mongodb doctor.mongodb source.mongodb.provisioning source.mongodb.sampling tail.mongodb_catalog",
+            "worker.mongodb doctor.mongodb source.mongodb.provision source.mongodb.sampling tail.mongodb_catalog",
         ),
     ],
     ids=["mysql", "postgresql", "mongodb"],
