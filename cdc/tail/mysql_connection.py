@@ -35,7 +35,6 @@ _SETTINGS = {
     "time_zone": "'+00:00'",
     "sql_mode": f"'{_SQL_MODE}'",
     "autocommit": "1",
-    "transaction_isolation": "'REPEATABLE-READ'",
     "wait_timeout": "31536000",
     "net_read_timeout": "600",
     "net_write_timeout": "600",
@@ -62,6 +61,11 @@ class Connection(pymysql.connections.Connection):
     engine: str = ""
     version: tuple[int, int, int] = (0, 0, 0)
     encrypted: bool = False
+
+    @property
+    def isolation_setting(self) -> str:
+        """What says how transactions are kept apart: MariaDB knows the name of MySQL from 11.1.1 on."""
+        return "tx_isolation" if self.engine == "mariadb" and self.version < (11, 1, 1) else "transaction_isolation"
 
     def wait_at_most(self, patience_s: float) -> None:
         """Give up when the server is silent for so long while an answer is due, or takes nothing."""
@@ -150,12 +154,10 @@ def _introduce(connection: Connection, engine: str, *, what: str, where: str) ->
             f"{what} is a {_NAMES[connection.engine]}, and {where} says {engine}://",
             hint=f"write {connection.engine}:// into {where}",
         )
-    settings = {**_SETTINGS, **_ONLY[connection.engine]}
+    settings = {**_SETTINGS, **_ONLY[connection.engine], connection.isolation_setting: "'REPEATABLE-READ'"}
     if connection.engine == "mysql" and version >= (8, 0, 30):
         # Keys that the server makes itself are in the binary log whether they are shown or not.
         settings["show_gipk_in_create_table_and_information_schema"] = "1"
-    if connection.engine == "mariadb" and version < (11, 1, 1):
-        settings["tx_isolation"] = settings.pop("transaction_isolation")
     connection.rows("SET SESSION " + ", SESSION ".join(f"{name} = {value}" for name, value in settings.items()))
 
 

@@ -114,9 +114,11 @@ class Connected:
         try:
             if not self.connection.db:
                 raise UsageError("--into names no database", hint=f"--into {self.flavour}://HOST/DATABASE")
-            isolation = "tx_isolation" if self._isolation_is_old() else "transaction_isolation"
             # What is read is locked as it is: nothing else of a snapshot is ever looked at.
-            settings = [f"SESSION {isolation} = 'READ-COMMITTED'", f"SESSION {_NO_LIMIT[self.flavour]}"]
+            settings = [
+                f"SESSION {self.connection.isolation_setting} = 'READ-COMMITTED'",
+                f"SESSION {_NO_LIMIT[self.flavour]}",
+            ]
             settings += [f"SESSION {name} = {value}" for name, value in _SETTINGS.items()]
             self.execute(f"SET {', '.join(settings)}")
             if self.rows("SELECT @@explicit_defaults_for_timestamp")[0][0] not in ("1", "ON"):
@@ -126,9 +128,6 @@ class Connected:
         except BaseException:
             self.close()
             raise
-
-    def _isolation_is_old(self) -> bool:
-        return self.flavour == "mariadb" and self.connection.version < (11, 1, 1)
 
     def close(self) -> None:
         """End the connection."""
