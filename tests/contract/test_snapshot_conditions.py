@@ -18,15 +18,9 @@ from commitlog.cdc.worker.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
 from fixtures.load import open_shop
 from fixtures.patience import WAIT_S, until
-from fixtures.worker import Run, Source
+from fixtures.worker import Source
 
 CHUNK = {"limits__snapshot_rows": 5}
-
-
-def finish(source: Source, run: Run) -> None:
-    run.until_caught_up()
-    run.terminate()
-    source.check()
 
 
 def test_a_table_that_is_being_altered_is_left_for_later_and_holds_nothing_up(source: Source) -> None:
@@ -43,7 +37,7 @@ def test_a_table_that_is_being_altered_is_left_for_later_and_holds_nothing_up(so
         assert "Order" not in done
         altering.execute("COMMIT")
 
-    finish(source, run)
+    source.finish(run)
 
 
 class Overtaken(PostgresSnapshotter):
@@ -155,7 +149,7 @@ def test_rows_that_row_security_would_hide_are_an_error(source: Source, unique: 
         source.run().refused(4, "Order", "row-level security")
 
         source.execute("ALTER TABLE orders DISABLE ROW LEVEL SECURITY")
-        finish(source, source.run())
+        source.finish(source.run())
     finally:
         source.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
@@ -196,7 +190,7 @@ def test_a_commit_that_waits_for_a_standby_is_in_the_log_and_not_undone_by_a_chu
     thread.join(30)
     assert not thread.is_alive()
 
-    finish(source, run)
+    source.finish(run)
 
 
 def test_a_snapshot_does_not_wait_for_a_standby(
@@ -211,7 +205,7 @@ def test_a_snapshot_does_not_wait_for_a_standby(
     run.until_snapshots()
 
     wait_no_more(source)
-    finish(source, run)
+    source.finish(run)
 
 
 def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
@@ -227,7 +221,7 @@ def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
 
     # All of them at once are 115 MB, more than once.
     assert run.peak_kb < 160_000
-    finish(source, run)
+    source.finish(run)
 
 
 class Measured(PostgresSnapshotter):
@@ -283,4 +277,4 @@ def test_a_source_at_rest_keeps_no_chunk_waiting(source: Source) -> None:
 
     run.until_snapshots()
 
-    finish(source, run)
+    source.finish(run)

@@ -15,8 +15,7 @@ def test_sigterm_under_load_ends_with_0_in_time_and_the_next_worker_goes_on(sour
     with load(source) as writers:
         for _ in range(2):
             run = source.run().streaming()
-            goal = writers.done + 200
-            run.until(lambda goal=goal: writers.done >= goal, "more transactions")
+            writers.more(run, 200)
             run.terminate(END_S)
             assert "SIGTERM: finishing" in run.output
 

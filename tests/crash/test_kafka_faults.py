@@ -36,12 +36,9 @@ def messages(source: Source) -> list[bytes]:
     return found
 
 
-def check(source: Source) -> None:
-    """The next worker brings the log to a whole end, and every message of the topic is a record of it."""
-    run = source.run()
-    run.until_caught_up()
-    run.terminate()
-    history = source.check()
+def finish(source: Source, run: Run | None = None) -> None:
+    """A worker, the next one if none is given, brings the log to a whole end, and every message of the topic is a record of it."""
+    history = source.finish(run, timeout_s=60)
     assert len(messages(source)) == len(history.records)
 
 
@@ -51,7 +48,7 @@ def test_a_worker_killed_at_a_step_leaves_each_transaction_once(kafka_source: So
     with load(source):
         source.run(f"{failpoint}:kill:20").until_killed()
 
-    check(source)
+    finish(source)
 
 
 @pytest.mark.full
@@ -64,7 +61,7 @@ def test_f5_parts_that_a_kill_left_unfinished_are_voided(kafka_source: Source) -
     source.execute("INSERT INTO notes SELECT 'long', n, repeat('x', 90) FROM generate_series(1, 80) n")
     source.run("between_parts:kill:9", **parts).until_killed()
 
-    check(source)
+    finish(source)
 
     assert source.history().of_kind("void")
 
@@ -185,12 +182,8 @@ def under_load(source: Source, fault: Callable[[Run], None]) -> None:
         run = source.run(limits__flush_bytes=2000).streaming()
         run.until_marked()
         fault(run)
-        goal = writers.done + 100
-        run.until(lambda: writers.done > goal, "more transactions")
-    run.until_caught_up(60)
-    run.terminate()
-    history = source.check()
-    assert len(messages(source)) == len(history.records)
+        writers.more(run, 100)
+    finish(source, run)
 
 
 @pytest.mark.full
@@ -232,12 +225,8 @@ def test_what_was_done_and_not_answered_is_there_once(
             for times in range(1, 6):
                 proxy.lose_answer(api)
                 run.until(lambda times=times: proxy.lost == times, "a lost answer", 60)
-                goal = writers.done + 20
-                run.until(lambda goal=goal: writers.done > goal, "more transactions")
-        run.until_caught_up(60)
-        run.terminate()
-        history = source.check()
-        assert len(messages(source)) == len(history.records)
+                writers.more(run, 20)
+        finish(source, run)
     finally:
         source.close()
         proxy.close()

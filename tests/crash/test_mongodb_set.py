@@ -24,28 +24,20 @@ def begun(server: MongodSet, make: NewSource) -> tuple[OplogSource, Run]:
     return source, run
 
 
-def finish(source: OplogSource, run: Run) -> None:
-    run.until_caught_up(timeout_s=120)
-    run.terminate()
-    source.check()
-
-
 def test_a_primary_that_is_killed_is_followed_by_the_next(
     own_mongodb_set: MongodSet, new_oplog_source: NewSource
 ) -> None:
     source, run = begun(own_mongodb_set, new_oplog_source)
     with load(source) as writers:
         for _ in range(2):
-            goal = writers.done + 50
-            run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
+            writers.more(run, 50, timeout_s=60)
             primary = own_mongodb_set.primary
             primary.stop("kill")
-            goal = writers.done + 50
-            run.until(lambda goal=goal: writers.done >= goal, "transactions on another primary", timeout_s=60)
+            writers.more(run, 50, timeout_s=60)
             primary.restart()
             own_mongodb_set.wait()
 
-    finish(source, run)
+    source.finish(run, timeout_s=120)
 
 
 def test_a_primary_that_steps_down_under_load_loses_nothing(
@@ -54,11 +46,10 @@ def test_a_primary_that_steps_down_under_load_loses_nothing(
     source, run = begun(own_mongodb_set, new_oplog_source)
     with load(source) as writers:
         for _ in range(3):
-            goal = writers.done + 50
-            run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
+            writers.more(run, 50, timeout_s=60)
             own_mongodb_set.command("replSetStepDown", 5, force=True)
 
-    finish(source, run)
+    source.finish(run, timeout_s=120)
 
 
 def test_writes_that_the_set_takes_back_never_come_to_the_log(
@@ -82,9 +73,9 @@ def test_writes_that_the_set_takes_back_never_come_to_the_log(
     alone.restart()
     own_mongodb_set.wait()
     with load(source) as writers:
-        run.until(lambda: writers.done >= 50, "more transactions", timeout_s=60)
+        writers.more(run, 50, timeout_s=60)
 
-    finish(source, run)
+    source.finish(run, timeout_s=120)
     with direct(source, alone) as client:
         orders = client["shop"].get_collection("orders", read_preference=ReadPreference.SECONDARY_PREFERRED)
         until(lambda: orders.count_documents({"_id": {"$regex": "lost"}}) == 0, "the writes to be gone", timeout_s=30)
@@ -99,10 +90,9 @@ def test_a_secondary_is_read_as_well(own_mongodb_set: MongodSet, new_oplog_sourc
     with load(source) as writers:
         for member in (member for member in own_mongodb_set.members if member is not own_mongodb_set.primary):
             member.restart()
-            goal = writers.done + 50
-            run.until(lambda goal=goal: writers.done >= goal, "more transactions", timeout_s=60)
+            writers.more(run, 50, timeout_s=60)
 
-    finish(source, run)
+    source.finish(run, timeout_s=120)
 
 
 def test_a_member_that_falls_behind_is_not_read_any_more(
@@ -117,7 +107,7 @@ def test_a_member_that_falls_behind_is_not_read_any_more(
         client.admin.command("configureFailPoint", "rsSyncApplyStop", mode="alwaysOn")
         run.until_marked(timeout_s=120)
         client.admin.command("configureFailPoint", "rsSyncApplyStop", mode="off")
-    finish(source, run)
+    source.finish(run, timeout_s=120)
 
 
 def direct(source: OplogSource, member: Mongod) -> "MongoClient[dict[str, object]]":
