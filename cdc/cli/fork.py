@@ -137,8 +137,8 @@ def plan(log: str, url: str, only: str) -> None:
 def show_status(url: str, source: str, as_json: bool) -> int:
     """Show where a fork stands. Exit code 1: conflicts are open, or --check found a difference.
 
-    With --json one document: log, name, url, only, epoch, seq, hash, at, head_seq, behind, lag_s (these three null where the
-    log cannot be read from here), conflicts, tables [{entity, table, snapshot}]; with --check also equal and compared
+    With --json one document: log, name, url, only, epoch, seq, hash, at, part {seq, item} (the first change that is not applied of a
+    commit that goes in parts; else null), head_seq, behind, lag_s (these three null where the log cannot be read from here), conflicts, tables [{entity, table, snapshot}]; with --check also equal and compared
     [{entity, table, rows (null where nothing could be compared), equal, missing, extra, other {count, keys}, left_out [{field, by}]}].
     """
     from ..fork import equality, status
@@ -232,6 +232,9 @@ def _print_status(output: Output, found: "Status") -> None:
         else f"{found.behind} behind, lag {found.lag_s:.1f} s"
     )
     output.line(f"at record {applied.head.seq}, epoch {applied.epoch}, {lag}")
+    if applied.part is not None:
+        seq, item = applied.part
+        output.line(f"the next commit is applied in part: up to item {item} of record {seq}")
     output.line(f"conflicts open: {found.conflicts}")
     output.records(["entity", "table", "snapshot"], found.tables)
 

@@ -47,6 +47,7 @@ class Status:
             "seq": applied.head.seq,
             "hash": applied.head.hash,
             "at": applied.at,
+            "part": None if applied.part is None else dict(zip(("seq", "item"), applied.part, strict=True)),
             "head_seq": self.head_seq,
             "behind": self.behind,
             "lag_s": self.lag_s,

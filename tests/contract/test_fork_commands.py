@@ -146,6 +146,7 @@ def test_status_says_where_the_fork_stands(log: MadeLog, fork: Fork, capsys: pyt
         "epoch": 1,
         "seq": at.seq,
         "hash": at.hash,
+        "part": None,
         "head_seq": at.seq + 1,
         "behind": 1,
         "conflicts": 0,

@@ -1,5 +1,6 @@
 """A fork in MongoDB dies at its worst moments, or loses its server: the next process goes on, nothing lost, nothing twice."""
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pytest
 from pymongo import MongoClient
 
 from commitlog.cdc import failpoint
+from commitlog.cdc.cli.main import main
 from commitlog.cdc.fork import apply, state
 from commitlog.cdc.fork.follow import Follower
 from commitlog.cdc.fork.mongodb import target
@@ -187,9 +189,10 @@ def test_a_commit_too_large_for_a_transaction_goes_on_from_its_part(
     mongodb_database: str,
     dies: Callable[..., AbstractContextManager[None]],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     passage: int,
 ) -> None:
-    """Between its parts the position is before it, and says how far it is applied."""
+    """Between its parts the position is before it, and says how far it is applied; so does `fork status`."""
     monkeypatch.setattr(target, "PART_BYTES", 1000)
     monkeypatch.setattr(apply, "BATCH_OPS", 20)
     fork = Fork(log, mongodb_database)
@@ -202,7 +205,13 @@ def test_a_commit_too_large_for_a_transaction_goes_on_from_its_part(
         fork.sync()
     with open_target(fork.url) as opened:
         applied = opened.memory.applied()
-    assert (applied.head.seq, applied.part is not None) == (before, True)
+    assert applied.head.seq == before
+    assert applied.part is not None
+    seq, item = applied.part
+    assert main(["fork", "status", "--into", fork.url]) == 0
+    assert f"applied in part: up to item {item} of record {seq}" in capsys.readouterr().out
+    assert main(["fork", "status", "--into", fork.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["part"] == {"seq": seq, "item": item}
     fork.sync()
     assert (rows(fork.url), fork.conflicts(closed=True)) == (sorted((n, -n) for n in range(1, 91)), [])
     with open_target(fork.url) as opened:
