@@ -227,7 +227,7 @@ static int patch_array(text *out, bson_span before, bson_span given, int depth) 
     return failed;
 }
 
-int bson_update(text *out, bson_span before, bson_span update) {
+static int update_of(text *out, bson_span before, bson_span update) {
     bson_span left = update;
     bson_element first, each;
     if (bson_open(&left)) return 1;
@@ -242,4 +242,11 @@ int bson_update(text *out, bson_span before, bson_span update) {
     if (!bson_more(&left) || bson_next(&left, &each) || bson_more(&left)) return 1;
     if (each.kind != BSON_DOCUMENT || !bson_is(each.name, "diff")) return 1;
     return patch(out, before, each.value, 0);
+}
+
+int bson_update(text *out, bson_span before, bson_span update) {
+    size_t place = out->size;
+    int failed = update_of(out, before, update);
+    if (failed) return failed;
+    return out->size < place + 9 || memcmp(out->bytes + place + 5, "_id", 4) != 0;
 }

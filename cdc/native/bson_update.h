@@ -4,7 +4,7 @@
 
 #include "bson.h"
 
-/* Add the document after an update. Returns 0; 1 where it is not plain; -1 where there is no memory. */
+/* Add the document after an update. Returns 0; 1 where it is not plain, as where its _id is not first; -1 where there is no memory. */
 int bson_update(text *out, bson_span before, bson_span update);
 
 #endif

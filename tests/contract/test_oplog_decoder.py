@@ -89,6 +89,11 @@ def _update(rng: random.Random) -> Any:
             [{"$set": {path.replace(".0", "").replace(".1", ""): {"$literal": value}}}, {"$unset": other}],
             [{"$replaceWith": {"$mergeObjects": [{"_id": 1, "c": value}, "$$ROOT"]}}],
             [{"$replaceWith": {"$literal": {"_id": 1, "b": value, "a": {"x": [1, {"x": 2}, 3]}}}}],
+            # An _id that these leave out, or put elsewhere, stays what and where it was.
+            [{"$replaceWith": {"$literal": {"b": value, "a": {"x": [1, {"x": 2}, 3]}}}}],
+            [{"$replaceWith": {"a": "$a", "b": {"$literal": value}, "long": "$long"}}],
+            [{"$replaceWith": {"long": "$long", "a": "$a", "_id": {"$literal": rng.choice([1, Int64(1), 1.0])}}}],
+            [{"$project": {"_id": 0, "c": 0}}],
         ]
     )
 
@@ -103,7 +108,7 @@ def test_updates_of_any_form(mongodb_database: str, seed: int) -> None:
         into.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
         raw: Any = into.get_collection("orders", codec_options=CodecOptions(document_class=RawBSONDocument))
         begin = now(client)
-        into.orders.insert_one({"_id": 1})
+        into.orders.insert_one({"_id": 1, "long": "x" * 100})
         stored = [bytes(raw.find_one().raw)]
         for _ in range(400):
             # A path may lead nowhere in this document.

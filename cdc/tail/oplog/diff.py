@@ -5,7 +5,11 @@ in which something changed a delta of its own (`sNAME`; of an array, which says 
 (`$v: 1`, of servers before 5.0) are `$set` and `$unset` by path. Anything else is a whole new document. A delta that does not fit what stood
 there is refused: then it is not the image of this update.
 
-Source: MongoDB, src/mongo/db/update/document_diff_serialization.h, document_diff_applier.cpp, update_oplog_entry_serialization.h.
+A document keeps its `_id`, and has it first, even where an update says that it went, or came to the end: such are those by pipelines that
+make a new document.
+
+Source: MongoDB, src/mongo/db/update/document_diff_serialization.h, document_diff_applier.cpp, update_oplog_entry_serialization.h,
+object_replace_executor.cpp.
 """
 
 from collections.abc import Iterable
@@ -18,6 +22,11 @@ _GROWTH_MAX: Final = 1_500_000
 """Places that an array can grow by at once; the server's own limit."""
 
 _NULL: Final[Value] = (NULL, b"")
+
+_KEY: Final = b"_id"
+_KEY_FIRST: Final = _KEY + b"\0"
+_NAME_AT: Final = 5
+"""Where the name of a document's first field begins."""
 
 Field = tuple[int, bytes, bytes]
 """Type, name and value."""
@@ -33,6 +42,18 @@ def apply_update(before: bytes, update: bytes) -> bytes:
     Raises:
         DecodeError: One of them is malformed, they do not belong together, or the update is of a form that is not known here.
     """
+    after = _updated(before, update)
+    return after if after.startswith(_KEY_FIRST, _NAME_AT) else _keyed(before, after)
+
+
+def _keyed(before: bytes, after: bytes) -> bytes:
+    """A document with its `_id` where the server has it; as it is where there is none."""
+    fields = _fields(after)
+    keys = [field for field in (*fields, *_fields(before)) if field[1] == _KEY]
+    return _joined([*keys[:1], *(field for field in fields if field[1] != _KEY)]) if keys else after
+
+
+def _updated(before: bytes, update: bytes) -> bytes:
     given = _fields(update)
     if not given or not given[0][1].startswith(b"$"):
         return update
