@@ -23,6 +23,7 @@ from bson import (
 )
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -241,6 +242,20 @@ def test_a_key_that_looks_like_an_operator_means_no_other_document(docs: Docs, m
     found = sorted(raw_documents(fork.url, "customers"))
     assert found == sorted([encode({"_id": "victim", "who": {"name": "Ann"}}), encode({"_id": "later"})])
     assert [conflict["kind"] for conflict in fork.conflicts()] == ["value"] * len(EVIL_KEYS)
+
+
+def test_a_key_may_hold_a_reference_to_another_document(docs: Docs, mongodb_database: str) -> None:
+    """The one case in which a server takes names with a dollar sign in an _id."""
+    fork = Fork(docs.log, mongodb_database)
+    keys = [DBRef("c", 1), DBRef("c", 1, "d"), {"a": [DBRef("c", {"b": 1}, x=1)]}]
+    for key in keys:
+        docs.insert("Doc", {"_id": key, "n": 1})
+        docs.update("Doc", {"_id": key, "n": 1}, {"n": 2, "_id": key})
+    docs.insert("Doc", {"_id": DBRef("gone", 1)})
+    docs.delete("Doc", {"_id": DBRef("gone", 1)})
+    fork.sync()
+    assert raw_documents(fork.url, "docs") == [encode({"_id": key, "n": 2}) for key in keys]
+    assert fork.conflicts() == []
 
 
 def test_values_that_look_like_operators_are_values(docs: Docs, mongodb_database: str) -> None:

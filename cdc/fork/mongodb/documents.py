@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from ....schemas.errors import DecodeError
 from ....transforms.app_schema import ADDITIONAL, Entity, Field
-from ...tail.oplog.document import ARRAY, DOCUMENT, REGEX, UNDEFINED, Value, items
+from ...tail.oplog.document import ARRAY, DOCUMENT, REGEX, STRING, UNDEFINED, Value, items
 from ...tail.oplog.explode import PathColumn, Paths, explode_document
 from ..model import EntityModel
 from ..store import Rejected, Texts
@@ -16,6 +16,7 @@ from .paths import Fields, at_path, document, name_of, put
 KEY: Final = b"_id"
 SIZE_MAX: Final = 16 << 20
 """Bytes of a document."""
+_REFERENCE: Final = (b"$ref", b"$id", b"$db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,15 @@ def _may_be_key(value: Value) -> bool:
 
 
 def _without_operators(data: bytes) -> bool:
-    return all(
-        not name.startswith(b"$") and (kind not in (DOCUMENT, ARRAY) or _without_operators(each))
-        for name, (kind, each) in items(data).items()
+    fields = items(data)
+    return all(name in _reference(fields) or not name.startswith(b"$") for name in fields) and all(
+        kind not in (DOCUMENT, ARRAY) or _without_operators(each) for kind, each in fields.values()
     )
+
+
+def _reference(fields: Fields) -> tuple[bytes, ...]:
+    """The names in a document with a dollar sign that the server takes for what they are: those of a reference (DBRef), in its order."""
+    names = tuple(fields)[:3]
+    if names[:2] != _REFERENCE[:2] or fields[names[0]][0] != STRING:
+        return ()
+    return names if names == _REFERENCE and fields[names[2]][0] == STRING else names[:2]
