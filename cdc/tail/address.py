@@ -8,12 +8,13 @@ import re
 import socket
 import ssl
 import struct
-from ipaddress import ip_address
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ...schemas.errors import CommitLogError, Refused, Unreachable, UsageError
+from ..database_url import is_local
+from .certificate import unproven
 
 VERIFIED = "verify-full"
 
@@ -107,13 +108,7 @@ def refusal(exc: psycopg.OperationalError, *, what: str, where: str) -> CommitLo
             words = {"what": what, "where": where, "user": user}
             return Refused(message.format(*found.groups(), **words), hint=hint.format(*found.groups(), **words))
     if _UNVERIFIED in text:
-        reason = _reason(exc)
-        return Refused(
-            f"{what} may be another one: its certificate is not accepted{reason and ': '}{reason}",
-            hint="renew it on the server"
-            if "expired" in reason
-            else f"add sslrootcert=FILE with the certificate of its CA to {where}",
-        )
+        return unproven(_reason(exc), what=what, where=where, option="sslrootcert")
     return Unreachable(f"{what} cannot be reached: {text}", hint=f"check {where}, and that the server runs")
 
 
@@ -138,16 +133,7 @@ def _stays_here(said: dict[str, str]) -> bool:
     addresses = said.get("hostaddr") or os.environ.get("PGHOSTADDR", "")
     if not (hosts or addresses) and ("service" in said or "PGSERVICE" in os.environ):
         return False
-    return all(_is_local(name) for name in [*hosts.split(","), *addresses.split(",")])
-
-
-def _is_local(host: str) -> bool:
-    if not host or host[0] in "/@" or host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return all(name.startswith(("/", "@")) or is_local(name) for name in [*hosts.split(","), *addresses.split(",")])
 
 
 def _reason(exc: psycopg.OperationalError) -> str:

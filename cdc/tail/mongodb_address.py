@@ -16,6 +16,7 @@ from pymongo.topology_description import TopologyDescription
 
 from ...schemas.errors import CommitLogError, Refused, Unreachable, UsageError
 from ..database_url import is_local, split_url, user_of
+from .certificate import unproven
 
 SCHEMES = ("mongodb", "mongodb+srv")
 _EXAMPLE = "write mongodb://USER@HOST:PORT/DATABASE?replicaSet=NAME"
@@ -137,7 +138,7 @@ def refusal(exc: Exception, *, what: str, where: str, user: str) -> CommitLogErr
     """
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _unproven(cause, what=what, where=where)
+            return unproven(cause.verify_message, what=what, where=where, option="tlsCAFile")
     number, text = code(exc), one_line(exc)
     if number == AUTHENTICATION_FAILED:
         # The server does not say whether user or password was wrong; one that is being changed is right in a moment.
@@ -169,17 +170,6 @@ def one_line(exc: BaseException) -> str:
         text = str(exc)
     text = re.split(r",? \(configured timeouts|, Timeout: |, full error: | to execute command \{", text)[0]
     return " ".join(text.split()).rstrip(".")
-
-
-def _unproven(cause: ssl.SSLCertVerificationError, *, what: str, where: str) -> Refused:
-    reason = cause.verify_message
-    if "expired" in reason:
-        hint = "renew it on the server"
-    elif "mismatch" in reason or "match" in reason:
-        hint = f"write a host name into {where} that the certificate has"
-    else:
-        hint = f"add tlsCAFile=FILE with the certificate of its CA to {where}"
-    return Refused(f"{what} may be another one: its certificate is not accepted: {reason}", hint=hint)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

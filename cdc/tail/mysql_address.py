@@ -14,6 +14,7 @@ from pymysql import err
 
 from ...schemas.errors import CommitLogError, Refused, Unreachable, UsageError
 from ..database_url import is_local, split_password, split_url, user_of
+from .certificate import unproven
 
 MODES = ("disabled", "required", "verify_ca", "verify_identity")
 VERIFIED = MODES[-1]
@@ -170,14 +171,7 @@ def refusal(exc: Exception, *, what: str, where: str, user: str) -> CommitLogErr
         return Refused(f"{message.format(**words)}: {text}", hint=hint.format(**words))
     cause = getattr(exc, "original_exception", None)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        reason = cause.verify_message
-        if "expired" in reason:
-            hint = "renew it on the server"
-        elif "mismatch" in reason or "match" in reason:
-            hint = f"write a host name into {where} that the certificate has"
-        else:
-            hint = f"add ssl-ca=FILE with the certificate of its CA to {where}"
-        return Refused(f"{what} may be another one: its certificate is not accepted: {reason}", hint=hint)
+        return unproven(cause.verify_message, what=what, where=where, option="ssl-ca")
     hint = f"check {where}, and that the server runs"
     if number in _DENIED:
         hint = f"check user and password in {where}; a user who may log in encrypted only needs ssl-mode=required"
