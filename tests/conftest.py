@@ -18,6 +18,7 @@ pytest_plugins = (
     "fixtures.databases",
     "fixtures.followed",
     "fixtures.fork_log",
+    "fixtures.fork_process",
     "fixtures.binlog_source",
     "fixtures.oplog_source",
     "fixtures.pair",
