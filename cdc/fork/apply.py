@@ -6,7 +6,7 @@ Its rules, for every change:
 - update: fields that are what upstream says they were are written, fields that are what they become stay; any other field is a
   conflict and stays, and the rest of the change is applied all the same. No row: deleted here, a conflict.
 - delete: a row as upstream had it is deleted, a row changed here is a conflict and stays. No row: nothing.
-- rekey: an update that moves the row. Key taken here: a conflict.
+- rekey: an update that moves the row. Key taken here: a conflict, at both keys. No row: a conflict at its new key.
 - truncate: the delete of every row that upstream had, as the log told them last. Rows made here stay.
 - update without its old row (image `key`): written whole, whatever is here.
 - snapshot: rows that are not there are written, others compared as in insert. One that comes again, after a gap or because

@@ -5,7 +5,7 @@ expects it to be.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,6 +116,17 @@ class Conflicts:
         """Upstream has given a row another key, and so has the fork."""
         self.settle([(entity, key_text(newkey), None)])
         self._memory.move_conflicts(entity, key_text(key), key_text(newkey))
+
+    def exchange(self, ring: Sequence[Change]) -> None:
+        """Rows have taken each other's keys, each that of the next one's, the last that of the first: so does what is open on them."""
+        if not self.open:
+            return
+        aside, first = "", ring[0]
+        self._memory.move_conflicts(first["entity"], key_text(first["key"]), aside)
+        for change in reversed(ring[1:]):
+            self._memory.move_conflicts(change["entity"], key_text(change["key"]), key_text(change["newkey"]))
+        self._memory.move_conflicts(first["entity"], aside, key_text(first["newkey"]))
+        self.settle((change["entity"], key_text(change["newkey"]), tuple(change["after"])) for change in ring)
 
     def amend(self, commit: str, epoch: int, by: dict[str, Any] | None) -> None:
         """Upstream has learned later who made a commit."""

@@ -70,11 +70,16 @@ class Rows:
             if not last and change["op"] == "rekey" and exc.kind == "unique":
                 return False
             found = [self._rejection(table, change, ours, exc)]
-        moved = change["op"] == "rekey" and all(what.field != ROW for what in found)
-        where = {**change, "key": change["newkey"]} if moved else change
-        for what in found:
-            self._conflicts.record(where, origin, what)
+            if change["op"] == "rekey":
+                self._record(there := {**change, "key": change["newkey"]}, origin, [self._kept_out(table, there, exc)])
+                self._record(change, origin, found)
+                return True
+        self._record({**change, "key": change.get("newkey", change["key"])}, origin, found)
         return True
+
+    def _record(self, change: Change, origin: Origin, found: Iterable[Disagreement]) -> None:
+        for what in found:
+            self._conflicts.record(change, origin, what)
 
     def exchange(self, ops: Sequence[Op]) -> bool:
         """Let rows take each other's keys, where changes do nothing but that and every row is as upstream says.
@@ -92,6 +97,7 @@ class Rows:
                     raise Undone
         except (Rejected, Undone):
             return False
+        self._conflicts.exchange([change for change, _ in ops])
         return True
 
     def _exchange(self, moves: Sequence[tuple[EntityModel, Change]]) -> bool:
@@ -174,6 +180,8 @@ class Rows:
             if change["image"] == "key" and not change.get("unsent"):
                 return self._insert(table, {**change, "key": change.get("newkey", change["key"])}, None)
             return []
+        if change["op"] == "rekey":
+            self._settle(change, ())
         return [Disagreement("update/delete", ROW, change.get("before"), None, change["after"])]
 
     def _delete(self, table: EntityModel, change: Change, ours: Texts | None) -> list[Disagreement]:
@@ -206,6 +214,12 @@ class Rows:
     def _on_field(self, kind: str, table: EntityModel, change: Change, field: str, ours: Texts) -> Disagreement:
         base, here = change.get("before", {}).get(field), self._target.value(table.entity, field, ours[field])
         return Disagreement(kind, field, base, here, change["after"][field])
+
+    def _kept_out(self, table: EntityModel, change: Change, exc: Rejected) -> Disagreement:
+        """What a refused rekey leaves at the key that the row has upstream: the fork's own row, or none."""
+        ours = self._read(table, change)
+        shown = None if ours is None else self._values(table, {f: ours[f] for f in change["after"] if f in ours})
+        return Disagreement(exc.kind, ROW, None, shown, change["after"], str(exc))
 
     def _rejection(self, table: EntityModel, change: Change, ours: Texts | None, exc: Rejected) -> Disagreement:
         fields: dict[str, Any] = change.get("after") or change.get("before") or {}

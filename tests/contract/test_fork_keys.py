@@ -94,7 +94,39 @@ def test_a_row_of_mine_at_a_key_that_stays_is_a_conflict(log: MadeLog, places: F
     log.commit(log.insert("Place", row(10, "later")))
     places.sync()
     assert held(places) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (8, "new"), (9, "mine"), (10, "later")]
-    assert places.conflict()["kind"] == "unique"
+    # The row that stays, and the one that it is not let in for.
+    assert named(places) == {("unique", 1, ""), ("unique", 9, "")}
+
+
+def named(fork: Fork) -> set[tuple[str, int, str]]:
+    return {(conflict["kind"], conflict["key"]["id"], conflict["field"]) for conflict in fork.conflicts()}
+
+
+def test_a_row_that_was_kept_out_stays_named_when_its_old_key_is_given_again(log: MadeLog, places: Fork) -> None:
+    places.sql("INSERT INTO public.place VALUES (9, 'mine', %s)", b"\0\xff")
+    log.commit(log.rekey("Place", 1, 9))
+    log.commit(log.insert("Place", row(1, "a")))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (9, "mine")]
+    assert named(places) == {("unique", 9, "")}
+
+
+def test_a_row_that_was_deleted_here_stays_named_by_its_new_key(log: MadeLog, places: Fork) -> None:
+    places.sql("DELETE FROM public.place WHERE id = 1")
+    log.commit(log.rekey("Place", 1, 9))
+    log.commit(log.insert("Place", row(1, "new")))
+    places.sync()
+    assert held(places) == [(1, "new"), (2, "b"), (3, "c"), (4, "d")]
+    assert named(places) == {("update/delete", 9, "")}
+
+
+def test_conflicts_go_with_rows_that_exchange_their_keys(log: MadeLog, places: Fork) -> None:
+    places.sql("UPDATE public.place SET who = 'mine' WHERE id = 1")
+    log.commit(log.update("Place", 1, {"who": "a"}, {"who": "A"}))
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 3), log.rekey("Place", 3, 1))
+    places.sync()
+    assert held(places) == [(1, "c"), (2, "mine"), (3, "b"), (4, "d")]
+    assert named(places) == {("update/update", 2, "who")}
 
 
 def test_an_insert_of_a_row_that_upstream_had_takes_its_place_but_not_that_of_mine(log: MadeLog, places: Fork) -> None:
