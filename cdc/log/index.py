@@ -5,7 +5,7 @@ disposable. It holds no values of rows: those are read from the log, and checked
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -115,7 +115,7 @@ class Filter:
     request_key: str | None = None
 
 
-class Index:
+class Index(IndexFile):
     """The index of one log. `refresh` first; then ask.
 
     Args:
@@ -130,10 +130,7 @@ class Index:
     """
 
     def __init__(self, location: LogLocation, *, request_key: RequestKey) -> None:
-        self.location = location
-        self._file = IndexFile(location, request_key=request_key)
-        self._rows = self._file.rows
-        self.reader = self._file.reader
+        super().__init__(location, request_key=request_key)
         self._places = Places(self.reader)
 
     def __enter__(self) -> "Index":
@@ -144,33 +141,8 @@ class Index:
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
+        super().close()
         self._places.close()
-
-    @property
-    def head(self) -> Head:
-        """Up to where the index answers."""
-        return self._file.head
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether it could not be written beside its log."""
-        return self._file.in_memory
-
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> Head:
-        """Take in what the log holds by now.
-
-        Args:
-            progress: Called now and then with the seq reached and the one to reach.
-
-        Returns:
-            The head up to which the index answers.
-
-        Raises:
-            VerificationFailed: The log is damaged.
-            UnknownFormat: A record is newer than this code.
-        """
-        return self._file.refresh(progress)
 
     def commit(self, seq: int) -> Commit | None:
         """The commit, or chunk of a snapshot, that the record `seq` is or is a part of; None where it is neither."""

@@ -64,7 +64,7 @@ class IndexFile:
         self._db: Any = _open(location)  # apsw's own types speak of Buffer, which Python 3.11 does not know
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._db.close()
         self.reader.close()
 
@@ -227,7 +227,7 @@ class IndexFile:
                 hint=f"rm {self.location.root / 'index.sqlite'}*",
             ) from exc
 
-    def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
         """The rows of a query.
 
         Raises:
