@@ -8,7 +8,6 @@ import base64
 import os
 import secrets
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self
@@ -163,20 +162,7 @@ class KafkaServer(SingleProcess, Kafka):
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_")
         command = self._java("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config")
-        try:
-            subprocess.run(
-                [*command, str(self._home / "server.properties")],
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=_START_TIMEOUT_S,
-            )
-        except subprocess.CalledProcessError as error:
-            failed("format", error.stderr.strip() or error.stdout.strip())
-        except (OSError, subprocess.TimeoutExpired) as error:
-            failed("format", str(error))
+        self._finish("format", [*command, str(self._home / "server.properties")])
 
     def _java(self, *arguments: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
@@ -210,7 +210,7 @@ class PostgresServer(LocalService, Server):
         command += ["--auth", "scram-sha-256", "--pwfile", password_file]
         command += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
         try:
-            self._finish("initdb", command)
+            self._finish("initdb", command, **self._account.process_options())
         finally:
             password_file.unlink()
 
@@ -220,28 +220,10 @@ class PostgresServer(LocalService, Server):
         self._account.take(self.folder)
         command: list[str | Path] = [self.programs.path("pg_basebackup"), "--pgdata", self.folder]
         command += ["--dbname", primary.url, "--checkpoint", "fast", "--no-sync"]
-        self._finish("pg_basebackup", command)
+        self._finish("pg_basebackup", command, **self._account.process_options())
         (self.folder / "standby.signal").touch()
         self._account.take(self.folder)
         self._configure({"primary_conninfo": primary.url})
-
-    def _finish(self, step: str, command: Sequence[str | Path]) -> None:
-        """Run a program that makes the data folder to its end."""
-        try:
-            subprocess.run(
-                command,
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=_START_TIMEOUT_S,
-                **self._account.process_options(),
-            )
-        except subprocess.CalledProcessError as error:
-            raise ServerFailed(step, f"{error.stderr.strip() or error.stdout.strip()}") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServerFailed(step, str(error)) from error
 
     def _start_on(self, port: int, settings: Mapping[str, str]) -> None:
         self.url = f"postgresql://postgres:{self._password}@{HOST}:{port}/postgres"

@@ -18,6 +18,7 @@ from .scratch import Scratch
 StopMode = Literal["fast", "kill"]
 
 _STOP_TIMEOUT_S = 30.0
+_FINISH_TIMEOUT_S = 90.0
 _WHOLE_LOG_LINES = 1000
 
 
@@ -149,6 +150,28 @@ class LocalService(Service, ABC):
                 self._fail("start", f"not ready in {timeout_s:.0f} s: {self.log_tail()}")
             time.sleep(poll_s)
         self._fail("start", self.log_tail() or f"{Path(command[0]).name} ended with {process.returncode}")
+
+    def _finish(self, step: str, command: Sequence[str | Path], **options: Unpack[ProcessOptions]) -> None:
+        """Run a program that makes what the server keeps to its end.
+
+        Raises:
+            ServerFailed: It fails, or takes too long; the message names the step.
+        """
+        try:
+            subprocess.run(
+                command,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_FINISH_TIMEOUT_S,
+                **options,
+            )
+        except subprocess.CalledProcessError as error:
+            self._fail(step, error.stderr.strip() or error.stdout.strip())
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._fail(step, str(error))
 
     @contextmanager
     def _or_killed(self) -> Generator[None]:
