@@ -24,7 +24,6 @@ class Group:
         self.start = start
         self.position = position
         self.begun = start.begun
-        self.xa_id: str | None = None
         self.statements: list[Statement] = []
         self._changes: list[Entry] = []
         self._spill: Spill[Relation | tuple[Relation, ...]] | None = None
