@@ -64,11 +64,13 @@ class Failure(NamedTuple):
 
     why: str
     code: int | None
+    transient: bool = False
+    """The server says itself that the transaction may be tried again."""
 
     @property
     def lasts(self) -> bool:
         """Whether the next stamp will fail alike."""
-        return self.code not in _PASSING
+        return not self.transient and self.code not in _PASSING
 
 
 class Transaction:
@@ -228,4 +230,5 @@ def failure_in(reply: Any) -> Failure | None:
     if document.get("ok") and not errors:
         return None
     code = errors[0].get("code") if errors else document.get("code")
-    return Failure(NOT_ALLOWED if code == _UNAUTHORIZED else REFUSED, code)
+    transient = "TransientTransactionError" in document.get("errorLabels", ())
+    return Failure(NOT_ALLOWED if code == _UNAUTHORIZED else REFUSED, code, transient)

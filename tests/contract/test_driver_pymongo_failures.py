@@ -29,6 +29,11 @@ LATE = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication tim
 def log(stamped_oplog: StampedOplog) -> Iterator[StampedOplog]:
     yield stamped_oplog
     stamped_oplog.fail_no_more()
+
+
+@pytest.fixture(autouse=True)
+def as_configured_by_default() -> Iterator[None]:
+    yield
     session.configure()
 
 
@@ -277,6 +282,29 @@ def test_under_raise_a_refused_stamp_leaves_nothing_of_the_transaction(log: Stam
     assert log.seen() == [(None, "I")]
 
 
+@pytest.mark.parametrize("on_untagged", ["raise", "allow"])
+def test_transactions_older_than_the_collection_of_stamps_may_be_tried_again(
+    own_mongodb: MongodSet, on_untagged: OnUntagged
+) -> None:
+    """The first stamp of all makes that collection: to transactions begun before it the server says SnapshotUnavailable, once."""
+    log = StampedOplog(own_mongodb, "t", own_mongodb.database_url("t"))
+    session.configure(on_untagged=on_untagged)
+    client, before = log.client(), untagged()
+    items = client.t.create_collection("items")
+    with session.bind(request="r"), client.start_session() as one, client.start_session() as other:
+        for of in (one, other):
+            of.start_transaction()
+            items.insert_one({}, session=of)
+        other.commit_transaction()
+        with pytest.raises(OperationFailure) as transient:
+            one.commit_transaction()
+        assert transient.value.has_error_label("TransientTransactionError")
+        one.with_transaction(twice(items))
+    assert log.seen() == [("r", "I"), ("r", "II")]
+    assert untagged() == before
+    log.close()
+
+
 # Rights, and servers without an oplog
 
 
@@ -296,16 +324,13 @@ def test_who_may_not_write_stamps_writes_untagged(make_stamped_oplog: Callable[.
         of.with_transaction(twice(fresh[log.name]["items"]))
     assert log.seen() == [(None, "II")], "a want of rights does not abort the transaction"
     session.configure(on_untagged="raise")
-    try:
-        with session.bind(request="r"), client.start_session() as of:
-            with pytest.raises(pymongo.Untagged, match="commitlog setup"):
-                log.client()[log.name]["items"].insert_one({})
-            fresh = log.client()
-            with fresh.start_session() as of, pytest.raises(pymongo.Untagged, match="commitlog setup"):
-                of.with_transaction(twice(fresh[log.name]["items"]))
-        assert log.seen() == []
-    finally:
-        session.configure()
+    with session.bind(request="r"), client.start_session() as of:
+        with pytest.raises(pymongo.Untagged, match="commitlog setup"):
+            log.client()[log.name]["items"].insert_one({})
+        fresh = log.client()
+        with fresh.start_session() as of, pytest.raises(pymongo.Untagged, match="commitlog setup"):
+            of.with_transaction(twice(fresh[log.name]["items"]))
+    assert log.seen() == []
 
 
 def test_a_standalone_server_is_named(tmp_path: Any) -> None:
@@ -324,7 +349,6 @@ def test_a_standalone_server_is_named(tmp_path: Any) -> None:
             assert client.t.items.count_documents({}) == 2
             assert "commitlog" not in client.list_database_names()
     finally:
-        session.configure()
         server.close()
 
 
