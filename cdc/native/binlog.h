@@ -33,12 +33,13 @@ int binlog_add_value(text *out, const binlog_column *column, cursor *from);
 int binlog_add_decimal(text *out, unsigned precision, unsigned scale, cursor *from);
 int binlog_add_json(text *out, const uint8_t *document, size_t size);
 
-/* A finite number as the shortest digits that read back: the value is 0.DIGITS times ten to the power of `point`. */
+/* A finite number, of eight bytes as the server stores it, as the shortest digits that read back: the value is 0.DIGITS times ten to the power of
+ * `point`. */
 typedef struct {
     char digits[20];
     int count, point, negative;
 } shortest;
-int binlog_shortest(shortest *out, double value);
+int binlog_shortest(shortest *out, const uint8_t *bytes);
 
 uint64_t binlog_little(const uint8_t *bytes, unsigned size);
 uint64_t binlog_big(const uint8_t *bytes, unsigned size);

@@ -29,11 +29,8 @@ static int take_length(const json *self, size_t *at, size_t *length) {
 
 /* With a point up to fifteen places before or behind it, as the server prints it. */
 static int add_number(text *out, const uint8_t *bytes) {
-    uint64_t bits = binlog_little(bytes, 8);
-    double value;
-    memcpy(&value, &bits, sizeof value);
     shortest number;
-    int failed = binlog_shortest(&number, value);
+    int failed = binlog_shortest(&number, bytes);
     if (failed) return failed;
     if (text_reserve(out, 64)) return -1;
     char *p = out->bytes + out->size;

@@ -39,7 +39,10 @@ static int add_integer(text *out, unsigned size, unsigned is_unsigned, cursor *f
     return add_signed(out, (int64_t)(number << shift) >> shift);
 }
 
-int binlog_shortest(shortest *out, double value) {
+int binlog_shortest(shortest *out, const uint8_t *bytes) {
+    uint64_t bits = binlog_little(bytes, 8);
+    double value;
+    memcpy(&value, &bits, sizeof value);
     char *repr = PyOS_double_to_string(value, 'r', 0, 0, NULL), *p = repr;
     if (!repr) {
         PyErr_Clear();
@@ -72,12 +75,9 @@ int binlog_shortest(shortest *out, double value) {
 /* As values.py's double_text: the notation of PostgreSQL. */
 static int add_double(text *out, cursor *from) {
     if (LEFT(from) < 8) return 1;
-    uint64_t bits = binlog_little(from->at, 8);
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    from->at += 8;
     shortest number;
-    int failed = binlog_shortest(&number, value);
+    int failed = binlog_shortest(&number, from->at);
+    from->at += 8;
     if (failed) return failed;
     if (text_reserve(out, 64)) return -1;
     char *p = out->bytes + out->size;
