@@ -1,10 +1,12 @@
 """An ordinary connection to a MySQL or MariaDB: settings that make its texts the same everywhere, and a limit on every wait."""
 
 import struct
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pymysql
 import pymysql.connections
+from pymysql.cursors import SSCursor
 
 from ...schemas.errors import CommitLogError, Refused, Unreachable
 from .mysql_address import code as code
@@ -76,6 +78,23 @@ class Connection(pymysql.connections.Connection):
         with self.cursor() as cursor:
             cursor.execute(query, parameters or None)
             return list(cursor.fetchall())
+
+    def streamed(self, query: str) -> "Iterator[tuple[Any, ...]]":
+        """What a query gives, one row after the other, so that only one is in memory that nobody has taken. Whoever takes no more of
+        them before the end has no connection afterwards: the server would send the rest. Raises one of ERRORS."""
+        cursor = SSCursor(self)
+        try:
+            cursor.execute(query)
+            while (row := cursor.fetchone()) is not None:
+                yield row
+        finally:
+            result = cast(Any, self)._result
+            if result is not None and result.unbuffered_active:
+                # The library would read the rest whenever it lets go of the result.
+                result.unbuffered_active, result.connection = False, None
+                self._result = None
+                cast(Any, self)._force_close()
+            cursor.close()
 
 
 def connect(

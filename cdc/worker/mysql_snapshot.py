@@ -16,10 +16,10 @@ from ..log.state import Progress
 from ..tail.binlog.shapes import project
 from ..tail.binlog.table_map import BinlogRelation
 from ..tail.mysql_catalog import Catalog
-from ..tail.mysql_connection import ERRORS, code, connect, failure
+from ..tail.mysql_connection import ERRORS, Connection, code, connect, failure
 from ..tail.mysql_rows import collated, relation_of, rows_after, text_of
 from ..tail.transaction import Mark, Relation
-from .snapshot import FIRST_ROWS, Chunk, Snapshotter, fitting, key_of, row_size
+from .snapshot import FIRST_ROWS, SURPLUS_BYTES, Chunk, Snapshotter, fitting, key_of, row_size
 
 _LATER = frozenset({1049, 1051, 1054, 1146, 1205, 1213, 1412, 1969, 3024})
 """No such database, table or column now, somebody holds it, or it was altered a moment ago: others come first."""
@@ -41,14 +41,21 @@ class MysqlSnapshotter(Snapshotter):
         super().__init__(
             schema=schema, visibility=config.log.visibility, progress=progress, recent=recent, limits=config.limits
         )
-        url, patience_s = config.source.conninfo(), config.limits.silence_s
-        self._catalog = Catalog(url, patience_s=patience_s)
-        self._connection = connect(url, patience_s=patience_s, raw=True)
+        self._url, self._patience_s = config.source.conninfo(), config.limits.silence_s
+        self._catalog = Catalog(self._url, patience_s=self._patience_s)
+        self._connected = connect(self._url, patience_s=self._patience_s, raw=True)
+
+    @property
+    def _connection(self) -> Connection:
+        """The one that reads rows, made anew where the last chunk ended in the middle of an answer."""
+        if not self._connected.open:
+            self._connected = connect(self._url, patience_s=self._patience_s, raw=True)
+        return self._connected
 
     def close(self) -> None:
         """Close the connections."""
-        if self._connection.open:
-            self._connection.close()
+        if self._connected.open:
+            self._connected.close()
         self._catalog.close()
 
     def hurry(self) -> None:
@@ -88,8 +95,8 @@ class MysqlSnapshotter(Snapshotter):
             expected = self._expected(relation) if start is None else 0
             rows, last = self._rows(relation, entity.key, start, lambda row: [*projection.key(row).values()])
         finally:
-            if self._connection.open:
-                self._connection.rows("COMMIT")
+            if self._connected.open:
+                self._connected.rows("COMMIT")
         kept = fitting(rows, self._bytes_max)
         rows, last = rows[:kept], last and kept == len(rows)
         places = [index for index, column in enumerate(relation.columns) if column.name in entity.key]
@@ -136,15 +143,17 @@ class MysqlSnapshotter(Snapshotter):
         rows: list[RawRow] = []
         size, wanted = 0, min(FIRST_ROWS, self._rows_max)
         while wanted and size <= self._bytes_max:
-            found = self._connection.rows(f"{rows_after(relation, key, start)} LIMIT {wanted}")
-            for values in found:
-                row: RawRow = [
+            end = len(rows) + wanted
+            for values in self._connection.streamed(f"{rows_after(relation, key, start)} LIMIT {wanted}"):
+                rows.append([
                     text(value) if text is not None and value is not None else value
                     for text, value in zip(texts, values, strict=True)
-                ]
-                rows.append(row)
-                size += row_size(row)
-            if len(found) < wanted:
+                ])  # fmt: skip
+                size += row_size(rows[-1])
+                if size > self._bytes_max + SURPLUS_BYTES and len(rows) < end:
+                    # The rest would be as large.
+                    return rows, False
+            if len(rows) < end:
                 return rows, True
             start = key_values(rows[-1])
             room = (self._bytes_max - size) * len(rows) // (size + 1) + 1

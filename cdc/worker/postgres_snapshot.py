@@ -24,13 +24,10 @@ from ..tail.row_range import KeyColumn, rows_after
 from ..tail.shapes import project
 from ..tail.transaction import Mark, Relation, RelationColumn
 from ..tail.unique_key import check_key
-from .snapshot import FIRST_ROWS, Chunk, Snapshotter, fitting, key_of, row_size
+from .snapshot import FIRST_ROWS, SURPLUS_BYTES, Chunk, Snapshotter, fitting, key_of, row_size
 
 HURRY_S = 0.1
 """After this wait for the server's log to reach the disk it is given a commit, see `Snapshotter.hurry`."""
-
-SURPLUS_BYTES = 32 << 20
-"""Rows of very different sizes come as many as small ones would be: beyond this more than a record takes, the rest is left."""
 
 _BEGIN = (
     # A table that is being altered is left for later. Row security must raise an error, not hide rows.

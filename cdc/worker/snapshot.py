@@ -34,6 +34,9 @@ OMITTED_MAX = 100_000
 FIRST_ROWS = 10
 """Rows asked for first; their size says how many may come at once, so that rows of a megabyte do not fill the memory."""
 
+SURPLUS_BYTES = 32 << 20
+"""Rows of very different sizes come as many as small ones would be: beyond this more than a record takes, the rest is left."""
+
 Key = tuple[bytes, ...]
 
 

@@ -13,9 +13,9 @@ from commitlog.cdc.config import Limits, SourceConfig, load
 from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.local import PostgresServer
 from commitlog.cdc.worker.postgres_snapshot import PostgresSnapshotter
-from commitlog.cdc.worker.snapshot import row_size
 from commitlog.cdc.worker.worker import Worker
 from commitlog.transforms.app_schema_reader import parse
+from fixtures.chunks import taken_by
 from fixtures.load import open_shop
 from fixtures.patience import WAIT_S, until
 from fixtures.worker import Source
@@ -224,17 +224,6 @@ def test_large_rows_are_read_a_few_at_a_time(source: Source) -> None:
     source.finish(run)
 
 
-class Measured(PostgresSnapshotter):
-    """A snapshotter that tells how much it has taken from the server at once."""
-
-    taken: list[int]
-
-    def _rows(self, *arguments: Any) -> Any:
-        rows, last = super()._rows(*arguments)
-        self.taken.append(sum(map(row_size, rows)))
-        return rows, last
-
-
 def test_rows_among_small_ones_that_are_large_do_not_come_all_at_once(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +233,7 @@ def test_rows_among_small_ones_that_are_large_do_not_come_all_at_once(
     source.execute(
         "INSERT INTO orders SELECT n, CASE WHEN n BETWEEN 300 AND 340 THEN repeat('x', 30000) END, n FROM generate_series(1, 500) n"
     )
-    taking = Measured(
+    taking = PostgresSnapshotter(
         SourceConfig(url=source.url, publication=source.name),
         schema=parse(source.schema()),
         visibility="own",
@@ -252,20 +241,12 @@ def test_rows_among_small_ones_that_are_large_do_not_come_all_at_once(
         recent=deque(),
         limits=Limits(part_bytes=100_000),
     )
-    taking.taken = []
-    found: list[int] = []
-    try:
-        while taking.take():
-            assert taking.chunk is not None
-            if taking.chunk.entity.name == "Order":
-                found += [int(key[0]) for key in taking.chunk.rows]
-            taking.finish()
-    finally:
-        taking.close()
+
+    found, sizes = taken_by(taking, "Order")
 
     assert found == [*range(1, 501)]
-    assert max(taking.taken) < 300_000, "41 rows of 30 kB are in one batch"
-    assert max(taking.taken) > 200_000, "no batch was left unread"
+    assert max(sizes) < 300_000, "41 rows of 30 kB are in one batch"
+    assert max(sizes) > 200_000, "no batch was left unread"
 
 
 def test_a_source_at_rest_keeps_no_chunk_waiting(source: Source) -> None:
