@@ -23,7 +23,7 @@ from commitlog.cdc.source.mongodb.history import check_identity, check_log
 from commitlog.cdc.tail.mongodb_catalog import Catalog, Identity, OplogBounds
 from commitlog.schemas.errors import HistoryLost, Refused, Unreachable
 from commitlog.schemas.position import format_oplog, parse_oplog
-from fixtures.command import command
+from fixtures.command import Commands, command, only
 from fixtures.patience import until
 
 
@@ -34,33 +34,20 @@ def server() -> Iterator[MongodSet]:
         yield started
 
 
-class Shop:
+class Shop(Commands):
     """A database with a collection, set up, and a folder with its configuration, of a user who may do what the worker needs."""
 
     def __init__(self, server: MongodSet, folder: Path) -> None:
-        self.server, self.folder, self.name = server, folder, f"shop_{secrets.token_hex(4)}"
-        self.url = server.database_url(self.name)
+        self.server, self.name = server, f"shop_{secrets.token_hex(4)}"
+        super().__init__(folder, server.database_url(self.name))
         self.catalog = Catalog(self.url)
         self.client = self.catalog.client
         self.client[self.name]["orders"].insert_one({"_id": 1, "status": "new"})
-        self.run("init", self.url, "--name", "shop")
+        self.commitlog("init", self.url, "--name", "shop")
         role, password = f"w_{secrets.token_hex(4)}", secrets.token_hex(8)
-        self.run("setup", "--role", role)
+        self.commitlog("setup", "--role", role)
         server.command("createUser", role, pwd=password, roles=[role])
         self.role = server.user_url(role, password, self.name)
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        done = command(*arguments, folder=self.folder, environment=dict(os.environ))
-        assert done.returncode == code, done.stdout + done.stderr
-        for url in (self.url, getattr(self, "role", self.url)):
-            assert (urlsplit(url).password or "?") not in done.stdout + done.stderr
-        return done.stdout
-
-    def doctor(self, *, code: int, url: str = "") -> dict[str, str]:
-        """What it finds that is not well, each with what to do, by its level and text."""
-        lines = self.run("doctor", "--json", "--source", url or self.role, code=code).splitlines()
-        found = [json.loads(line) for line in lines]
-        return {f"{one['level']}: {one['what']}": one["hint"] for one in found if one["level"] != "ok"}
 
     def admin(self, **command: Any) -> dict[str, Any]:
         return dict(self.client.admin.command(command))
@@ -77,12 +64,6 @@ def shop(server: MongodSet, tmp_path: Path) -> Iterator[Shop]:
     made.close()
 
 
-def only(found: dict[str, str], words: str) -> str:
-    """The hint of the one finding with these words."""
-    (hint,) = (hint for what, hint in found.items() if words in what)
-    return hint
-
-
 def followed(shop: Shop, hint: str) -> None:
     """Do what a hint for mongosh says."""
     (said,) = re.findall(r"db\.adminCommand\((\{.*\})\)", hint)
@@ -91,19 +72,20 @@ def followed(shop: Shop, hint: str) -> None:
 
 def test_a_server_that_is_set_up_and_a_user_who_may_do_no_more_are_well(shop: Shop) -> None:
     assert shop.doctor(code=0) == {}
-    assert "not looked at, for the server does not tell this user: featureCompatibilityVersion" in shop.run(
-        "doctor", "--source", shop.role
+    assert (
+        "not looked at, for the server does not tell this user: featureCompatibilityVersion"
+        in shop.commitlog("doctor", "--source", shop.role).stdout
     )
     (said,) = shop.doctor(code=1, url=shop.url)
     assert "may do more than read" in said
-    assert "not looked at" not in shop.run("doctor", code=1)
+    assert "not looked at" not in shop.commitlog("doctor", code=1).stdout
 
 
 def test_images_that_are_off_are_told(shop: Shop) -> None:
     off = {"changeStreamPreAndPostImages": {"enabled": False}}
     shop.client[shop.name].command({"collMod": "orders", **off})
     assert only(shop.doctor(code=4), "orders: the server does not keep what its documents were") == "commitlog setup"
-    shop.run("setup")
+    shop.commitlog("setup")
     assert shop.doctor(code=0) == {}
 
 
@@ -151,7 +133,7 @@ def test_a_setting_that_weakens_a_guarantee_is_told(
 
 
 def test_an_oplog_that_does_not_go_far_back_is_told(shop: Shop) -> None:
-    assert "where the set was made" in shop.run("doctor", "--source", shop.role)
+    assert "where the set was made" in shop.commitlog("doctor", "--source", shop.role).stdout
 
     bounds = OplogBounds(first=1_795_383_766 << 32 | 1, last=(1_795_383_766 + 7_200) << 32)
     told = _window(bounds, begun=False)
@@ -266,8 +248,8 @@ def test_status_tells_from_where_to_where_the_oplog_goes_and_what_is_missing(sho
     shop.client[shop.name]["orders"].rename("sales")
     bounds = shop.catalog.oplog_bounds()
 
-    found = json.loads(shop.run("status", "--json"))
-    shown = shop.run("status")
+    found = json.loads(shop.commitlog("status", "--json").stdout)
+    shown = shop.commitlog("status").stdout
 
     assert json_schema.problems(found, json_schema.read("status")) == []
     assert found["source"]["oldest"] == format_oplog(bounds.first)

@@ -1,11 +1,9 @@
 """`init`, `setup` and `teardown` of a MongoDB; what they grant is what the worker and the app need, and no more."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +23,7 @@ from commitlog.cdc.source.mongodb.shell import read_shell
 from commitlog.cdc.tail.mongodb_catalog import Catalog
 from commitlog.schemas.errors import HistoryLost, Refused
 from commitlog.transforms.registry import Registry
-from fixtures.command import command
+from fixtures.command import Commands
 from fixtures.mongodb import make_user
 
 ORDERS: list[dict[str, Any]] = [
@@ -47,25 +45,18 @@ def server() -> Iterator[MongodSet]:
         yield started
 
 
-class Shop:
+class Shop(Commands):
     """A database with two collections, and a folder with its configuration."""
 
     def __init__(self, server: MongodSet, folder: Path) -> None:
-        self.server, self.folder, self.name = server, folder, f"Shop_{secrets.token_hex(4)}"
-        self.url = server.database_url(self.name)
+        self.server, self.name = server, f"Shop_{secrets.token_hex(4)}"
+        super().__init__(folder, server.database_url(self.name))
+        assert urlsplit(self.url).password
         self.catalog = Catalog(self.url)
         self.client: MongoClient[dict[str, Any]] = self.catalog.client
         self.client[self.name]["orders"].insert_many(ORDERS)
         self.client[self.name]["Line's"].insert_one({"_id": 1})
         self.commitlog("init", self.url, "--name", "shop")
-
-    def commitlog(self, *arguments: str, code: int = 0) -> CompletedProcess[str]:
-        done = command(*arguments, folder=self.folder, environment=dict(os.environ))
-        assert done.returncode == code, done.stdout + done.stderr
-        password = urlsplit(self.url).password or ""
-        assert password
-        assert password not in done.stdout + done.stderr
-        return done
 
     def has_images(self, name: str) -> bool:
         found = self.catalog.collection(self.name, name)

@@ -1,7 +1,5 @@
 """`doctor` of a MySQL and a MariaDB: what keeps a guarantee from holding is said with what to do about it, and what it says is so."""
 
-import json
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from commitlog.cdc.servers.mariadb import MariaDbServer
 from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
 from commitlog.cdc.tail.mysql_catalog import Catalog
-from fixtures.command import command
+from fixtures.command import Commands, only
 from fixtures.mysql import ENGINES, make_user
 
 SAFE = {**QUICK, "innodb-flush-log-at-trx-commit": "1", "sync-binlog": "1", "binlog-ignore-db": "left_out"}
@@ -26,16 +24,16 @@ def server(request: pytest.FixtureRequest) -> Iterator[LocalMysqld]:
         yield started
 
 
-class Shop:
+class Shop(Commands):
     """A database with a table, set up, and a folder with its configuration, of a user who may do what the worker needs."""
 
     def __init__(self, server: LocalMysqld, folder: Path, name: str = "") -> None:
-        self.server, self.folder, self.name = server, folder, name or f"shop_{secrets.token_hex(4)}"
-        self.url = server.create_database(self.name)
+        self.server, self.name = server, name or f"shop_{secrets.token_hex(4)}"
+        super().__init__(folder, server.create_database(self.name))
         self.catalog = Catalog(self.url)
         self.catalog.rows("CREATE TABLE orders (id int PRIMARY KEY)")
-        self.run("init", self.url, "--name", "shop")
-        self.run("setup")
+        self.commitlog("init", self.url, "--name", "shop")
+        self.commitlog("setup")
         self.role = make_user(
             server,
             "REPLICATION SLAVE, REPLICATION CLIENT ON *.*",
@@ -43,17 +41,6 @@ class Shop:
             f"SELECT ON `{self.name}`.*",
             database=self.name,
         )
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        done = command(*arguments, folder=self.folder, environment=dict(os.environ))
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
-
-    def doctor(self, *, code: int, url: str = "") -> dict[str, str]:
-        """What it finds that is not well, each with what to do, by its level and text."""
-        lines = self.run("doctor", "--json", "--source", url or self.role, code=code).splitlines()
-        found = [json.loads(line) for line in lines]
-        return {f"{one['level']}: {one['what']}": one["hint"] for one in found if one["level"] != "ok"}
 
     def close(self) -> None:
         self.catalog.close()
@@ -66,12 +53,6 @@ def shop(server: LocalMysqld, tmp_path: Path) -> Iterator[Shop]:
     made = Shop(server, tmp_path)
     yield made
     made.close()
-
-
-def only(found: dict[str, str], words: str) -> str:
-    """The hint of the one finding with these words."""
-    (hint,) = (hint for what, hint in found.items() if words in what)
-    return hint
 
 
 def test_a_server_that_is_set_up_and_a_user_who_may_do_no_more_are_well(shop: Shop) -> None:
@@ -98,7 +79,7 @@ def test_a_setting_that_weakens_a_guarantee_is_told(shop: Shop, name: str, value
         found = shop.doctor(code=code)
         if code == 4:
             assert only(found, words) == "commitlog setup"
-            shop.run("setup")
+            shop.commitlog("setup")
         else:
             shop.catalog.rows(only(found, words).partition(",")[0])
         assert shop.doctor(code=0) == {}
@@ -110,7 +91,7 @@ def test_gtids_out_of_order_are_told(shop: Shop) -> None:
     if shop.catalog.engine == "mysql":
         shop.catalog.rows("SET GLOBAL gtid_mode = ON_PERMISSIVE")
         assert only(shop.doctor(code=4), "error: gtid_mode is ON_PERMISSIVE") == "commitlog setup"
-        shop.run("setup")
+        shop.commitlog("setup")
     else:
         shop.catalog.rows("SET GLOBAL gtid_strict_mode = OFF")
         shop.catalog.rows(only(shop.doctor(code=1), "gtid_strict_mode is off").partition(",")[0])
@@ -135,7 +116,7 @@ def test_privileges_that_are_missing_are_told_with_the_statements_that_grant_the
 def test_tables_that_are_not_logged_as_they_are_are_told(shop: Shop) -> None:
     shop.catalog.rows("CREATE TABLE loose (id int PRIMARY KEY) ENGINE=MyISAM")
     assert only(shop.doctor(code=1), f"table {shop.name}.loose is in no app schema") == "commitlog schema draft"
-    (shop.folder / "schemas" / "shop.yaml").write_text(shop.run("schema", "draft"))
+    (shop.folder / "schemas" / "shop.yaml").write_text(shop.commitlog("schema", "draft").stdout)
 
     found = shop.doctor(code=1)
     shop.catalog.rows(only(found, "is of the engine MyISAM"))
@@ -149,7 +130,7 @@ def test_rows_that_foreign_keys_change_are_told_where_they_are_not_logged(shop: 
     catalog.rows(
         "CREATE TABLE items (id int PRIMARY KEY, o int, CONSTRAINT fk FOREIGN KEY (o) REFERENCES orders (id) ON DELETE CASCADE)"
     )
-    (shop.folder / "schemas" / "shop.yaml").write_text(shop.run("schema", "draft"))
+    (shop.folder / "schemas" / "shop.yaml").write_text(shop.commitlog("schema", "draft").stdout)
     catalog.rows("INSERT INTO orders VALUES (1)")
     catalog.rows("INSERT INTO items VALUES (1, 1)")
     begun = catalog.binlog_status()
@@ -163,7 +144,7 @@ def test_rows_that_foreign_keys_change_are_told_where_they_are_not_logged(shop: 
 
 
 def test_a_stamp_that_is_not_there_is_told(shop: Shop) -> None:
-    shop.run("teardown", "--yes")
+    shop.commitlog("teardown", "--yes")
 
     assert "commitlog setup" in only(shop.doctor(code=1), "warning: there is no table commitlog.stamp")
 

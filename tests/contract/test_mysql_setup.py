@@ -1,10 +1,8 @@
 """`init`, `setup` and `teardown` of a MySQL and a MariaDB; what they grant is what the worker and the app need, and no more."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -21,7 +19,7 @@ from commitlog.cdc.source.mysql.provision import stamp_table
 from commitlog.cdc.tail.mysql_catalog import Catalog
 from commitlog.schemas.errors import Refused
 from commitlog.transforms.registry import Registry
-from fixtures.command import command
+from fixtures.command import Commands
 from fixtures.mysql import ENGINES, make_user
 
 STAMP_ROW = (
@@ -47,21 +45,16 @@ def shop(server: LocalMysqld, tmp_path: Path) -> Iterator["Shop"]:
     server.drop_database("commitlog")
 
 
-class Shop:
+class Shop(Commands):
     """A database with two tables, and a folder with its configuration."""
 
     def __init__(self, server: LocalMysqld, folder: Path) -> None:
-        self.server, self.folder, self.name = server, folder, f"Shop_{secrets.token_hex(4)}"
-        self.url = server.create_database(self.name)
+        self.server, self.name = server, f"Shop_{secrets.token_hex(4)}"
+        super().__init__(folder, server.create_database(self.name))
         self.catalog = Catalog(self.url)
         self.catalog.rows("CREATE TABLE orders (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, note text)")
         self.catalog.rows("CREATE TABLE `Line``s` (a int, b int, PRIMARY KEY (b, a))")
         self.commitlog("init", self.url, "--name", "shop")
-
-    def commitlog(self, *arguments: str, code: int = 0) -> CompletedProcess[str]:
-        done = command(*arguments, folder=self.folder, environment=dict(os.environ))
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
 
 
 def test_a_database_is_made_ready_once_and_taken_back(shop: Shop) -> None:
