@@ -11,7 +11,7 @@ from ..source.check import FIND_PRIMARY, lost_because, mapped
 from ..source.grants import missing
 from ..source.table_watch import missing_tables
 from ..tail.address import safety
-from ..tail.catalog import SYNCHRONISED_FROM, Catalog, Slot, Table
+from ..tail.catalog import GENERATED_PUBLISHED_FROM, SYNCHRONISED_FROM, Catalog, Slot, Table
 from ..tail.incarnation import holders, logged_by
 from ..tail.unique_key import check_key
 from .finding import Finding
@@ -139,6 +139,10 @@ def _tables(config: Config, catalog: Catalog, registry: Registry) -> Iterator[Fi
 
 def _entities(table: Table, catalog: Catalog, config: Config, registry: Registry) -> Iterator[Finding]:
     present = {column.name for column in table.columns}
+    stored_sent = catalog.connection.info.server_version >= GENERATED_PUBLISHED_FROM
+    computed = {
+        column.name for column in table.columns if column.generated and not (stored_sent and not column.virtual)
+    }
     for entity in {e.name: e for s in registry.schemas for e in s.entities.values()}.values():
         missing = [field for field in entity.published(config.log.visibility) if field not in present]
         if entity.table == (table.namespace, table.name) and missing:
@@ -146,6 +150,13 @@ def _entities(table: Table, catalog: Catalog, config: Config, registry: Registry
                 "warning",
                 f"table {table.quoted} has no column {', '.join(missing)} of {entity.name}",
                 "commitlog schema check",
+            )
+        unsent = [field for field in entity.published(config.log.visibility) if field in computed]
+        if entity.table == (table.namespace, table.name) and unsent:
+            yield Finding(
+                "warning",
+                f"table {table.quoted} is sent without its generated column {', '.join(unsent)} of {entity.name}",
+                "make it STORED, on PostgreSQL 18 or later; or a plain column that a trigger fills",
             )
         if entity.table == (table.namespace, table.name):
             try:

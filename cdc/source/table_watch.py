@@ -17,11 +17,11 @@ from ...transforms.app_schema import AppSchema, Entity
 from ...transforms.registry import Registry
 from ...transforms.table_name import TableName, quoted
 from ..tail.catalog import Catalog
-from ..tail.incarnation import Incarnation, holders, incarnations, logged_by, may_hold, name_of
+from ..tail.incarnation import Incarnation, generated, holders, incarnations, logged_by, may_hold, name_of
 from ..tail.transaction import Relation
 from . import ddl_notices
 from .check import ACCEPT_GAP
-from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten
+from .ddl_notices import NEW_TYPE, NEW_VALUES, UNLOGGED, Altered, Published, Rewritten
 
 log = logging.getLogger("commitlog")
 
@@ -108,8 +108,14 @@ class TableWatch:
         published = entity.published(self._visibility)
         fields = [field for field in published if field in table.columns]
         if len(fields) < len(published):
-            missing = ", ".join(field for field in published if field not in fields)
-            self._say(f"{entity.name}: table {table.table} has no column {missing}; nothing of it is recorded")
+            missing = [field for field in published if field not in fields]
+            unsent = generated(self._catalog, [table.oid], missing)
+            for why, names in (
+                ("has no column", [field for field in missing if field not in unsent]),
+                ("is sent without its generated column", unsent),
+            ):
+                if names:
+                    self._say(f"{entity.name}: table {table.table} {why} {', '.join(names)}; nothing of it is recorded")
         once = {*known.gone, *known.fields} if known is not None else set[str]()
         present = Known(table, fields, sorted(once.difference(fields)))
         why = ""
@@ -181,7 +187,13 @@ class TableWatch:
                 f"table {name_of(self._catalog, notice.oid) or notice.oid} was made LOGGED or UNLOGGED: changes of it may be missing",
                 hint=ACCEPT_GAP,
             )
-        return found if notice.reason & NEW_TYPE else set()
+        if notice.reason & NEW_TYPE:
+            return found
+        return {name for name in found if notice.reason & NEW_VALUES and self._generated(notice.oid, name)}
+
+    def _generated(self, oid: int, entity: str) -> bool:
+        """Whether a recorded column of a table is generated: its values are made anew where its expression is altered."""
+        return bool(generated(self._catalog, [oid], self._known[entity].fields))
 
     def _entities(self, oids: Collection[int]) -> set[str]:
         """The entities of tables, or of partitions of them."""

@@ -12,7 +12,7 @@ import psycopg
 
 from ...schemas.errors import Unreachable
 from ...transforms.table_name import TableName, quoted
-from .catalog import Catalog, sql_name
+from .catalog import GENERATED_PUBLISHED_FROM, Catalog, sql_name
 
 SCHEMAS_PUBLISHED_FROM = 150_000
 """From this server version on a publication can name whole schemas."""
@@ -48,7 +48,7 @@ form AS (
 columns AS (
     SELECT t.oid, json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::int8, a.atttypmod, coalesce(f.form, '{{}}'))) AS found
     FROM t JOIN pg_attribute a ON a.attrelid = t.oid LEFT JOIN form f ON f.root = a.atttypid
-    WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY 1),
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND (a.attgenerated = '' OR {generated}) GROUP BY 1),
 altered AS (
     SELECT t.oid, json_object_agg(a.attname, a.xmin::text::int8) AS found FROM t JOIN pg_attribute a ON a.attrelid = t.oid
     WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY 1),
@@ -58,6 +58,8 @@ ways AS (SELECT v.leaf AS oid, json_agg(v.way ORDER BY v.way) AS found FROM via 
 SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, leaves.found, ways.found, altered.found
 FROM t LEFT JOIN columns USING (oid) LEFT JOIN altered USING (oid) LEFT JOIN leaves USING (oid) LEFT JOIN ways USING (oid)
 """
+_GENERATED = """a.attgenerated = 's' AND EXISTS (
+        SELECT FROM pg_publication WHERE pubname = %(publication)s AND pubgencols = 's')"""
 _BY_SCHEMA = """ UNION SELECT u.leaf, 'schema ' || s.oid FROM up u JOIN pg_class c ON c.oid = u.oid
     JOIN pg_publication_namespace s ON s.pnnspid = c.relnamespace
     JOIN pg_publication p ON p.oid = s.pnpubid AND p.pubname = %(publication)s"""
@@ -86,8 +88,8 @@ class Incarnation:
         table: Its name, quoted.
         oid: Its object id: a table that was dropped and made anew has another.
         file: The file of its rows: a rewrite makes another; 0 for a partitioned table.
-        columns: Name to (number, type's object id, modifier, form): a column that was dropped and added anew has another number. The
-            form is what the text of its values depends on besides: the attributes of composite types, and the labels of enums in
+        columns: Name to (number, type's object id, modifier, form), of the columns that the stream sends: a generated one may become one
+            of them. A column that was dropped and added anew has another number. The form is what the text of its values depends on besides: the attributes of composite types, and the labels of enums in
             arrays and the like; an enum's own column is told by its shape.
         leaves: Object id of each leaf partition to its file, and to what ties it and those above it to the table: the transaction that
             attached each.
@@ -127,10 +129,13 @@ class Holder:
 
 def incarnations(catalog: Catalog, tables: Collection[TableName], publication: str) -> dict[TableName, Incarnation]:
     """The tables that exist, as they are now."""
-    by_schema = catalog.connection.info.server_version >= SCHEMAS_PUBLISHED_FROM
+    version = catalog.connection.info.server_version
     ordered = sorted(tables)
     rows = catalog.rows(
-        _TABLES.format(schemas=_BY_SCHEMA if by_schema else ""),
+        _TABLES.format(
+            schemas=_BY_SCHEMA if version >= SCHEMAS_PUBLISHED_FROM else "",
+            generated=_GENERATED if version >= GENERATED_PUBLISHED_FROM else "false",
+        ),
         {
             "namespaces": [table[0] for table in ordered],
             "names": [table[1] for table in ordered],
@@ -164,6 +169,22 @@ def name_of(catalog: Catalog, oid: int) -> str:
         (oid,),
     )
     return quoted((rows[0][0], rows[0][1])) if rows else ""
+
+
+def generated(catalog: Catalog, oids: Iterable[int], fields: Iterable[str]) -> list[str]:
+    """Those fields that are generated columns of tables.
+
+    Args:
+        catalog: The source.
+        oids: Object ids of the tables.
+        fields: The fields.
+    """
+    rows = catalog.rows(
+        "SELECT DISTINCT attname::text FROM pg_attribute WHERE attrelid = ANY (%s::oid[]) AND attgenerated <> ''"
+        " AND attname = ANY (%s::text[]) ORDER BY 1",
+        (list(oids), list(fields)),
+    )
+    return [row[0] for row in rows]
 
 
 def may_hold(catalog: Catalog, oids: Iterable[str], field: str = "") -> bool:

@@ -1,5 +1,12 @@
 """Generated columns: recorded where the server can send them, and never in a way that makes the app's own UPDATE fail."""
 
+from collections.abc import Callable
+
+import pytest
+
+from commitlog.cdc.servers.local import PostgresServer
+from fixtures.followed import Followed
+from fixtures.midstream import finish, settle, started
 from fixtures.worker import Source
 
 
@@ -39,3 +46,48 @@ def test_a_table_with_a_virtual_generated_column_keeps_taking_updates(source: So
     changes = [change for commit in source.history().commits for change in commit.changes if change["entity"] == "View"]
     assert [change["op"] for change in changes] == ["insert", "update"]
     assert changes[1]["after"]["price"] == 11
+
+
+def test_a_stored_generated_column_with_another_expression_is_read_again(source: Source, fork: Followed) -> None:
+    source.execute(
+        "CREATE TABLE lines (id int PRIMARY KEY, price int, total int GENERATED ALWAYS AS (price * 2) STORED)",
+        "INSERT INTO lines SELECT n, n FROM generate_series(1, 7) n",
+    )
+    source.map("Line", "lines")
+    source.setup()
+    run = started(source)
+    fork.sync()
+    source.execute(
+        "ALTER TABLE lines ALTER total SET EXPRESSION AS (price * 3)", "UPDATE lines SET price = 10 WHERE id = 1"
+    )
+    settle(run)
+    source.execute("ALTER TABLE lines ALTER total DROP EXPRESSION", "UPDATE lines SET total = 0 WHERE id = 2")
+    finish(source, run, fork)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("version", ["17", "15"])
+def test_a_generated_column_that_the_server_does_not_send_is_named_and_read_when_it_is_none_any_more(
+    version: str, new_source: Callable[[str], Source], new_database: Callable[[], str]
+) -> None:
+    with PostgresServer.start(version=version) as server:
+        source = new_source(server.url)
+        source.execute(
+            "CREATE TABLE lines (id int PRIMARY KEY, price int, total int GENERATED ALWAYS AS (price * 2) STORED)",
+            "INSERT INTO lines SELECT n, n FROM generate_series(1, 7) n",
+        )
+        source.map("Line", "lines")
+        source.setup()
+        unsent = "table public.lines is sent without its generated column total"
+        assert unsent in source.commitlog("doctor", code=1).stdout
+        run = started(source)
+        assert unsent in run.output
+        fork = Followed(source, new_database())
+        fork.sync()
+        source.execute(
+            "UPDATE lines SET price = 10 WHERE id = 1",
+            "ALTER TABLE lines ALTER total DROP EXPRESSION",
+            "UPDATE lines SET total = 0 WHERE id = 2",
+        )
+        finish(source, run, fork)
+        source.close()
