@@ -222,7 +222,7 @@ class Catalog:
         columns = self.rows(
             "SELECT a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
             " a.attgenerated::text, a.attidentity <> '' OR d.adbin::text ~ %s,"
-            " coalesce(nullif(l.collname, 'default'), '')::text"
+            " coalesce(nullif(l.collname, 'default'), '')::text, a.xmin::text::int8"
             " FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
             " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -231,7 +231,7 @@ class Catalog:
         return Table(namespace, name, row[1], tuple(k[0] for k in key), tuple(map(self._column, columns)), row[2])
 
     def _column(self, row: "tuple[Any, ...]") -> CatalogColumn:
-        name, oid, modifier, engine_type, not_null, generated, identity, collation = row
+        name, oid, modifier, engine_type, not_null, generated, identity, collation, altered_by = row
         canonical, labels = self.type(int(str(oid)))
         return CatalogColumn(
             name=str(name),
@@ -245,6 +245,7 @@ class Catalog:
             identity=bool(identity),
             labels=labels,
             collation=str(collation),
+            altered_by=altered_by,
         )
 
     def streamed(self, table: Table, publication: str) -> Table:

@@ -1,6 +1,7 @@
 """From a Relation message, the catalogs and an app schema: the projection of one table. Once per table and schema."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...schemas.shape import Column, Shape
 from ...transforms.app_schema import Entity
@@ -10,6 +11,7 @@ from .catalog import Catalog, CatalogColumn
 from .enums import Enums, Labels
 from .pgtypes import CANONICAL, Converter, converter
 from .transaction import Relation, RelationColumn
+from .unique_key import not_after
 
 
 def project(
@@ -19,6 +21,7 @@ def project(
     published: Mapping[str, str],
     catalog: Catalog,
     enums: Enums | None = None,
+    xid: int | None = None,
 ) -> Projection:
     """Resolve how rows of `relation` become changes of `entity`.
 
@@ -29,6 +32,7 @@ def project(
             is absent.
         catalog: For what the message does not say: nullability, identity, labels, type names.
         enums: Says which labels enums have where the stream is; None where the rows are as the catalogs say.
+        xid: The transaction that changed the rows; None where they are as the catalogs say.
 
     Raises:
         SchemaError: A field of the key is not published, or the table does not have it.
@@ -45,10 +49,17 @@ def project(
         if column.name in published:
             described = _column(column, known.get(column.name), catalog=catalog, cls=published[column.name])
             described = labelled.described(described)
+            if not _refused_null(known.get(column.name), xid):
+                described = replace(described, nullable=True)
             columns.append(described)
             places.append(PublishedColumn(index, column.name, _converter(described)))
     shape = Shape.make(entity.name, quoted(relation.table), key=entity.key, columns=tuple(columns))
     return Projection(shape, places, width=len(relation.columns))
+
+
+def _refused_null(now: CatalogColumn | None, xid: int | None) -> bool:
+    """Whether the server refused NULL in a column, as it does now, already when a transaction ran. The message does not say."""
+    return now is not None and (xid is None or not_after(now.altered_by, xid))
 
 
 def _converter(column: Column) -> Converter:

@@ -7,7 +7,8 @@ from ...transforms.table_name import quoted
 
 @dataclass(frozen=True, slots=True)
 class CatalogColumn:
-    """A column as it is now. `virtual`: generated, and computed when it is read."""
+    """A column as it is now. `virtual`: generated, and computed when it is read. `altered_by`: the transaction that altered it last, 0
+    where nobody knows."""
 
     name: str
     type_oid: int
@@ -20,6 +21,7 @@ class CatalogColumn:
     labels: tuple[str, ...]
     collation: str
     virtual: bool = False
+    altered_by: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,14 @@ def tells_apart_always(catalog: "Catalog", table: TableName, key: Collection[str
         xid: A transaction that changed rows. What was made after it says nothing of it.
     """
     return any(
-        at_once and set(columns) <= set(key) and (made < _FIRST_XID or (xid - made) % _XIDS < _XIDS // 2)
+        at_once and set(columns) <= set(key) and not_after(made, xid)
         for columns, at_once, made in catalog.rows(_UNIQUE, table)
     )
+
+
+def not_after(made: int, xid: int) -> bool:
+    """Whether a row of the catalogs that the transaction `made` wrote stood there when transaction `xid` ran."""
+    return made < _FIRST_XID or (xid - made) % _XIDS < _XIDS // 2
 
 
 def check_key(catalog: "Catalog", entity: Entity) -> None:

@@ -113,7 +113,7 @@ class MongodbSource(Source):
         self._mapped |= mapped(registry)
 
     def project(
-        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None = None
+        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None, xid: int | None
     ) -> Projection:
         """As the base says. The app schema alone says what a document's fields are."""
         projection, paths = project(relation, entity, published=published)

@@ -128,7 +128,7 @@ class MysqlSource(Source):
         checks.check_published(self._catalog, registry, state, setup=setup)
 
     def project(
-        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None = None
+        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None, xid: int | None
     ) -> Projection:
         """As the base says. The binlog describes tables whole; the catalogs know which columns the server fills."""
         table = self._catalog.table(*relation.table)

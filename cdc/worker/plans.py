@@ -134,7 +134,7 @@ class Plans:
         if entity is None or not fields:
             return None
         try:
-            projection = self._source.project(relation, entity, published=fields, enums=self._enums)
+            projection = self._source.project(relation, entity, published=fields, enums=self._enums, xid=xid)
             self._enums.record(projection.shape)
         except SchemaError as exc:
             if not self._awaits(entity.name):

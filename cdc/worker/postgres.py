@@ -148,10 +148,10 @@ class PostgresSource(Source):
         check_published(self._catalog, self.config.source, registry, state=state, setup=setup)
 
     def project(
-        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None = None
+        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None, xid: int | None
     ) -> Projection:
         """As the base says, with what the catalogs know besides."""
-        return project(relation, entity, published=published, catalog=self._catalog, enums=enums)
+        return project(relation, entity, published=published, catalog=self._catalog, enums=enums, xid=xid)
 
     def item(
         self, projection: Projection, relation: Relation, key: Collection[str], awaits: Callable[[], bool]

@@ -192,9 +192,17 @@ class Source(ABC):
 
     @abstractmethod
     def project(
-        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None = None
+        self, relation: Relation, entity: Entity, *, published: Mapping[str, str], enums: Enums | None, xid: int | None
     ) -> Projection:
-        """Resolve how a table's rows become changes of an entity. Raises SchemaError where they cannot."""
+        """Resolve how a table's rows become changes of an entity. Raises SchemaError where they cannot.
+
+        Args:
+            relation: The table as the stream described it.
+            entity: Whose rows they are.
+            published: Field to class, of the fields that are recorded.
+            enums: The labels of enums where the stream is; None where the rows are as the catalogs say.
+            xid: The transaction that changed them; None where they are as the catalogs say.
+        """
 
     @abstractmethod
     def item(

@@ -204,3 +204,29 @@ def test_what_happened_while_no_worker_ran_is_seen_at_its_start_also_after_a_kil
     shop.check_tables(shop.history())
     shop.verify()
     fork.check()
+
+
+def test_a_row_without_a_value_is_no_conflict_where_the_column_takes_none_later(source: Source, fork: Followed) -> None:
+    """The stream does not say whether a column takes NULL, and the catalogs say what holds now."""
+    source.execute(
+        "CREATE TABLE orders (id int PRIMARY KEY, status text NOT NULL, total int NOT NULL)",
+        "INSERT INTO orders SELECT n, 'old', n FROM generate_series(1, 5) n",
+    )
+    source.map("Order", "orders")
+    source.setup()
+    run = started(source)
+    fork.sync()
+    run.terminate()
+    source.execute(
+        "ALTER TABLE orders ALTER status DROP NOT NULL",
+        "INSERT INTO orders VALUES (10, NULL, 1)",
+        "BEGIN; ALTER TABLE orders ALTER total DROP NOT NULL; UPDATE orders SET total = NULL WHERE id = 1; COMMIT",
+        "UPDATE orders SET status = 'new', total = 0",
+        "ALTER TABLE orders ALTER status SET NOT NULL, ALTER total SET NOT NULL",
+        "INSERT INTO orders VALUES (11, 'last', 1)",
+    )
+    run = source.run(**CHUNK)
+    settle(run)
+    run.terminate()
+    source.check()
+    fork.check_clean()
