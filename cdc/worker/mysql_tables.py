@@ -4,7 +4,7 @@ those that do not, nor what comes under a table's name when tables are renamed.
 
 import orjson
 
-from ..tail.binlog.ddl import concerned, dropped_database, harmless, leaves_rows
+from ..tail.binlog.ddl import among, harmless, leaves_rows
 from ..tail.transaction import Notice, Relation
 from .source import TableKeeper
 
@@ -40,9 +40,7 @@ class MysqlTables:
             database, text = orjson.loads(bytes(notice))
             if harmless(text):
                 continue
-            dropped = dropped_database(text)
-            gone = {name for name in default.by_table if name[0] == dropped}
-            for name in (concerned(text, database) & default.by_table.keys()) | gone:
+            for name in among(default.by_table, text, database):
                 entity = default.by_table[name].name
                 if entity in told and not leaves_rows(text, default.by_table[name].fields):
                     self._keeper.renew(entity, f"its table was altered: {' '.join(text.split())[:60]}")

@@ -299,6 +299,8 @@ def test_documents_told_by_their_differences_are_whole_again(mysql_server: Binlo
         """a = json_set(a, '$.z."q\\\\"t"', cast('{"x": [1]}' as json))""",
         "a = json_set(a, '$.new', 1.5)",
         "a = json_set(a, '$.k[9]', 8)",
+        "a = json_set(a, '$.k[last]', 'end', '$.k[last-9]', 6)",
+        "a = json_remove(a, '$.k[last-1]')",
         "x = 'y'",
         "c = '1'",
         "a = json_array_insert(a, '$.k[0]', 7)",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from commitlog.cdc.tail.binlog.ddl import concerned, leaves_rows, truncated
+from commitlog.cdc.tail.binlog.ddl import among, concerned, dropped_database, leaves_rows, truncated
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,8 @@ from commitlog.cdc.tail.binlog.ddl import concerned, leaves_rows, truncated
         ("TRUNCATE orders", ("shop", "orders")),
         ("truncate table `a b`.`c``d`", ("a b", "c`d")),
         ("/* by */ TRUNCATE TABLE x . orders /* all */", ("x", "orders")),
+        ("TRUNCATE TABLE ग्राहक", ("shop", "ग्राहक")),
+        ("truncate €uro", ("shop", "€uro")),
         ("DELETE FROM orders", None),
     ],
 )
@@ -68,6 +70,7 @@ def test_these_leave_rows_as_they_are(text: str) -> None:
         "ALTER TABLE orders EXCHANGE PARTITION p WITH TABLE t",
         "ALTER TABLE orders CONVERT TO CHARACTER SET latin1",
         "ALTER TABLE orders /*!80000 DROP status */",
+        "ALTER IGNORE TABLE orders ADD UNIQUE KEY (status)",
         "RENAME TABLE a TO orders",
         "CREATE TABLE orders LIKE x",
         "DROP TABLE orders",
@@ -77,3 +80,36 @@ def test_these_leave_rows_as_they_are(text: str) -> None:
 )
 def test_these_may_change_them(text: str) -> None:
     assert not leaves_rows(text, {"id", "status"})
+
+
+@pytest.mark.parametrize(
+    ("text", "database"),
+    [
+        ("DROP DATABASE shop", "shop"),
+        ("/* by hand */ drop schema if exists `a``b` -- at last", "a`b"),
+        ("/*!40000 DROP DATABASE IF EXISTS `shop`*/", "shop"),
+        ("DROP DATABASE /*!32312 IF EXISTS*/ shop", "shop"),
+        ('DROP DATABASE "a shop"', "a shop"),
+        ("DROP DATABASE दुकान", "दुकान"),
+        ("DROP DATABASE `2026`", "2026"),
+        ("DROP TABLE shop", None),
+        ("CREATE DATABASE shop", None),
+        ("# nothing", None),
+    ],
+)
+def test_a_dropped_database_is_named(text: str, database: str | None) -> None:
+    assert dropped_database(text) == database
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("ALTER TABLE ORDERS DROP x", [("shop", "orders")]),
+        ("ALTER TABLE ग्राहक DROP x", [("shop", "ग्राहक")]),
+        ("RENAME TABLE Shop.orders TO old.Notes", [("shop", "orders"), ("old", "notes")]),
+        ("DROP DATABASE SHOP", [("shop", "orders"), ("shop", "ग्राहक")]),
+        ("DROP TABLE other", []),
+    ],
+)
+def test_tables_are_found_whatever_their_names_case(text: str, tables: list[tuple[str, str]]) -> None:
+    assert among([("shop", "orders"), ("shop", "ग्राहक"), ("old", "notes")], text, "shop") == tables

@@ -75,6 +75,9 @@ DIFFS = {
     bytes([1, 4]) + b"$.aa" + bytes([2, 4, 1]): b'{"k": [1, 2, 3], "z": {"q r": 1}, "aa": true, "\xc3\xa9": null}',
     bytes([0, 1]) + b"$" + bytes([2, 4, 2]): b"false",
     bytes([2, 4]) + "$.é".encode() + bytes([2, 6]) + b"$.k[0]": b'{"k": [2, 3], "z": {"q r": 1}}',
+    bytes([0, 9]) + b"$.k[last]" + bytes([2, 4, 0]): b'{"k": [1, 2, null], "z": {"q r": 1}, "\xc3\xa9": null}',
+    bytes([2, 11]) + b"$.k[last-2]": b'{"k": [2, 3], "z": {"q r": 1}, "\xc3\xa9": null}',
+    bytes([1, 11]) + b"$.k[last-7]" + bytes([2, 4, 1]): b'{"k": [true, 1, 2, 3], "z": {"q r": 1}, "\xc3\xa9": null}',
     b"": b'{"k": [1, 2, 3], "z": {"q r": 1}, "\xc3\xa9": null}',
 }
 
@@ -89,6 +92,7 @@ def test_differences_make_the_new_document(diffs: bytes) -> None:
     [
         bytes([0, 4]) + b"$.no" + bytes([2, 4, 1]),  # replaces what is not there
         bytes([2, 6]) + b"$.k[3]",  # removes what is not there
+        bytes([2, 11]) + b"$.k[last-3]",
         bytes([1, 3]) + b"$.k" + bytes([2, 4, 1]),  # puts in what is there
         bytes([2, 1]) + b"$",
         bytes([3, 3]) + b"$.k",

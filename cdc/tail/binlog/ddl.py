@@ -3,12 +3,15 @@ one, whether it leaves the rows that are there as they are. Only what is certain
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Collection, Container
 
-_NAME = r"`(?:[^`]|``)*`|[\w$]+"
+_WORD = r"[\w$\u0080-\uffff]+"
+"""The server takes for part of a name whatever is not ASCII: vowel signs of Hindi, and €, too."""
+
+_NAME = rf"`(?:[^`]|``)*`|{_WORD}"
 
 _WORDS = re.compile(
-    r"`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|'(?:[^'\\]|\\.|'')*'|/\*(?!M?!).*?\*/|(?:--|\#)[^\n]*|[\w$]+|\.", re.DOTALL
+    rf"`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|'(?:[^'\\]|\\.|'')*'|/\*(?!M?!).*?\*/|(?:--|\#)[^\n]*|{_WORD}|\.", re.DOTALL
 )
 """Names, with or without quotes; texts and comments, to be passed over."""
 
@@ -22,7 +25,7 @@ _HARMLESS = re.compile(
 """Statements that leave rows as they are."""
 
 _ALTER = re.compile(
-    rf"\s*ALTER\s+(?:ONLINE\s+)?(?:IGNORE\s+)?TABLE\s+(?:IF\s+EXISTS\s+)?(?:(?:{_NAME})\s*\.\s*)?(?:{_NAME})"
+    rf"\s*ALTER\s+(?:ONLINE\s+)?TABLE\s+(?:IF\s+EXISTS\s+)?(?:(?:{_NAME})\s*\.\s*)?(?:{_NAME})"
     r"\s*(?:WAIT\s+\d+|NOWAIT)?\s*",
     re.IGNORECASE,
 )
@@ -34,8 +37,6 @@ _HARMLESS_ACTION = re.compile(
 """Parts of ALTER TABLE that leave rows as they are. A part that is none of these may change them."""
 
 _ADDED = re.compile(rf"\s*ADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?!PERIOD\b|SYSTEM\b)({_NAME})", re.IGNORECASE)
-
-_DATABASE = re.compile(rf"\s*DROP\s+(?:DATABASE|SCHEMA)\s+(?:IF\s+EXISTS\s+)?({_NAME})", re.IGNORECASE)
 
 _TRUNCATE = re.compile(
     rf"\s*(?:/\*.*?\*/\s*)*TRUNCATE\s+(?:TABLE\s+)?(?:({_NAME})\s*\.\s*)?({_NAME})", re.IGNORECASE | re.DOTALL
@@ -52,8 +53,15 @@ def truncated(text: str, database: str) -> tuple[str, str] | None:
 
 def dropped_database(text: str) -> str | None:
     """The database that a statement drops; None where it is another statement."""
-    found = _DATABASE.match(text)
-    return _bare(found[1]) if found else None
+    # Of a version in an executable comment the number is left, and no name is one.
+    words = [word for word in _spoken(text) if not word.isdigit()]
+    match [word.lower() for word in words[:4]]:
+        case ["drop", "database" | "schema", "if", "exists"]:
+            return _bare(words[4])
+        case ["drop", "database" | "schema", _, *_]:
+            return _bare(words[2])
+        case _:
+            return None
 
 
 def harmless(text: str) -> bool:
@@ -92,6 +100,21 @@ def _actions(text: str) -> list[str]:
     return parts if start == len(text) else [*parts, text[start:]]
 
 
+def among(tables: Collection[tuple[str, str]], text: str, database: str) -> list[tuple[str, str]]:
+    """Those of some tables that a statement may be about, or is about with all of their database. Case makes no difference: the server
+    may be set to tell names apart without it, and then the statement has them as they were typed.
+
+    Args:
+        tables: Database and name of each.
+        text: The statement.
+        database: The default database.
+    """
+    named = {(of.casefold(), name.casefold()) for of, name in concerned(text, database)}
+    dropped = (dropped_database(text) or "").casefold()
+    folded = {(of, name): (of.casefold(), name.casefold()) for of, name in tables}
+    return [table for table, (of, name) in folded.items() if of == dropped or (of, name) in named]
+
+
 def concerned(text: str, database: str) -> set[tuple[str, str]]:
     """The tables that a statement may be about: all names in it, each as (database, table).
 
@@ -99,7 +122,7 @@ def concerned(text: str, database: str) -> set[tuple[str, str]]:
         text: The statement.
         database: The default database.
     """
-    words = [word for word in _WORDS.findall(text) if word[:1] not in "'/#" and word[:2] != "--"]
+    words = _spoken(text)
     out: set[tuple[str, str]] = set()
     for at, word in enumerate(words):
         if word == ".":
@@ -107,6 +130,11 @@ def concerned(text: str, database: str) -> set[tuple[str, str]]:
         qualified = at >= 2 and words[at - 1] == "."
         out.add((_bare(words[at - 2]) if qualified else database, _bare(word)))
     return out
+
+
+def _spoken(text: str) -> list[str]:
+    """The words of a statement that are neither texts nor comments."""
+    return [word for word in _WORDS.findall(text) if word[:1] not in "'/#" and word[:2] != "--"]
 
 
 def _bare(word: str) -> str:

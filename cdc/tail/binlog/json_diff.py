@@ -14,10 +14,10 @@ _REPLACE: Final = 0
 _INSERT: Final = 1
 _REMOVE: Final = 2
 
-_LEG: Final = re.compile(rb'\.(?:("(?:[^"\\]|\\.)*")|([^.\[\s"]+))|\[(\d+)\]')
+_LEG: Final = re.compile(rb'\.(?:("(?:[^"\\]|\\.)*")|([^.\[\s"]+))|\[(?:(\d+)|last(?:-(\d+))?)\]')
 
 Leg = bytes | int
-"""A key, or a position in an array."""
+"""A key, or a position in an array: from its end where it is negative, -1 for the last."""
 
 
 def apply_diffs(document: bytes, diffs: bytes) -> Node:
@@ -59,7 +59,8 @@ def _apply(root: Node, operation: int, legs: list[Leg], value: Node) -> Node:
         return root
     _child(parent, last)
     if isinstance(parent, list) and isinstance(last, int):
-        parent[last : last + 1] = [value] if operation == _REPLACE else []
+        place = _place(parent, last)
+        parent[place : place + 1] = [value] if operation == _REPLACE else []
     elif isinstance(parent, dict) and isinstance(last, bytes):
         if operation == _REPLACE:
             parent[last] = value
@@ -70,8 +71,8 @@ def _apply(root: Node, operation: int, legs: list[Leg], value: Node) -> Node:
 
 def _insert(parent: Node, leg: Leg, value: Node) -> None:
     if isinstance(parent, list) and isinstance(leg, int):
-        # Behind the end is at the end.
-        parent.insert(leg, value)
+        # Behind the end is at the end, and before the beginning is there.
+        parent.insert(max(0, _place(parent, leg)), value)
     elif isinstance(parent, dict) and isinstance(leg, bytes) and leg not in parent:
         parent[leg] = value
         # The server keeps keys in this order.
@@ -82,25 +83,31 @@ def _insert(parent: Node, leg: Leg, value: Node) -> None:
         raise ValueError("a difference that cannot be put in")
 
 
+def _place(array: list[Node], leg: int) -> int:
+    return leg if leg >= 0 else len(array) + leg
+
+
 def _child(parent: Node, leg: Leg) -> Node:
-    if isinstance(parent, list) and isinstance(leg, int) and leg < len(parent):
-        return parent[leg]
+    if isinstance(parent, list) and isinstance(leg, int) and 0 <= (place := _place(parent, leg)) < len(parent):
+        return parent[place]
     if isinstance(parent, dict) and isinstance(leg, bytes) and leg in parent:
         return parent[leg]
     raise ValueError("a difference at a path that the document does not have")
 
 
 def _legs(path: bytes) -> list[Leg]:
-    """The legs of a path such as `$.a."a key"[0]`; the server leaves its `$` out."""
+    """The legs of a path such as `$.a."a key"[0][last-1]`; the server leaves its `$` out."""
     legs: list[Leg] = []
     at = 1 if path[:1] == b"$" else 0
     while at < len(path):
         found = _LEG.match(path, at)
         if found is None:
             raise ValueError(f"a path that is none, at its byte {at}")
-        quoted, name, position = found.groups()
+        quoted, name, position, before_last = found.groups()
         if position is not None:
             legs.append(int(position))
+        elif found[0].startswith(b"["):
+            legs.append(-1 - int(before_last or 0))
         else:
             legs.append(str(json.loads(quoted)).encode() if quoted else name)
         at = found.end()
