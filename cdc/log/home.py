@@ -48,13 +48,11 @@ class LogReader(Protocol):
         """One record."""
         ...
 
-    def follow(
-        self, from_seq: int = 0, *, stop: threading.Event, poll_s: float = 0.005, after: Head | None = None
-    ) -> Iterator[Record]:
+    def follow(self, from_seq: int = 0, *, stop: threading.Event, after: Head | None = None) -> Iterator[Record]:
         """The records from `from_seq` on, and every later one soon after it is durable, until `stop` is set."""
         ...
 
-    def wait(self, seq: int, *, stop: threading.Event, poll_s: float = 0.005) -> DurableHead | None:
+    def wait(self, seq: int, *, stop: threading.Event) -> DurableHead | None:
         """Wait until the durable head is past `seq`; None when `stop` is set first."""
         ...
 

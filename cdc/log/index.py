@@ -279,10 +279,11 @@ class Index(IndexFile):
         """(hash, seq of its record) of the app schemas, in the order they came."""
         return [(row[0], row[1]) for row in self._rows("SELECT hash, seq FROM schemas ORDER BY id")]
 
-    def amends(self, *, after: int = -1, of: int | None = None) -> list[tuple[int, int]]:
-        """(seq of the amend record, seq of the commit it amends), of all records after a seq, or all `of` a commit."""
-        which, value = ("seq > ?", after) if of is None else ("ref = ?", of)
-        return [(row[0], row[1]) for row in self._rows(f"{_AMENDS} WHERE {which} ORDER BY seq", (value,))]
+    def amends(self, *, after: int = -1) -> list[tuple[int, int]]:
+        """(seq of the amend record, seq of the commit it amends), of all records after a seq."""
+        return [
+            (row[0], row[1]) for row in self._rows("SELECT seq, ref FROM amends WHERE seq > ? ORDER BY seq", (after,))
+        ]
 
     def last_of_kind(self, kind: str) -> int | None:
         """The seq of the last record of a kind, or None."""
@@ -359,6 +360,5 @@ class Index(IndexFile):
 
 
 _FIELDS = "c.seq, c.last, c.kind, c.id, c.time, c.assurance, c.user, c.request_key, c.amended_by"
-_AMENDS = "SELECT seq, ref FROM amends"
 _COMMITS = f"SELECT {_FIELDS} FROM commits c"  # noqa: S608 - constants
 _COMMITS_OF_ENTITY = f"SELECT {_FIELDS} FROM counts n CROSS JOIN commits c ON c.seq = n.seq"  # noqa: S608 - constants

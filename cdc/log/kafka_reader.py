@@ -170,10 +170,8 @@ class KafkaReader(Reading[KafkaLocation]):
             self.passed = rule.passed
             self._idle.append(messages)
 
-    def follow(
-        self, from_seq: int = 0, *, stop: threading.Event, poll_s: float = 0.005, after: Head | None = None
-    ) -> Iterator[Record]:
-        """As `Reader.follow` of a log in a folder; `poll_s` does not matter here: news comes by itself."""
+    def follow(self, from_seq: int = 0, *, stop: threading.Event, after: Head | None = None) -> Iterator[Record]:
+        """As `Reader.follow` of a log in a folder."""
         durable = self.wait(from_seq - 1, stop=stop)
         if durable is None:
             return
@@ -196,7 +194,7 @@ class KafkaReader(Reading[KafkaLocation]):
         finally:
             self._idle.append(messages)
 
-    def wait(self, seq: int, *, stop: threading.Event, poll_s: float = 0.005) -> DurableHead | None:
+    def wait(self, seq: int, *, stop: threading.Event) -> DurableHead | None:
         """Wait until the durable head is past `seq`; None when `stop` is set first.
 
         Raises:

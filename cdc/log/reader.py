@@ -20,8 +20,8 @@ from .scan import FolderLines, Place, Scanned, scan
 from .segment import Marks, first_seqs, read_lines, seek, segment_name
 
 _IDLE_AFTER_S = 1.0
-_IDLE_FACTOR = 4
-"""A log without news for a second is looked at four times less often: 20 ms by default."""
+_POLL_S, _IDLE_POLL_S = 0.005, 0.02
+"""How often the head is looked at; the second after so long without news."""
 
 
 class Reader(Reading[Location]):
@@ -88,20 +88,17 @@ class Reader(Reading[Location]):
                     return
                 yield record
 
-    def follow(
-        self, from_seq: int = 0, *, stop: threading.Event, poll_s: float = 0.005, after: Head | None = None
-    ) -> Iterator[Record]:
+    def follow(self, from_seq: int = 0, *, stop: threading.Event, after: Head | None = None) -> Iterator[Record]:
         """The records from `from_seq` on, and every later one soon after it is durable, until `stop` is set.
 
         Args:
             from_seq: The first record's seq.
             stop: Ends the iteration.
-            poll_s: How often the head is looked at, in seconds; less often after a second without news.
             after: As in `records`.
 
         Raises what `records` raises.
         """
-        durable = self.wait(from_seq - 1, stop=stop, poll_s=poll_s)
+        durable = self.wait(from_seq - 1, stop=stop)
         if durable is None:
             return
         with _Cursor(self.location, from_seq, after, self._marks) as cursor:
@@ -110,9 +107,9 @@ class Reader(Reading[Location]):
                     yield record
                     if stop.is_set():
                         return
-                durable = self.wait(durable.head.seq, stop=stop, poll_s=poll_s)
+                durable = self.wait(durable.head.seq, stop=stop)
 
-    def wait(self, seq: int, *, stop: threading.Event, poll_s: float = 0.005) -> DurableHead | None:
+    def wait(self, seq: int, *, stop: threading.Event) -> DurableHead | None:
         """Wait until the durable head is past `seq`; None when `stop` is set first.
 
         Raises:
@@ -124,7 +121,7 @@ class Reader(Reading[Location]):
             self.check_reach(durable, seq + 1)
             if durable.head.seq > seq:
                 return durable
-            stop.wait(poll_s if time.monotonic() < idle_from else poll_s * _IDLE_FACTOR)
+            stop.wait(_POLL_S if time.monotonic() < idle_from else _IDLE_POLL_S)
         return None
 
     def scan(self, head: Head, place: Place, durable: DurableHead) -> Iterator[Scanned]:
