@@ -25,7 +25,7 @@ _HEAD = """\
 
 schema: commitlog.app/v1
 app: {app}
-database: {database}
+database: main
 # This one holds for every build. For one build or some versions: a file with builds: ["1.4.*"] and without default.
 default: true
 # license: CC-BY-4.0    # for the public fields; a shared log needs it
@@ -74,13 +74,12 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 _YAML_WORDS = frozenset("y n yes no on off true false null".split())
 
 
-def draft(tables: Iterable[Table], *, app: str, database: str = "main") -> str:
+def draft(tables: Iterable[Table], *, app: str) -> str:
     """The text of an app schema of all tables that have a key.
 
     Args:
         tables: From the catalogs.
         app: The app's name.
-        database: The app's own name of the database.
 
     Raises:
         Refused: No table has a key.
@@ -95,7 +94,7 @@ def draft(tables: Iterable[Table], *, app: str, database: str = "main") -> str:
             keyless.append(table.quoted)
     if not entities:
         raise Refused("the database has no table with a primary key: nothing can be recorded", hint="give a table one")
-    text = _HEAD.format(app=_scalar(app), database=_scalar(database), column="column", more="")
+    text = _HEAD.format(app=_scalar(app), column="column", more="")
     return (
         text
         + _left_out("Without a primary key, so they cannot be recorded before they have one", keyless)
@@ -133,7 +132,7 @@ class Sample:
     seen: dict[Keys, Seen] = field(default_factory=dict[Keys, Seen])
 
 
-def draft_collections(samples: Iterable[Sample], *, app: str, database: str = "main") -> str:
+def draft_collections(samples: Iterable[Sample], *, app: str) -> str:
     """The text of an app schema of all collections; otherwise as `draft`.
 
     Raises:
@@ -149,7 +148,7 @@ def draft_collections(samples: Iterable[Sample], *, app: str, database: str = "m
             entities.append(_collection(sample, names))
     if not entities:
         raise Refused("the database has no collection that can be recorded", hint="let the app make one first")
-    text = _HEAD.format(app=_scalar(app), database=_scalar(database), column="key", more=_OF_COLLECTIONS)
+    text = _HEAD.format(app=_scalar(app), column="key", more=_OF_COLLECTIONS)
     return text + _left_out("Cannot be recorded", unfit) + _entities(entities)
 
 

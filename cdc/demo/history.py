@@ -38,14 +38,14 @@ class Commit:
         return str(self.by.get("request", ""))
 
 
-def read_commits(reader: LogReader, from_seq: int = 0) -> list[Commit]:
-    """The commits of a log from a seq on, in their order.
+def read_commits(reader: LogReader) -> list[Commit]:
+    """The commits of a log, in their order.
 
     Raises:
         CommitLogError: The log does not follow its chain.
     """
     commits: dict[int, Commit] = {}
-    for record in reader.records(from_seq):
+    for record in reader.records():
         if record.kind not in ("commit", "amend"):
             continue
         by, meta, *changes = items_of(record)
@@ -60,13 +60,13 @@ def read_commits(reader: LogReader, from_seq: int = 0) -> list[Commit]:
     return list(commits.values())
 
 
-def commit_of(reader: LogReader, request: str, from_seq: int = 0) -> Commit:
+def commit_of(reader: LogReader, request: str) -> Commit:
     """The one commit of a request.
 
     Raises:
         DemoFailed: There is none, or more than one.
     """
-    found = [commit for commit in read_commits(reader, from_seq) if commit.request == request]
+    found = [commit for commit in read_commits(reader) if commit.request == request]
     if len(found) != 1:
         raise DemoFailed(f"request {request} has {len(found)} commits in the log instead of one")
     return found[0]

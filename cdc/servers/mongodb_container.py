@@ -3,7 +3,6 @@
 import importlib
 import secrets
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
 from .failure import ServerFailed
@@ -16,9 +15,9 @@ _IMAGE = "mongo:6.0"
 _TIMEOUT_S = 120
 
 
-def start_command(port: int, key: str, settings: Mapping[str, str]) -> list[str]:
+def start_command(port: int, key: str) -> list[str]:
     """What the container runs: a member of a set, on the port by which it is reached from outside, too."""
-    options = {**COMMON, "bind_ip_all": "", "port": str(port), "replSet": SET, "keyFile": "/data/key", **settings}
+    options = {**COMMON, "bind_ip_all": "", "port": str(port), "replSet": SET, "keyFile": "/data/key"}
     words = [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]
     words += [f"--setParameter={name}={value}" for name, value in PARAMETERS.items()]
     return ["/bin/sh", "-c", f"umask 077 && printf {key} > /data/key && exec mongod {shlex.join(words)}"]
@@ -27,21 +26,18 @@ def start_command(port: int, key: str, settings: Mapping[str, str]) -> list[str]
 class ContainerMongoServer(MongoServer):
     """A replica set of one, with the settings of our local ones; it is removed with its data by `close`.
 
-    Args:
-        settings: Options of the server beside or instead of ours.
-
     Raises:
         ServerFailed: The image cannot be had, or the server does not come up.
     """
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
         module: Any = importlib.import_module("testcontainers.core.container")
         strategies: Any = importlib.import_module("testcontainers.core.wait_strategies")
         port, key = free_port(), secrets.token_hex(32)
         self._container: Any = None
         try:
             self._container = module.DockerContainer(_IMAGE).with_bind_ports(port, port)
-            self._container.with_command(start_command(port, key, settings))
+            self._container.with_command(start_command(port, key))
             self._container.waiting_for(
                 strategies.LogMessageWaitStrategy("Waiting for connections").with_startup_timeout(_TIMEOUT_S)
             ).start()

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Mapping
 
 from .container import docker_answers
 from .failure import MONGODB_URL_VARIABLE, ServerFailed
@@ -13,11 +12,8 @@ from .mongodb_container import ContainerMongoServer
 _log = logging.getLogger("commitlog.servers")
 
 
-def provide_mongodb(settings: Mapping[str, str] | None = None) -> MongoServer:
+def provide_mongodb() -> MongoServer:
     """A replica set and a user who may do everything, to be used in a `with` block.
-
-    Args:
-        settings: Options for one that we start; a server that is given keeps its own.
 
     Raises:
         Unreachable: The given URL does not answer; it is never passed over for another server.
@@ -29,8 +25,8 @@ def provide_mongodb(settings: Mapping[str, str] | None = None) -> MongoServer:
         return GivenMongoServer(url)
     if docker_answers():
         try:
-            return ContainerMongoServer(settings or {})
+            return ContainerMongoServer()
         except ServerFailed as error:
             # A daemon without a way to the image, as on a machine with no registry, is no reason to stop here.
             _log.warning("%s; starting one on this machine instead", error)
-    return MongodSet.start(settings=settings)
+    return MongodSet.start()
