@@ -19,7 +19,6 @@ FORMAT = "commitlog.app/v1"
 """What `schema:` says."""
 
 Visibility = Literal["own", "shared"]
-Class = Literal["public", "personal", "private", "internal"]
 
 CLASSES = ("public", "personal", "private", "internal")
 MERGES = ("theirs", "ours", "union", "counter", "max", "min", "lww", "manual")

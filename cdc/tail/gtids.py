@@ -51,10 +51,6 @@ class Gtids(Protocol):
         """What is in this one and not in the other."""
         ...
 
-    def contains(self, other: Self) -> bool:
-        """Whether the other is wholly in this one."""
-        ...
-
 
 @dataclass(slots=True)
 class MysqlGtids:
@@ -137,10 +133,6 @@ class MysqlGtids:
         left = {key: _without(pieces, other.intervals.get(key, ())) for key, pieces in self.intervals.items()}
         return MysqlGtids({key: pieces for key, pieces in left.items() if pieces})
 
-    def contains(self, other: "MysqlGtids") -> bool:
-        """Whether the other is wholly in this one."""
-        return not other.subtract(self)
-
     @property
     def count(self) -> int:
         """How many there are."""
@@ -198,10 +190,6 @@ class MariadbGtids:
     def subtract(self, other: "MariadbGtids") -> "MariadbGtids":
         """The highest numbers of those domains and servers of which this one has more."""
         return MariadbGtids({k: number for k, number in self.numbers.items() if number > other.numbers.get(k, -1)})
-
-    def contains(self, other: "MariadbGtids") -> bool:
-        """Whether the other is wholly in this one."""
-        return not other.subtract(self)
 
     @property
     def position(self) -> str:

@@ -22,11 +22,9 @@ class MysqlColumn(CatalogColumn):
 
     Args:
         charset: Its character set, empty where it has none.
-        invisible: `SELECT *` leaves it out.
     """
 
     charset: str = ""
-    invisible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,6 @@ def described_column(row: "list[Any]") -> MysqlColumn:
         collation=collation,
         virtual="VIRTUAL GENERATED" in words,
         charset=charset,
-        invisible="INVISIBLE" in words,
     )
 
 

@@ -15,10 +15,8 @@ _mariadb = Struct("<QIB").unpack_from
 
 _LOGICAL_TIMESTAMP: Final = 2
 
-STANDALONE: Final = 1
+_STANDALONE: Final = 1
 _GROUP_COMMIT: Final = 2
-PREPARED_XA: Final = 64
-COMPLETED_XA: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def parse_tagged_gtid(body: bytes) -> GroupStart:
 def parse_mariadb_gtid(body: bytes, server_id: int) -> GroupStart:
     """Take MariaDB's GTID event apart. Raises struct.error where it is malformed."""
     number, domain, flags = _mariadb(body, HEADER_BYTES)
-    return GroupStart(f"{domain}-{server_id}-{number}", number, 0, begun=not flags & STANDALONE)
+    return GroupStart(f"{domain}-{server_id}-{number}", number, 0, begun=not flags & _STANDALONE)
 
 
 def _uuid(octets: bytes) -> str:
