@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,21 @@ def test_a_key_that_looks_like_an_operator_means_no_other_document(docs: Docs, m
     found = sorted(raw_documents(fork.url, "customers"))
     assert found == sorted([encode({"_id": "victim", "who": {"name": "Ann"}}), encode({"_id": "later"})])
     assert [conflict["kind"] for conflict in fork.conflicts()] == ["value"] * len(EVIL_KEYS)
+
+
+def test_other_fields_have_the_order_in_which_they_were_told(docs: Docs, mongodb_database: str) -> None:
+    fork = Fork(docs.log, mongodb_database)
+    told = [
+        {"_id": 1, "b": 1, "z": 1},
+        {"_id": 1, "z": 1, "b": 1},
+        {"_id": 1, "b": 2, "z": 1, "n": 1},
+        {"_id": 1, "n": 2},
+    ]
+    docs.insert("Customer", told[0])
+    for before, after in pairwise(told):
+        docs.update("Customer", before, after)
+        fork.sync()
+        assert (raw_documents(fork.url, "customers"), fork.conflicts()) == ([encode(after)], [])
 
 
 def test_a_key_may_hold_a_reference_to_another_document(docs: Docs, mongodb_database: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from ....schemas.errors import DecodeError
@@ -145,8 +146,12 @@ class Documents:
         told = items(value[1]) if value else {}
         if not self.declared.isdisjoint(told):
             raise DecodeError(f"{ADDITIONAL} holds a key of another field")
-        kept = {name: told.pop(name, each) for name, each in fields.items() if name in self.declared or name in told}
-        return {**kept, **told}
+        # In the order in which they were told, for that is part of their value.
+        left, after = iter(told.items()), Fields()
+        for name, each in fields.items():
+            after.update([(name, each)] if name in self.declared else islice(left, 1))
+        after.update(left)
+        return after
 
     def _is_additional(self, form_: Form) -> bool:
         return self.declared is not None and form_.field == ADDITIONAL
