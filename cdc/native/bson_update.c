@@ -105,7 +105,8 @@ static int patch_fields(text *out, bson_span before, delta *now, int depth) {
     while (!failed && bson_more(&before)) {
         if (bson_next(&before, &field)) return 1;
         told *is = find(now, field.name);
-        if (is) is->met = 1;
+        /* Of two fields of one name it does not say which. */
+        if (is && is->met++) return 1;
         if (!is) failed = add_element(out, &field);
         else if (is->section == 'u') failed = add_element(out, &is->field);
         else if (is->section == 's')

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ...schemas.errors import Unreachable
+from ...schemas.errors import DecodeError, Unreachable
 from ...schemas.position import format_oplog, parse_oplog
 from ...transforms.app_schema import AppSchema, Entity
 from ...transforms.project import Projection
@@ -21,7 +21,7 @@ from ..tail.enums import Enums
 from ..tail.items import ShapeItem, shape_item
 from ..tail.mongodb import OplogStream
 from ..tail.mongodb_catalog import Catalog, Identity
-from ..tail.oplog.collection import is_untold
+from ..tail.oplog.collection import is_untold, unreadable
 from ..tail.oplog.explode import Paths, explode
 from ..tail.oplog.shapes import project
 from ..tail.transaction import Mark, Relation, Transaction
@@ -131,7 +131,10 @@ class MongodbSource(Source):
                 raise Unreachable(
                     f"collection {'.'.join(relation.table)} was mapped a moment ago; its changes are read again"
                 )
-            return explode(data, paths)
+            try:
+                return explode(data, paths)
+            except DecodeError as exc:
+                raise unreadable(relation, exc) from exc
 
         return shape_item(projection, row=row, paths=paths.described)
 

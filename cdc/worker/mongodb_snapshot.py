@@ -13,7 +13,7 @@ from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
 
 from ...schemas.change import RawRow
-from ...schemas.errors import Unreachable
+from ...schemas.errors import DecodeError, Unreachable
 from ...schemas.position import format_oplog
 from ...transforms.app_schema import AppSchema, Entity
 from ..config import Config
@@ -21,7 +21,7 @@ from ..log.state import Progress
 from ..tail.mongodb_catalog import Catalog, timestamp
 from ..tail.mongodb_connection import ERRORS, code
 from ..tail.mongodb_wire import Batch, Wire
-from ..tail.oplog.collection import CollectionRelation, is_untold
+from ..tail.oplog.collection import CollectionRelation, is_untold, unreadable
 from ..tail.oplog.entry import split
 from ..tail.oplog.explode import Paths, explode, explode_document
 from ..tail.oplog.extended_reading import value_to_bson
@@ -105,7 +105,10 @@ class MongodbSnapshotter(Snapshotter):
         found = self._find(entity, start)
         if not self._all_seen(lambda mark: isinstance(mark, int) and mark <= found.at):
             return None
-        rows: list[RawRow] = [[*explode_document(document, paths)] for document in _documents(found.documents)]
+        try:
+            rows: list[RawRow] = [[*explode_document(document, paths)] for document in _documents(found.documents)]
+        except DecodeError as exc:
+            raise unreadable(relation, exc) from exc
         kept = fitting(rows, self._bytes_max)
         last = not found.more and kept == len(rows)
         rows = rows[:kept]

@@ -11,6 +11,7 @@ from bson import Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Times
 from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
+from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
 from commitlog.cdc.servers.mongod import MongodSet, Tls
@@ -280,6 +281,25 @@ def test_a_collection_that_does_not_keep_what_documents_were_is_refused(oplog_so
     run.terminate()
     source.check_tables(source.history(), epoch=2)
     source.verify()
+
+
+def test_a_value_that_is_malformed_is_told_by_its_collection_and_can_be_left_behind(oplog_source: OplogSource) -> None:
+    """Servers take binary data of the old subtype, which says its length twice, whatever it says."""
+    source = open_shop(oplog_source)
+    run = source.run()
+    run.until_caught_up()
+    odd = bson.encode({"_id": 1, "status": Binary(b"1234", 0)}).replace(b"\x04\0\0\0\x001234", b"\x04\0\0\0\x021234")
+    source.db.command({"insert": "orders", "documents": [RawBSONDocument(odd)]})
+    assert "resume --accept-gap" in run.refused(4, f"{source.database}.orders", "subtype 2")
+
+    source.commitlog("resume", "--accept-gap")
+    assert "resume --accept-gap" in source.run().refused(4, f"{source.database}.orders", "subtype 2")
+    source.db.orders.update_one({"_id": 1}, {"$set": {"status": 1}})
+    source.commitlog("resume", "--accept-gap")
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    source.check_tables(source.history(), epoch=3)
 
 
 def test_a_collection_that_is_made_later_is_recorded_from_its_first_document(oplog_source: OplogSource) -> None:

@@ -11,6 +11,7 @@ from commitlog.cdc import native
 from commitlog.cdc.tail.oplog.assembler import OplogAssembler
 from commitlog.cdc.tail.oplog.collection import CollectionRelation
 from commitlog.cdc.tail.oplog.definition import Definition
+from commitlog.cdc.tail.oplog.diff import apply_update
 from commitlog.cdc.tail.oplog.stamps import HOLDS_S
 from commitlog.cdc.tail.oplog.transaction import OplogTransaction
 from commitlog.cdc.tail.row_change import parse_change, parse_truncate
@@ -253,6 +254,16 @@ def test_a_chain_that_a_dead_primary_left_is_dropped() -> None:
 def test_an_end_without_its_beginning_is_an_error(given: bytes) -> None:
     with pytest.raises(DecodeError, match=r"entry 1\.1 was not read.*at oplog entry 2\.1 of replica set a-set"):
         assembler().feed(given)
+
+
+@pytest.mark.parametrize("delta", [{"u": {"x": 5}}, {"d": {"x": False}}, {"i": {"x": 5}}, {"sx": {"u": {"a": 1}}}])
+def test_an_update_of_one_of_two_fields_of_a_name_is_an_error(delta: Any) -> None:
+    """Which of them is told nowhere."""
+    one, two = encode({"_id": 1, "x": {"a": 2}, "y": 1}), encode({"x": {"a": 3}})
+    before = (len(one) + len(two) - 5).to_bytes(4, "little") + one[4:-1] + two[4:]
+    with pytest.raises(DecodeError, match="two fields of one name"):
+        apply_update(before, encode({"$v": 2, "diff": delta}))
+    assert apply_update(before, encode({"$v": 2, "diff": {"u": {"y": 1}}})) == before
 
 
 def test_inserts_that_a_server_batches_are_one_commit_that_was_not_atomic() -> None:

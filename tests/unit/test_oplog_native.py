@@ -273,13 +273,17 @@ def test_entries_become_transactions_alike(
     alike(dump, batch_count, images=IMAGES, spill_bytes=spill_bytes, database=database, room=room)
 
 
-def test_each_delta_is_applied_alike() -> None:
-    """The first entry makes the collection known to the compiled part, and has the images at hand."""
+@pytest.mark.parametrize("again", [{}, {"c": "again"}, {"_id": 2}])
+def test_each_delta_is_applied_alike(again: Any) -> None:
+    """The first entry makes the collection known to the compiled part, and has the images at hand. Documents may have two fields of a name."""
     orders = {"ns": "shop.orders", "ui": UUID}
-    for delta in DELTAS:
+    one, two = encode({"_id": 1, "a": [1, {"b": 2}], "c": "x"}), encode(again)
+    image = (len(one) + len(two) - 5).to_bytes(4, "little") + one[4:-1] + two[4:]
+    images = dict.fromkeys(IMAGES, image)
+    for delta in (*DELTAS, {"d": {"_id": False}}, {"d": {"c": False}, "i": {"_id": 1}}):
         told = [{"op": "d", "o": {"_id": 1}}, {"op": "u", "o": {"$v": 2, "diff": delta}}]
         dump = [encode({**each, **orders, "ts": Timestamp(1000 + n, 1), "v": 2}) for n, each in enumerate(told)]
-        alike(dump, images=IMAGES)
+        alike(dump, images=images)
 
 
 @pytest.mark.parametrize("number", [0, 1, Int64(SPAN - 1), Int64(SPAN), Int64(-1), None])

@@ -42,6 +42,7 @@ _SYSTEM: Final = "system."
 _COLLECTIONS_MAX: Final = 10_000
 _ROOM_BYTES: Final = 16 << 20
 """Of changes that are handed on at once."""
+_PAST: Final = "commitlog resume --accept-gap goes on behind it, with a new snapshot"
 _RESTART: Final = "commitlog setup, then commitlog resume --accept-gap, with a new snapshot"
 
 
@@ -182,9 +183,9 @@ class OplogAssembler:
         try:
             return read_entry(data)
         except MALFORMED as exc:
-            raise DecodeError(f"malformed {self._place(self.position, 'behind ')}: {exc}") from exc
+            raise DecodeError(f"malformed {self._place(self.position, 'behind ')}: {exc}", hint=_PAST) from exc
         except DecodeError as exc:
-            raise DecodeError(f"{exc}, {self._place(self.position, 'behind ')}", hint=exc.hint) from exc
+            raise DecodeError(f"{exc}, {self._place(self.position, 'behind ')}", hint=exc.hint or _PAST) from exc
 
     def _place(self, at: int, where: str = "") -> str:
         return f"oplog entry {where}{format_oplog(at)} of replica set {self._replica_set}"
@@ -193,9 +194,9 @@ class OplogAssembler:
         try:
             return self._take(entry)
         except DecodeError as exc:
-            raise DecodeError(f"{exc}, at {self._place(entry.at)}", hint=exc.hint) from exc
+            raise DecodeError(f"{exc}, at {self._place(entry.at)}", hint=exc.hint or _PAST) from exc
         except (*MALFORMED, KeyError) as exc:
-            raise DecodeError(f"malformed {self._place(entry.at)}: {exc}") from exc
+            raise DecodeError(f"malformed {self._place(entry.at)}: {exc}", hint=_PAST) from exc
 
     def _take(self, entry: OplogEntry) -> OplogTransaction | None:
         self._drop_dead(entry)

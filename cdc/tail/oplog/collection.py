@@ -5,6 +5,7 @@ from struct import Struct
 from typing import Final
 
 from ....schemas.change import DELETE, INSERT
+from ....schemas.errors import DecodeError
 from ..row_change import HEADER_BYTES
 from ..transaction import Relation, RelationColumn
 
@@ -67,3 +68,11 @@ def is_untold(data: bytes) -> bool:
 def truncation(relation: Relation) -> bytes:
     """What is left of a collection that was dropped, as tail/row_change.py describes a Truncate."""
     return _START + _TRUNCATE + (1).to_bytes(4, "big") + b"\0" + relation.oid.to_bytes(4, "big")
+
+
+def unreadable(relation: Relation, exc: DecodeError) -> DecodeError:
+    """The error of a document with a value that cannot be told."""
+    return DecodeError(
+        f"a document of {'.'.join(relation.table)} cannot be told: {exc}",
+        hint="put that value right in the collection, then commitlog resume --accept-gap",
+    )

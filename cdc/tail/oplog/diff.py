@@ -97,26 +97,32 @@ class _Delta:
             else:
                 raise DecodeError(f"a delta with a section {section!r}, which is not known here")
 
+    @property
+    def names(self) -> set[bytes]:
+        """The fields that it says something of."""
+        return self.gone | self.updated.keys() | self.inserted.keys() | self.nested.keys()
+
 
 def _patched(before: bytes, delta: bytes) -> bytes:
     told = _Delta(delta)
     awaited = told.gone | told.nested.keys()
-    updated: set[bytes] = set()
+    met: set[bytes] = set()
     after: list[Field] = []
     for field in _fields(before):
         kind, name, value = field
-        awaited.discard(name)
+        if name in met and name in told.names:
+            raise _ambiguous()
+        met.add(name)
         if name in told.updated:
             after.append(told.updated[name])
-            updated.add(name)
         elif name in told.nested:
             after.append((kind, name, _nested((kind, value), told.nested[name])))
         elif name not in told.gone and name not in told.inserted:
             after.append(field)
-    if awaited:
+    if not awaited <= met:
         raise _unfit()
     # In this order the server puts behind the rest what was not there.
-    after.extend(field for name, field in told.updated.items() if name not in updated)
+    after.extend(field for name, field in told.updated.items() if name not in met)
     after.extend(told.inserted.values())
     return _joined(after)
 
@@ -166,6 +172,13 @@ def _resize(values: list[Value], length: int) -> None:
         raise _unfit()
     del values[length:]
     values.extend([_NULL] * (length - len(values)))
+
+
+def _ambiguous() -> DecodeError:
+    return DecodeError(
+        "an update of a document with two fields of one name, which does not say which of them it changes",
+        hint="write the document anew with each name once, then commitlog resume --accept-gap",
+    )
 
 
 def _unfit() -> DecodeError:
