@@ -84,6 +84,12 @@ class PostgresProvision(Provision[Catalog]):
                 hint="ALTER SYSTEM SET wal_level = logical, then restart the server",
             )
         check_primary(catalog.identity())
+        left_out = catalog.left_out(source.publication)
+        if left_out:
+            raise Refused(
+                f"publication {source.publication!r} leaves out {left_out}",
+                hint="drop the publication, then commitlog setup",
+            )
         tables = mapped_tables(catalog, registry)
         return [
             *_generated(catalog, source),

@@ -53,6 +53,19 @@ _SCHEMAS = " UNION SELECT t.oid FROM t JOIN pg_publication_namespace s ON s.pnns
 """Whole schemas, since PostgreSQL 15."""
 
 
+_PARTLY_PUBLISHED = """
+SELECT part, n.nspname::text, c.relname::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT 'rows' AS part WHERE r.prqual IS NOT NULL
+    UNION ALL SELECT 'columns' WHERE r.prattrs IS NOT NULL AND EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attnum <> ALL (r.prattrs::int2[])
+            AND (a.attgenerated = '' OR a.attgenerated = 's' AND current_setting('server_version_num')::int >= %(sent)s))) l
+WHERE p.pubname = %(publication)s ORDER BY 2, 3, 1
+"""
+"""The tables of which a publication has a filter, or a list without some columns: with that the server refuses UPDATE and DELETE where
+old rows are logged whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which database of which server: system identifier, timeline and database, and the WAL's end just now.
@@ -176,7 +189,8 @@ class Catalog:
         return {(row[0], row[1]) for row in rows}
 
     def left_out(self, publication: str) -> str:
-        """What a publication does not publish of its tables: kinds of change, or the rows that a filter hides; empty for nothing."""
+        """What a publication does not publish of its tables: kinds of change, rows that a filter hides, or columns that a list does not
+        have; empty for nothing."""
         row = self._row(
             "SELECT concat_ws(', ', CASE WHEN NOT pubinsert THEN 'inserts' END, CASE WHEN NOT pubupdate THEN 'updates' END,"
             " CASE WHEN NOT pubdelete THEN 'deletes' END, CASE WHEN NOT pubtruncate THEN 'truncates' END),"
@@ -185,13 +199,8 @@ class Catalog:
         )
         if row is None or row[0] or not row[1]:
             return row[0] if row else ""
-        rows = self.rows(
-            "SELECT n.nspname::text, c.relname::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
-            " JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE p.pubname = %s AND r.prqual IS NOT NULL ORDER BY 1, 2",
-            (publication,),
-        )
-        return ", ".join(f"rows of {quoted((row[0], row[1]))}" for row in rows)
+        rows = self.rows(_PARTLY_PUBLISHED, {"publication": publication, "sent": GENERATED_PUBLISHED_FROM})
+        return ", ".join(f"{row[0]} of {quoted((row[1], row[2]))}" for row in rows)
 
     def tables(self) -> list[Table]:
         """All ordinary and partitioned tables outside the system's schemas, by name."""

@@ -12,7 +12,7 @@ from commitlog.cdc.tail.catalog import Catalog
 from fixtures.followed import Followed
 from fixtures.load import open_shop
 from fixtures.midstream import CHUNK, anew, finish, settle, started
-from fixtures.worker import Source
+from fixtures.worker import MARK, Source
 
 GAP = "commitlog resume --accept-gap"
 
@@ -90,6 +90,22 @@ def test_a_publication_that_left_something_out_for_a_while_is_named(shop: Source
     )
     assert run.refused(3, f"publication '{shop.name}' leaves out deletes, truncates") == GAP
     accept(shop, fork)
+
+
+@pytest.mark.parametrize(("part", "left_out"), [("(id, total)", "columns"), ("WHERE (id > 5)", "rows")])
+def test_a_publication_of_ones_own_with_a_part_of_a_table_is_refused_by_name(
+    source: Source, part: str, left_out: str
+) -> None:
+    """Before the table logs whole old rows: the server would refuse the app's updates."""
+    source.execute("CREATE TABLE orders (id int PRIMARY KEY, status text, total int)", "INSERT INTO orders VALUES (1)")
+    source.map("Order", "orders")
+    source.execute(f"CREATE PUBLICATION {source.name} FOR TABLE {MARK}, orders {part}")
+    told = f"publication '{source.name}' leaves out {left_out} of public.orders"
+    assert told in source.commitlog("setup", code=4).stderr
+    assert told.replace("'", "") in source.commitlog("doctor", code=4).stdout
+    source.execute("UPDATE orders SET status = 'new'")
+    source.execute(f"ALTER PUBLICATION {source.name} SET TABLE {MARK}, orders (id, status, total)")
+    source.setup()
 
 
 @pytest.mark.full
