@@ -39,7 +39,7 @@ class Rows:
         self._target, self._models, self._entities, self._conflicts = target, models, entities, conflicts
         self._told = told
 
-    def apply(self, op: Op, *, last: bool) -> bool:
+    def apply(self, op: Op, *, last: bool) -> Op | None:
         """Apply one change, or record why not.
 
         Args:
@@ -47,7 +47,8 @@ class Rows:
             last: Nothing of its transaction comes after it that could take a row out of its way.
 
         Returns:
-            False where there is one, and it is not the last: nothing was done.
+            None where it is done. Where there is a row in its way, and it is not the last, nothing was done, and it is the change to
+            try again.
         """
         change, origin = op
         table = self._models[change["entity"]]
@@ -55,27 +56,36 @@ class Rows:
         ours: Texts | None = None
         try:
             with self._target.savepoint():
-                ours = self._read(table, change)
+                ours = None if change.get("gone") else self._read(table, change)
                 if again and not (change["op"] == "insert" and ours is None):
                     change = self._since_told(change, origin)
                 if change["op"] == "insert" and ours is not None:
-                    if not last:
-                        return False
                     # A row that upstream has told of is not there any more, and nobody told.
-                    change = self._since_told(change, origin)
+                    change = self._after_told(change, origin)
+                    if not last:
+                        return change, origin
+                    if change["told"] is not None:
+                        change = _since(change, change["told"])
+                if change["op"] == "rekey" and ours is None and not last and self._is_behind(table, change, origin):
+                    return {**change, "gone": True}, origin
                 if change["op"] == "rekey" and last and again:
                     self._clear_stale(table, change["newkey"], origin)
                 found = self._apply(table, change, origin, ours)
         except Rejected as exc:
             if not last and change["op"] == "rekey" and exc.kind == "unique":
-                return False
+                return change, origin
             found = [self._rejection(table, change, ours, exc)]
             if change["op"] == "rekey":
                 self._record(there := {**change, "key": change["newkey"]}, origin, [self._kept_out(table, there, exc)])
                 self._record(change, origin, found)
-                return True
+                return None
         self._record({**change, "key": change.get("newkey", change["key"])}, origin, found)
-        return True
+        return None
+
+    def one_only(self, op: Op) -> bool:
+        """Whether upstream has one row at the key of a change, and not two for the moment."""
+        change, origin = op
+        return not self._told(change["entity"], origin).shared(change["key"])
 
     def _record(self, change: Change, origin: Origin, found: Iterable[Disagreement]) -> None:
         for what in found:
@@ -127,12 +137,20 @@ class Rows:
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
         """A change that may come after others that nobody saw, as one from what upstream told last."""
-        before = self._told(change["entity"], origin).get(change["key"])
-        if before is None:
+        before = change["told"] if "told" in change else self._told(change["entity"], origin).get(change["key"])
+        return change if before is None else _since(change, before)
+
+    def _after_told(self, change: Change, origin: Origin) -> Change:
+        """An insert with what upstream had told of its key, which is asked once: later it would be what the insert itself says."""
+        if "told" in change:
             return change
-        if change["op"] in ("insert", "row"):
-            return {**change, "op": "update", "image": "full", "before": before}
-        return {**change, "before": {field: before.get(field, was) for field, was in change.get("before", {}).items()}}
+        return {**change, "told": self._told(change["entity"], origin).get(change["key"])}
+
+    def _is_behind(self, table: EntityModel, change: Change, origin: Origin) -> bool:
+        """Whether another row is at the new key of one that is not here, and has yet to leave it."""
+        if self._read(table, {"key": change["newkey"]}) is None:
+            return False
+        return "gone" in change or self._told(table.entity, origin).get(change["newkey"]) is not None
 
     def _apply(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         match change["op"]:
@@ -171,7 +189,11 @@ class Rows:
 
     def _update_of_nothing(self, table: EntityModel, change: Change, origin: Origin) -> list[Disagreement]:
         """A row that is not here was deleted here, unless nobody has told of it yet: a snapshot will."""
-        if change["op"] == "rekey" and self._read(table, {"key": change["newkey"]}) is not None:
+        if (
+            change["op"] == "rekey"
+            and "gone" not in change
+            and self._read(table, {"key": change["newkey"]}) is not None
+        ):
             arrived = {**change, "op": "update", "key": change["newkey"]}
             return self._update(table, arrived, origin, self._read(table, arrived))
         entity = self._entities[table.entity]
@@ -180,7 +202,7 @@ class Rows:
             if change["image"] == "key" and not change.get("unsent"):
                 return self._insert(table, {**change, "key": change.get("newkey", change["key"])}, None)
             return []
-        if change["op"] == "rekey":
+        if change["op"] == "rekey" and "gone" not in change:
             self._settle(change, ())
         return [Disagreement("update/delete", ROW, change.get("before"), None, change["after"])]
 
@@ -225,6 +247,13 @@ class Rows:
         fields: dict[str, Any] = change.get("after") or change.get("before") or {}
         shown = None if ours is None else self._values(table, {f: ours[f] for f in fields if f in ours})
         return Disagreement(exc.kind, ROW, change.get("before"), shown, change.get("after"), str(exc))
+
+
+def _since(change: Change, before: Mapping[str, Any]) -> Change:
+    """A change as one from what upstream had told of its row."""
+    if change["op"] in ("insert", "row"):
+        return {**change, "op": "update", "image": "full", "before": before}
+    return {**change, "before": {field: before.get(field, was) for field, was in change.get("before", {}).items()}}
 
 
 def agree(conflicts: Conflicts, changes: Iterable[Change], fields: tuple[str, ...] | None) -> None:

@@ -85,6 +85,10 @@ class Told:
         """As `get`; where two rows have a key for a while, the one that had it first."""
         return self._aside.get(self._text(key)) or self.get(key)
 
+    def shared(self, key: Fields) -> bool:
+        """Whether two rows have a key for the moment."""
+        return self._text(key) in self._aside
+
     def omitted(self, unit: Unit) -> Iterator[str]:
         """The keys, as `key_text` writes them, of rows that a snapshot leaves to the commits before it."""
         for values in unit.meta.get("omitted", ()):

@@ -48,36 +48,44 @@ class Turns:
         if op[1].unit is not self._unit:
             self.finish()
             self._unit = op[1].unit
-        todo = deque([op])
+        place = _place(op[0], "key")
+        own = place in self._wanting and place not in self._leaving and op[0]["op"] != "insert"
+        if own and self._rows.one_only(op):
+            # What is in the way is the fork's own: upstream means the row that waits.
+            self._go_on(self._change(self._wanting[place][0], op))
+        else:
+            self._go_on([op])
+
+    def _go_on(self, ops: list[Op]) -> None:
+        todo = deque(ops)
         while todo:
             op = todo.popleft()
             place = _place(op[0], "key")
             if place in self._leaving and op[0]["op"] == "insert":
-                self._wait(op)
+                # Upstream had no row there any more, whatever the log tells after this.
+                self._wait(({**op[0], "told": None}, op[1]))
             elif place in self._wanting and place in self._leaving:
                 todo.extendleft(self._change(self._wanting[place][0], op))
             elif place in self._leaving:
                 self._behind.setdefault(place, []).append(op)
-            elif self._rows.apply(op, last=False):
+            elif (waiting := self._rows.apply(op, last=False)) is None:
                 todo.extendleft(reversed(self._freed(op)))
             else:
-                self._wait(op)
-                todo.extendleft(reversed(self._turned(op)))
+                self._wait(waiting)
+                todo.extendleft(reversed(self._turned(waiting)))
 
     def finish(self) -> None:
         """Apply those that wait, whatever is in their way; first those in whose way is a row that does not wait to leave itself."""
         while self._wanting:
             for op in [ops[0] for ops in self._wanting.values()]:
-                for behind in self._turned(op):
-                    self.take(behind)
+                self._go_on(self._turned(op))
             if not self._wanting:
                 return
             place = next((place for place in self._wanting if place not in self._leaving), next(iter(self._wanting)))
             op = self._wanting[place][0]
             self._wait_no_more(op)
             self._rows.apply(op, last=True)
-            for freed in self._freed(op):
-                self.take(freed)
+            self._go_on(self._freed(op))
 
     def _wait(self, op: Op) -> None:
         self._wanting.setdefault(_place(op[0], "newkey"), []).append(op)

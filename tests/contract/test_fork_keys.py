@@ -120,6 +120,35 @@ def test_a_row_that_was_deleted_here_stays_named_by_its_new_key(log: MadeLog, pl
     assert named(places) == {("update/delete", 9, "")}
 
 
+def test_what_upstream_says_of_its_new_row_is_not_done_to_mine(log: MadeLog, places: Fork) -> None:
+    for number in (6, 7, 8, 9):
+        places.sql(f"INSERT INTO public.place VALUES ({number}, 'mine', %s)", b"\0\xff")
+    log.commit(log.insert("Place", row(6, "new")), log.rekey("Place", 6, 16))
+    log.commit(log.insert("Place", row(7, "new")), log.delete("Place", row(7, "new")))
+    log.commit(log.rekey("Place", 1, 8), log.rekey("Place", 8, 18))
+    log.commit(log.rekey("Place", 2, 9), log.delete("Place", row(9, "b")))
+    places.sync()
+    mine = [(number, "mine") for number in (6, 7, 8, 9)]
+    assert held(places) == [(3, "c"), (4, "d"), *mine, (16, "new"), (18, "a")]
+    assert places.conflicts() == []
+
+
+def test_a_new_row_at_the_key_of_one_that_is_kept_out_is_a_conflict(log: MadeLog, places: Fork) -> None:
+    places.sql("INSERT INTO public.place VALUES (9, 'mine', %s)", b"\0\xff")
+    log.commit(log.rekey("Place", 1, 9), log.insert("Place", row(1, "new")))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (9, "mine")]
+    assert named(places) == {("unique", 9, ""), ("insert/insert", 1, "who")}
+
+
+def test_of_rows_that_exchange_their_keys_one_may_be_deleted_here(log: MadeLog, places: Fork) -> None:
+    places.sql("DELETE FROM public.place WHERE id = 1")
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 1))
+    places.sync()
+    assert held(places) == [(1, "b"), (3, "c"), (4, "d")]
+    assert named(places) == {("update/delete", 2, "")}
+
+
 def test_conflicts_go_with_rows_that_exchange_their_keys(log: MadeLog, places: Fork) -> None:
     places.sql("UPDATE public.place SET who = 'mine' WHERE id = 1")
     log.commit(log.update("Place", 1, {"who": "a"}, {"who": "A"}))
