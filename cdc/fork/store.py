@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+from ...schemas.errors import Refused, Unreachable
 from ...schemas.record import Head
 from ...transforms.table_name import TableName
 from .batch import Op, Step
@@ -42,6 +43,20 @@ class Again(Exception):
 
 class Undone(Exception):
     """What was done since a savepoint is to be undone."""
+
+
+PUT_BACK = "put it back, or commitlog fork drop and fork anew"
+"""What to do where something of the fork's own is not there any more."""
+
+
+def unreachable(text: str) -> Unreachable:
+    """The error of a server that does not answer, or that cut the connection."""
+    return Unreachable(f"the fork's database cannot be reached: {text}", hint="check --into, and that the server runs")
+
+
+def altered(text: str) -> Refused:
+    """The error of a table or a column that is gone."""
+    return Refused(f"the fork's database is not as the fork left it: {text}", hint=PUT_BACK)
 
 
 class Parts(Protocol):

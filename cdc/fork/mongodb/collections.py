@@ -13,6 +13,7 @@ from ....transforms.table_name import TableName
 from ...failpoint import failpoint
 from ...tail.enums import renamed_labels
 from ..model import EntityModel, without
+from ..store import PUT_BACK
 from ..table_plan import Evolution, TablePlan, TypeChoice
 from .connection import Connected
 from .documents import Documents
@@ -188,9 +189,7 @@ def load(connected: Connected, memory: MongoMemory, models: Mapping[str, EntityM
     for entity, model in models.items():
         name = name_of(model.table)
         if described(connected, name) is None and not _renamed(connected, memory, entity, name):
-            raise Refused(
-                f"the fork's collection {name} is gone", hint="put it back, or commitlog fork drop and fork anew"
-            )
+            raise Refused(f"the fork's collection {name} is gone", hint=PUT_BACK)
         found[entity] = Documents.of(model, name)
     return found
 

@@ -15,11 +15,11 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable, UsageError
+from ....schemas.errors import CommitLogError, Locked, Refused, UsageError
 from ...tail.mongodb_address import UNAUTHORIZED, code, one_line, parse
 from ...tail.mongodb_connection import ERRORS, connect
 from ...tail.oplog.document import DOCUMENT, Value, document, element, items
-from ..store import Again, Refusal, Rejected, Undone
+from ..store import Again, Refusal, Rejected, Undone, altered, unreachable
 from .lease import Lease
 from .writes import RAW, Journal, Write, operation, raw
 
@@ -313,9 +313,7 @@ class Connected:
         labelled = isinstance(exc, errors.PyMongoError) and exc.has_error_label("TransientTransactionError")
         if isinstance(exc, errors.ConnectionFailure | OSError | errors.WaitQueueTimeoutError):
             self._broken = True
-            return Unreachable(
-                f"the fork's database cannot be reached: {text}", hint="check --into, and that the server runs"
-            )
+            return unreachable(text)
         if labelled or number in _AGAIN:
             return Again(text)
         refusal = _refusal(number)
@@ -341,10 +339,7 @@ class Connected:
                 hint=f'db.grantRolesToUser(the fork\'s user, [{{role: "readWrite", db: "{self.name}"}}])',
             )
         if number in _NOT_THERE:
-            return Refused(
-                f"the fork's database is not as the fork left it: {text}",
-                hint="put it back, or commitlog fork drop and fork anew",
-            )
+            return altered(text)
         if number in _READ_ONLY:
             return Refused(f"the fork's database takes no transactions: {text}", hint="give the fork a replica set")
         return Refused(f"the fork's database refused a command: {text}")

@@ -9,10 +9,11 @@ from pymysql.constants import CLIENT
 from pymysql.converters import escape_string
 from pymysql.cursors import SSCursor
 
-from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable, UsageError
+from ....schemas.errors import CommitLogError, Locked, Refused, UsageError
 from ...tail.mysql_connection import ERRORS, GONE, Connection, code, connect, one_line
+from ..sql_connection import SqlConnection
 from ..sql_memory import Row
-from ..store import Again, Refusal, Rejected
+from ..store import Again, Refusal, Rejected, altered, unreachable
 
 STATEMENTS_S: Final = 600.0
 """A statement applies a bounded batch; one that takes ten minutes is stuck."""
@@ -87,7 +88,7 @@ _FULL = frozenset({1021, 1026, 1030, 1037, 1038, 1040, 1041, 1114, 1135})
 """No room on a disk, no memory, no thread: it may pass."""
 
 
-class Connected:
+class Connected(SqlConnection):
     """A connection to a fork's database.
 
     Args:
@@ -293,19 +294,14 @@ class Connected:
         if number in GONE or number in _FULL:
             if number in GONE:
                 self.close()
-            return Unreachable(
-                f"the fork's database cannot be reached: {text}", hint="check --into, and that the server runs"
-            )
+            return unreachable(text)
         if number in _DENIED:
             return Refused(
                 f"the fork's user may not do what it must: {text}",
                 hint=f"GRANT ALL ON {self._named()}.* TO the fork's user",
             )
         if number in _NOT_THERE:
-            return Refused(
-                f"the fork's database is not as the fork left it: {text}",
-                hint="put it back, or commitlog fork drop and fork anew",
-            )
+            return altered(text)
         if number in _READ_ONLY:
             return Refused(f"the fork's database is read-only: {text}", hint="give the fork a primary server")
         return Refused(f"the fork's database refused a statement: {text}")

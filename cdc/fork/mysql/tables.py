@@ -15,6 +15,7 @@ from ...failpoint import failpoint
 from ...tail.mysql_catalog import sql_name
 from ...tail.mysql_types import engine_type
 from ..model import EntityModel, without
+from ..store import PUT_BACK
 from ..table_plan import TablePlan, TypeChoice
 from .column_types import BAND, choose
 from .connection import Connected, quoted_text
@@ -256,7 +257,7 @@ def load(target: Connected, models: Mapping[str, EntityModel]) -> dict[str, Tabl
         missing = [column.field for column in model.columns if column.field not in actual]
         if missing:
             what = f"is without {', '.join(missing)}" if actual else "is gone"
-            raise Refused(f"the fork's table {name} {what}", hint="put it back, or commitlog fork drop and fork anew")
+            raise Refused(f"the fork's table {name} {what}", hint=PUT_BACK)
         _check_engine(target, name)
         forms = {
             column.field: form(

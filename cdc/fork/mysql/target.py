@@ -1,7 +1,6 @@
 """MySQL or MariaDB as the database a fork lives in."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ....drivers.mysql_stamp import LOGGED, PROBES, Form, stamp
@@ -10,7 +9,6 @@ from ....transforms.table_name import TableName
 from ..batch import Op, Step
 from ..merge import Value
 from ..model import EntityModel
-from ..savepoint import savepoint
 from ..store import Texts
 from ..table_plan import Evolution, TablePlan
 from . import column_types, evolution, tables
@@ -40,16 +38,6 @@ class Target(Connected):
         self.engine = "MariaDB" if self.flavour == "mariadb" else "MySQL"
         self._tables: dict[str, Table] = {}
         self._stamp: Form | None = None
-
-    def __enter__(self) -> "Target":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def savepoint(self) -> AbstractContextManager[None]:
-        """A part of the transaction in hand."""
-        return savepoint(self)
 
     def shown(self, table: TableName) -> str:
         """A table has its name at the source, without its schema."""

@@ -7,11 +7,12 @@ from typing import Final
 import psycopg
 from psycopg import errors, sql
 
-from ....schemas.errors import CommitLogError, Locked, Refused, Unreachable
+from ....schemas.errors import CommitLogError, Locked, Refused
 from ...tail.address import refusal, secured
 from ...tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
+from ..sql_connection import SqlConnection
 from ..sql_memory import Row
-from ..store import Again, Refusal, Rejected
+from ..store import Again, Refusal, Rejected, altered, unreachable
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 600_000
@@ -42,7 +43,7 @@ _AGAIN: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.Lo
 Connection = psycopg.Connection[Row]
 
 
-class Connected:
+class Connected(SqlConnection):
     """A connection to a fork's database.
 
     Args:
@@ -198,16 +199,11 @@ def _error(exc: psycopg.Error, user: str) -> CommitLogError:
             hint=grant(exc, user, writes=True) if user else "grant it, then run the same command again",
         )
     if isinstance(exc, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName):
-        return Refused(
-            f"the fork's database is not as the fork left it: {text}",
-            hint="put it back, or commitlog fork drop and fork anew",
-        )
+        return altered(text)
     if isinstance(exc, errors.ReadOnlySqlTransaction):
         return Refused("the fork's database is read-only", hint="give the fork a primary server")
     if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-        return Unreachable(
-            f"the fork's database cannot be reached: {text}", hint="check --into, and that the server runs"
-        )
+        return unreachable(text)
     return Refused(f"the fork's database refused a statement: {text}")
 
 

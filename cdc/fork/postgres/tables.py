@@ -15,6 +15,7 @@ from ....schemas.shape import Column
 from ....transforms.table_name import TableName, quote, quoted
 from ...tail.enums import renamed_labels
 from ..model import EntityModel, without
+from ..store import PUT_BACK
 from ..table_plan import Evolution, TablePlan, TypeChoice
 from .column_types import BAND, NAME_BYTES_MAX, choice_sql, choose
 from .connection import Connected
@@ -235,7 +236,7 @@ def load(target: Connected, models: Mapping[str, EntityModel]) -> dict[str, Tabl
             what = f"is without {', '.join(missing)}" if actual else "is gone"
             raise Refused(
                 f"the fork's table {quoted(model.table)} {what}",
-                hint="put it back, or commitlog fork drop and fork anew",
+                hint=PUT_BACK,
             )
         tables[entity] = Table(model, actual, target.column_types(*model.table, modified=False))
     return tables

@@ -1,7 +1,6 @@
 """PostgreSQL as the database a fork lives in."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Final, LiteralString
 
 import orjson
@@ -15,7 +14,6 @@ from ...tail.pgtypes import converter
 from ..batch import Fields, Op, Signature, Step
 from ..merge import Value
 from ..model import EntityModel
-from ..savepoint import savepoint
 from ..store import Rejected, Texts
 from ..table_plan import Evolution, TablePlan
 from . import statements, tables
@@ -53,16 +51,6 @@ class Target(Connected):
         self.memory = PostgresMemory(self)
         self._tables: dict[str, Table] = {}
         self._made: dict[tuple[Signature, bool], tuple[bytes, bytes | None]] = {}
-
-    def __enter__(self) -> "Target":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def savepoint(self) -> AbstractContextManager[None]:
-        """A part of the transaction in hand."""
-        return savepoint(self)
 
     def shown(self, table: TableName) -> str:
         """A table has the name that it has at the source."""
