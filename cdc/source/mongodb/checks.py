@@ -75,7 +75,10 @@ def check_published(
         if not collection.images:
             message = f"collection {collection.quoted} is mapped by an app schema, and the server does not keep what its documents were"
             if entity.name in state.snapshots:
-                raise HistoryLost(f"{message}: changes of it may be missing", hint=f"{setup}, then {ACCEPT_GAP}")
+                raise HistoryLost(
+                    f"{message}: changes of it may be missing",
+                    hint=f"{setup}, then commitlog run, which goes on where none is missing; where one is, {ACCEPT_GAP}",
+                )
             raise Refused(message, hint=f"{setup}, or: {images_on(collection)}")
 
 
