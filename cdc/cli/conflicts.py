@@ -7,16 +7,8 @@ import click
 from ...schemas.errors import UsageError
 from ..log.row_key import format_key
 from .commands import Group
-from .options import json_option
+from .options import into_option, json_option
 from .output import Output, to_json
-
-_into_option = click.option(
-    "--into",
-    "url",
-    metavar="URL",
-    required=True,
-    help="The fork's database: postgresql://…, mysql://…, mariadb://… or mongodb://….",
-)
 
 
 class _ConflictsGroup(Group):
@@ -35,7 +27,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_into_option
+@into_option
 @click.option("--entity", metavar="ENTITY", default="", help="Only those of one entity.")
 @click.option("--all", "closed", is_flag=True, help="Those that are settled, too.")
 @json_option
@@ -58,7 +50,7 @@ def list_command(url: str, entity: str, closed: bool, as_json: bool) -> int:
 
 @command.command()
 @click.argument("id")
-@_into_option
+@into_option
 @json_option
 def show(id: str, url: str, as_json: bool) -> None:  # noqa: A002 - click names it so
     """Show one conflict by its id, or the beginning of it."""

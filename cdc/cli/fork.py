@@ -16,7 +16,7 @@ from ..log.home import LogReader, open_reader, parse_location
 from ..log.location import Location
 from ..telemetry.logging_setup import configure_logging
 from .commands import Group
-from .options import ask, json_option
+from .options import ask, into_option, json_option
 from .output import Output
 from .progress import Bar, wanted
 
@@ -38,13 +38,6 @@ class _ForkGroup(Group):
         return super().parse_args(ctx, args)
 
 
-_into_option = click.option(
-    "--into",
-    "url",
-    metavar="URL",
-    required=True,
-    help="The fork's database: postgresql://…, mysql://…, mariadb://… or mongodb://….",
-)
 _only_option = click.option(
     "--only", metavar="E,F", default="", help="Only these entities. Default: all that the log knows and will know."
 )
@@ -71,7 +64,7 @@ def command() -> None:
 
 @command.command(hidden=True)
 @click.argument("log")
-@_into_option
+@into_option
 @_only_option
 @_yes_option
 @click.option("--once", is_flag=True, help="Stop at the log's head.")
@@ -110,7 +103,7 @@ def follow(log: str, url: str, only: str, yes: bool, once: bool) -> int:
 
 @command.command()
 @click.argument("log")
-@_into_option
+@into_option
 @_only_option
 def plan(log: str, url: str, only: str) -> None:
     """Show what a fork of LOG would make, and write nothing."""
@@ -129,7 +122,7 @@ def plan(log: str, url: str, only: str) -> None:
 
 
 @command.command("status")
-@_into_option
+@into_option
 @click.option(
     "--check", "source", metavar="URL", default="", help="Compare every row with the source's, which must be at rest."
 )
@@ -161,7 +154,7 @@ def show_status(url: str, source: str, as_json: bool) -> int:
 
 
 @command.command()
-@_into_option
+@into_option
 @_yes_option
 def drop(url: str, yes: bool) -> None:
     """Remove what the fork made, and only that: its tables with all rows, its types, its position and its conflicts."""

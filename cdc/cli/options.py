@@ -95,6 +95,12 @@ def source_option(function: F) -> F:
     )(function)
 
 
+def into_option(function: F) -> F:
+    """`--into URL`, given to the command as `url`."""
+    text = "The fork's database: postgresql://…, mysql://…, mariadb://… or mongodb://…."
+    return click.option("--into", "url", metavar="URL", required=True, help=text)(function)
+
+
 def json_option(function: F) -> F:
     """`--json`, given to the command as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a line.")(function)
