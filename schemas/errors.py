@@ -9,6 +9,10 @@ from typing import ClassVar, Literal
 Retry = Literal["again", "after_operator", "never"]
 
 
+ACCEPT_GAP = "commitlog resume --accept-gap"
+"""The command that goes on behind lost history, for hints."""
+
+
 class CommitLogError(Exception):
     """The root of all errors of commitlog.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ...schemas.errors import SchemaError
+from ...schemas.errors import ACCEPT_GAP, SchemaError
 from ...transforms.registry import Registry
 from ...transforms.table_name import TableName, quoted
 from ..config import Config
@@ -248,7 +248,7 @@ def _slot(config: Config, slot: Slot | None, catalog: Catalog) -> Iterator[Findi
         yield Finding("error", f"there is no slot {config.source.slot}", "commitlog setup")
         return
     if slot.wal_status == "lost":
-        yield Finding("error", f"slot {slot.name} is lost: {lost_because(slot)}", "commitlog resume --accept-gap")
+        yield Finding("error", f"slot {slot.name} is lost: {lost_because(slot)}", ACCEPT_GAP)
         return
     reader = f", read by process {slot.active_pid}" if slot.active_pid else ""
     yield Finding("ok", f"slot {slot.name} retains {slot.retained_bytes:,} bytes of WAL{reader}")

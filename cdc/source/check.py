@@ -7,14 +7,13 @@ a log cannot mend.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...schemas.errors import HistoryLost, Refused, Unreachable
+from ...schemas.errors import ACCEPT_GAP, HistoryLost, Refused, Unreachable
 from ...schemas.position import format_lsn, parse_lsn
 from ...transforms.registry import Registry
 from ..config import SourceConfig
 from ..log.chain import Clock
 from ..log.state import LogState
 from ..tail.transaction import Transaction
-from .step import ACCEPT_GAP as ACCEPT_GAP
 from .step import mapped as mapped
 
 if TYPE_CHECKING:  # the driver is not needed to compare what it has read

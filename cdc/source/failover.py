@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 import orjson
 
-from ...schemas.errors import HistoryLost
+from ...schemas.errors import ACCEPT_GAP, HistoryLost
 from ...schemas.position import format_lsn, parse_lsn
 from ..config import SourceConfig
 from ..log.chain import ChainWriter
 from ..log.state import LogState
 from ..tail.catalog import SYNCHRONISED_FROM, Identity, Slot
 from ..tail.timeline import Switch, read_history, switches_since
-from .check import ACCEPT_GAP
 
 log = logging.getLogger("commitlog")
 

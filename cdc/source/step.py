@@ -1,10 +1,8 @@
-"""What setting up a source is made of, whatever its engine; and the commands that errors point to."""
+"""What setting up a source is made of, whatever its engine; and the command that errors point to."""
 
 from dataclasses import dataclass
 
 from ...transforms.registry import Registry
-
-ACCEPT_GAP = "commitlog resume --accept-gap"
 
 PRINT = "commitlog setup --sql"
 """Prints what setup would do, for somebody else to do it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ...schemas.errors import HistoryLost, Refused
+from ...schemas.errors import ACCEPT_GAP, HistoryLost, Refused
 from ...transforms.app_schema import AppSchema, Entity
 from ...transforms.registry import Registry
 from ...transforms.table_name import TableName, quoted
@@ -20,7 +20,6 @@ from ..tail.catalog import Catalog
 from ..tail.incarnation import Incarnation, generated, holders, incarnations, logged_by, may_hold, name_of
 from ..tail.transaction import Relation
 from . import ddl_notices
-from .check import ACCEPT_GAP
 from .ddl_notices import NEW_TYPE, NEW_VALUES, UNLOGGED, Altered, Published, Rewritten
 
 log = logging.getLogger("commitlog")

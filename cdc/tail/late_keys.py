@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ...schemas.change import DELETE, INSERT, UNSENT, RawRow
-from ...schemas.errors import HistoryLost
+from ...schemas.errors import ACCEPT_GAP, HistoryLost
 from ...transforms.table_name import TableName, quoted
 from .old_rows import ROW_AT
 from .row_change import HEADER_BYTES, parse_change, read_tuple, write_tuple
@@ -278,7 +278,7 @@ class _Rows:
         if self._file.execute(_TWICE).fetchone():
             raise HistoryLost(
                 f"{quoted(self._relation.table)}: rows that had one key within a transaction cannot be told apart",
-                hint="commitlog resume --accept-gap",
+                hint=ACCEPT_GAP,
             )
         yield from self._told("now IS NULL")
         yield from self._told("start = here")

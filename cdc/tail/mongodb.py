@@ -13,7 +13,7 @@ from struct import Struct
 
 from bson.raw_bson import RawBSONDocument
 
-from ...schemas.errors import HistoryLost, Unreachable
+from ...schemas.errors import ACCEPT_GAP, HistoryLost, Unreachable
 from ...schemas.position import format_oplog
 from .mongodb_catalog import Catalog, position_of
 from .mongodb_cursor import DOING, OplogCursor, entries
@@ -31,8 +31,6 @@ _LOOK_BACK_STEP_S = 120
 
 BEHIND_S = 15.0
 """A primary writes an entry every ten seconds, if only to say that it lives. After so long without one another member is asked."""
-
-ACCEPT_GAP = "commitlog resume --accept-gap"
 
 _size = Struct("<i").unpack_from
 

@@ -18,7 +18,7 @@ import orjson
 import pymysql
 from pymysql.constants import COMMAND
 
-from ...schemas.errors import HistoryLost, Refused, Unreachable
+from ...schemas.errors import ACCEPT_GAP, HistoryLost, Refused, Unreachable
 from ...schemas.position import binlog_position, parse_binlog
 from .binlog.assembler import BinlogAssembler
 from .binlog.ddl import truncated
@@ -41,8 +41,6 @@ PACKET_BYTES_MAX = 0xFFFFFF
 
 TRUNCATE = bytes(HEADER_BYTES) + b"T" + struct.pack(">IBI", 1, 0, 0)
 """A TRUNCATE of one table, as tail/row_change.py has it."""
-
-ACCEPT_GAP = "commitlog resume --accept-gap"
 
 _FATAL_READING = 1236
 _dump = struct.Struct("<BIHI").pack

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from ...schemas.errors import DecodeError, HistoryLost, Refused, SlotTaken, Unreachable
+from ...schemas.errors import ACCEPT_GAP, DecodeError, HistoryLost, Refused, SlotTaken, Unreachable
 from ...schemas.position import PG_EPOCH_OFFSET_US
 from ..config import Limits
 from .assembler import Assembler, Messages
@@ -259,7 +259,7 @@ class Stream:
         if state == "42704":  # dropped since it was looked at: the next attempt looks again, and says what that means
             return Unreachable(f"the slot is gone: {message}")
         if state in ("55000", "58P01") and "wal_level" not in message:
-            return HistoryLost(f"the slot cannot go on: {message}", hint="commitlog resume --accept-gap")
+            return HistoryLost(f"the slot cannot go on: {message}", hint=ACCEPT_GAP)
         if state in ("22021", "22P05"):
             return Refused(
                 f"the source holds text that is not in its own encoding, or in none that UTF-8 has: {message}",

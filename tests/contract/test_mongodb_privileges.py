@@ -14,10 +14,11 @@ from pymongo.errors import OperationFailure
 
 from commitlog.cdc.database_url import with_password
 from commitlog.cdc.servers.mongodb import MongoServer
-from commitlog.cdc.source.mongodb.grants import STAMPS, Need, lacking, worker_needs
+from commitlog.cdc.source.mongodb.grants import Need, lacking, worker_needs
 from commitlog.cdc.source.mongodb.shell import read_shell
 from commitlog.cdc.tail.mongodb_catalog import Catalog
 from commitlog.cdc.tail.mongodb_connection import connect
+from commitlog.cdc.tail.oplog.stamps import STAMPS
 from fixtures.command import command
 from fixtures.oplog_source import OplogSource
 

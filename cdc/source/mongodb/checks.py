@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable
 
-from ....schemas.errors import HistoryLost, Refused
+from ....schemas.errors import ACCEPT_GAP, HistoryLost, Refused
 from ....transforms.app_schema import Entity
 from ....transforms.registry import Registry
 from ....transforms.table_name import quoted
 from ...log.state import LogState
 from ...tail.mongodb_catalog import Catalog, Identity, MongoCollection
 from ...tail.mongodb_connection import VERSION_MIN
-from ..step import ACCEPT_GAP
 from .shell import shell
 
 

@@ -10,18 +10,17 @@ from typing import Any
 
 from ....schemas.errors import Refused
 from ....transforms.table_name import TableName, quoted
+from ...tail.mongodb_address import UNAUTHORIZED
 from ...tail.mongodb_catalog import OPLOG, PRE_IMAGES, Catalog
 from ...tail.mongodb_connection import ERRORS, code
+from ...tail.oplog.stamps import STAMPS
 from ..step import Step
 from .shell import shell
-
-STAMPS: TableName = ("commitlog", "stamps")
 
 WORKER_ROLE, APP_ROLE = "commitlogWorker", "commitlogApp"
 """The roles that users get."""
 
 _ADMIN = "admin"
-_UNAUTHORIZED = 13
 _NO_SUCH_NAME = 73
 """No database can have this name."""
 _WRITES = frozenset(("anyAction", "insert", "update", "remove", "dropDatabase", "createUser", "grantRole"))
@@ -200,7 +199,7 @@ def _ask(catalog: Catalog, command: dict[str, Any]) -> dict[str, Any]:
     try:
         return dict(catalog.client.admin.command(command))
     except ERRORS as exc:
-        if code(exc) == _UNAUTHORIZED:
+        if code(exc) == UNAUTHORIZED:
             raise Refused(
                 f"{doing}: user {catalog.address.user} may not",
                 hint="run it as a user of the role userAdminAnyDatabase",

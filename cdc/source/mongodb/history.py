@@ -4,11 +4,10 @@ Each way of losing history has its own message; none is passed over. A place in 
 entry there; that the history is the same, too, the stream tells, which repeats the log's last commit.
 """
 
-from ....schemas.errors import HistoryLost, Unreachable
+from ....schemas.errors import ACCEPT_GAP, HistoryLost, Unreachable
 from ....schemas.position import format_oplog, parse_oplog
 from ...log.state import LogState
 from ...tail.mongodb_catalog import Catalog, Identity
-from ..step import ACCEPT_GAP
 
 CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"
 _KEEP_MORE = "and let the server keep more (replSetResizeOplog, its size or minRetentionHours)"

@@ -11,13 +11,15 @@ from pymongo.errors import ExecutionTimeout, OperationFailure
 from ....schemas.errors import Locked, Refused
 from ....transforms.registry import Registry
 from ...config import Config
+from ...tail.mongodb_address import UNAUTHORIZED
 from ...tail.mongodb_catalog import Catalog
 from ...tail.mongodb_connection import ERRORS, one_line
+from ...tail.oplog.stamps import STAMPS
 from ..provision import Provision
 from ..step import PRINT, Step, mapped
 from .beginning import Beginning
 from .checks import check_entities, check_version, entities_of, entities_there, images_on, missing_collections, unfit
-from .grants import APP_NEEDS, APP_ROLE, STAMPS, WORKER_ROLE, worker_needs
+from .grants import APP_NEEDS, APP_ROLE, WORKER_ROLE, worker_needs
 from .grants import grant_steps as steps_of
 from .shell import read_shell, shell
 
@@ -29,8 +31,6 @@ LOCK_PAUSE_S = 0.5
 
 _EXPIRY: dict[str, Any] = {"key": {"at": 1}, "name": "expiry", "expireAfterSeconds": 86_400}
 """Long after a stamp has served: one that goes while its session writes the next would be a write conflict for the app."""
-
-_UNAUTHORIZED = 13
 
 
 class MongodbProvision(Provision[Catalog]):
@@ -107,9 +107,7 @@ class MongodbProvision(Provision[Catalog]):
                 hint="end them, or wait until they end, then do this again",
             ) from exc
         except OperationFailure as exc:
-            way = (
-                f"let a DBA run what {PRINT} prints" if exc.code == _UNAUTHORIZED else "see what the server says of it"
-            )
+            way = f"let a DBA run what {PRINT} prints" if exc.code == UNAUTHORIZED else "see what the server says of it"
             raise Refused(f"{step.text}: {one_line(exc)}", hint=way) from exc
         except ERRORS as exc:
             raise self.catalog.failed(exc, step.text) from exc

@@ -5,7 +5,7 @@ server must be the same; that its history is the same, too, is asked of its GTID
 commit.
 """
 
-from ....schemas.errors import HistoryLost, Refused
+from ....schemas.errors import ACCEPT_GAP, HistoryLost, Refused
 from ....schemas.position import parse_binlog
 from ....transforms.registry import Registry
 from ....transforms.table_name import quoted
@@ -13,7 +13,7 @@ from ...log.state import LogState
 from ...tail.binlog.charset import is_readable
 from ...tail.gtids import Gtids, parse_gtids
 from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd, MysqlColumn, MysqlTable, sql_name
-from ..step import ACCEPT_GAP, mapped
+from ..step import mapped
 from .grants import Privileges, own_account
 
 CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"

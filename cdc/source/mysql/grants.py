@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 from ....schemas.errors import Refused
 from ....transforms.table_name import TableName
+from ...tail.binlog.table_map import STAMP
 from ...tail.mysql_catalog import Catalog, sql_name
 from ...tail.mysql_connection import ERRORS, code
 from ..step import Missing
-
-STAMP: TableName = ("commitlog", "stamp")
 
 _NO_SUCH_USER = frozenset({1141, 1133, 1396})
 _GRANT = re.compile(

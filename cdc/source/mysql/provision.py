@@ -8,6 +8,7 @@ from ....schemas.errors import Refused
 from ....transforms.registry import Registry
 from ....transforms.table_name import quoted
 from ...config import Config
+from ...tail.binlog.table_map import STAMP
 from ...tail.mysql_catalog import Catalog, MysqlTable, sql_name
 from ...tail.mysql_connection import ERRORS, code, one_line
 from ...tail.unique_key import require_unique
@@ -15,7 +16,7 @@ from ..provision import Provision
 from ..step import PRINT, Step, mapped
 from .beginning import Beginning
 from .checks import check_version, remedy, wrong_settings
-from .grants import STAMP, missing, stamping
+from .grants import missing, stamping
 
 CTX = "ctx VARCHAR(4000) CHARACTER SET utf8mb4 NOT NULL"
 LOGGED = f"CREATE TABLE {sql_name(*STAMP)} ({CTX}) ENGINE=BLACKHOLE"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from ....schemas.change import DELETE, INSERT, UPDATE
-from ....schemas.errors import DecodeError, HistoryLost
+from ....schemas.errors import ACCEPT_GAP, DecodeError, HistoryLost
 from ... import native
 from ..row_change import MALFORMED
 from ..transaction import Transaction
@@ -255,7 +255,7 @@ class BinlogAssembler:
         message = body[HEADER_BYTES + 3 : HEADER_BYTES + 3 + length].decode(errors="replace")
         raise HistoryLost(
             f"the server lost events before {self._place}: {message or 'an incident'}",
-            hint="commitlog resume --accept-gap, with a new snapshot",
+            hint=f"{ACCEPT_GAP}, with a new snapshot",
         )
 
     def _refused(self, kind: int, _: bytes) -> None:

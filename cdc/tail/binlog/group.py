@@ -8,8 +8,6 @@ from ..transaction import Entry, Relation
 from .gtid import GroupStart
 from .transaction import BinlogTransaction, Statement
 
-Changes = list[Entry] | Spill[Relation | tuple[Relation, ...]]
-
 
 class Group:
     """Collects a group of the binlog.

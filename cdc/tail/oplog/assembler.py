@@ -20,7 +20,7 @@ from typing import Final
 
 from ....drivers.mongodb_stamp import SPAN
 from ....schemas.change import DELETE, INSERT, UPDATE
-from ....schemas.errors import DecodeError, HistoryLost
+from ....schemas.errors import ACCEPT_GAP, DecodeError, HistoryLost
 from ....schemas.position import format_oplog
 from ... import native
 from ..row_change import MALFORMED
@@ -42,8 +42,8 @@ _SYSTEM: Final = "system."
 _COLLECTIONS_MAX: Final = 10_000
 _ROOM_BYTES: Final = 16 << 20
 """Of changes that are handed on at once."""
-_PAST: Final = "commitlog resume --accept-gap goes on behind it, with a new snapshot"
-_RESTART: Final = "commitlog setup, then commitlog resume --accept-gap, with a new snapshot"
+_PAST: Final = f"{ACCEPT_GAP} goes on behind it, with a new snapshot"
+_RESTART: Final = f"commitlog setup, then {ACCEPT_GAP}, with a new snapshot"
 
 
 class OplogAssembler:
