@@ -12,16 +12,31 @@ from ..log.index import Touch
 from .log_view import CommitView, LogView, open_index, provenance_lines, width_of
 from .options import Invocation, json_option, log_option, pass_invocation
 from .output import Output
-from .rendering import Line, Span, Types, build_text, cells, cut, labelled, pad, row_name, time_text, value_text, write
+from .rendering import (
+    Line,
+    Span,
+    Types,
+    build_text,
+    cells,
+    cut,
+    labelled,
+    middle,
+    pad,
+    row_name,
+    time_text,
+    value_text,
+    write,
+)
 
 NARROW = 3
-"""Steps in which a table gives way to a narrow terminal: build, time, request; then values are cut."""
+"""Steps in which a table gives way to a narrow terminal: build, time, request; then values are cut, then names."""
 
 REQUEST_CHARS = 8
 VALUE_CELLS = 28
 """Enough for a time; a longer value is cut before anything else is."""
 
-VALUE_CELLS_MIN = 16
+VALUE_CELLS_MIN = NAME_CELLS_MIN = 16
+
 _ENDS = {
     "deleted": "was deleted in commit",
     "truncated": "was removed by TRUNCATE in commit",
@@ -38,7 +53,7 @@ _ENDS = {
 def command(invocation: Invocation, row: str, *, as_json: bool) -> None:
     """Show each field of a row with its value, and the commit that last set it: user, request, build and time.
 
-    ROW is Order/17, Line/17,1, or with fields 'Line/{"order":17,"no":1}'. A user is followed by ? where only a tag claims it;
+    It is named Order/17, Line/17,1, or with fields 'Line/{"order":17,"no":1}'. A user is followed by ? where only a tag claims it;
     `snapshot` stands for a value that was there when the table was first read. Of a row that is gone, what it held last, and
     who ended it.
 
@@ -195,13 +210,15 @@ def _widths(table: Sequence[Sequence[Span]]) -> list[int]:
 
 
 def _aligned(table: Sequence[Sequence[Span]], width: int | None) -> list[Line]:
-    """The table with its columns aligned; where the terminal is narrow, values give way first, then the rest is cut."""
+    """The table with its columns aligned; where the terminal is narrow, values give way first, then names, then the rest is cut."""
     widths = _widths(table)
     if width is not None:
-        too_much = sum(widths) + 2 * (sum(1 for size in widths if size) - 1) - width
-        widths[1] = max(min(widths[1], VALUE_CELLS_MIN), widths[1] - max(0, too_much))
+        for column, least in ((1, VALUE_CELLS_MIN), (0, NAME_CELLS_MIN)):
+            too_much = sum(widths) + 2 * (sum(1 for size in widths if size) - 1) - width
+            widths[column] = max(min(widths[column], least), widths[column] - max(0, too_much))
     lines: list[Line] = []
-    for row in table:
+    for (name, looks), *others in table:
+        row: list[Span] = [(middle(name, widths[0]), looks), *others]
         line: Line = []
         for number, ((text, style), size) in enumerate(zip(row, widths, strict=True)):
             if size:

@@ -53,6 +53,15 @@ class Group(click.Group):
             raise UsageError(f"there is no command {ctx.command_path} {name}", hint=hint)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.summary(name)) for name in self.list_commands(ctx) if self.summary(name)])
+
+    def summary(self, name: str) -> str:
+        """The first sentence of a command's help, whole; empty where it is hidden."""
+        command = self.commands[name]
+        return "" if command.hidden else " ".join((command.help or "").split()).partition(". ")[0].rstrip(".")
+
 
 class _Commands(Group):
     """The commands of `COMMANDS`, each imported when it is asked for."""
@@ -67,9 +76,8 @@ class _Commands(Group):
         _add_config_option(command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+    def summary(self, name: str) -> str:
+        return COMMANDS[name]
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -81,6 +81,17 @@ def pad(text: str, width: int) -> str:
     return set_cell_size(clean(text), width - 1) + "…"
 
 
+def middle(text: str, width: int) -> str:
+    """A text of at most `width` cells, `…` for what is left out of its middle: names are told apart by their ends."""
+    if cells(text) <= width:
+        return text
+    from rich.cells import set_cell_size
+
+    first = width // 2
+    last = set_cell_size(clean(text)[::-1], width - first - 1)[::-1]
+    return f"{set_cell_size(clean(text), first)}…{last}"
+
+
 def value_text(value: Any, kind: str | None = None, *, chars: int | None = None) -> str:
     """A value: text in quotes as SQL writes it, everything else bare.
 

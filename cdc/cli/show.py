@@ -26,7 +26,7 @@ _KNOWN_META = frozenset({"xid", "skipped", "schema_by", "tag", "tags"})
 def command(invocation: Invocation, record: str, *, raw: bool, as_json: bool) -> None:
     """Show a record: who made it, and every change field by field, before → after.
 
-    RECORD is a seq, an id, at least 4 digits of a hash, or HEAD. Of a commit in parts, all parts are shown, whichever is
+    It is named by its seq, its id, at least 4 digits of its hash, or HEAD. Of a commit in parts, all parts are shown, whichever is
     named; --raw prints only the record named. The record is checked against its hash before it is shown.
 
     With --json each line is a record: hash, header, by (as amended), amended_by (seq of the amend record, or null), items
@@ -149,7 +149,8 @@ def _details(header: Mapping[str, Any], meta: Mapping[str, Any], by: Mapping[str
         how = f" by {meta['schema_by']}" if meta.get("schema_by") else ""
         lines.append(labelled("Schema", [(f"{header['schema'][:12]}{how}", "")]))
     words = [f"transaction {meta['xid']}"] if "xid" in meta else []
-    words += [f"{meta['skipped']} changes not published"] if meta.get("skipped") else []
+    skipped = meta.get("skipped")
+    words += [f"{skipped} {'change' if skipped == 1 else 'changes'} not published"] if skipped else []
     words += [f"tag {meta['tag']}".replace("_", " ")] if meta.get("tag") else []
     words += [f"{meta['tags']} tags, the last counts"] if meta.get("tags") else []
     words += [

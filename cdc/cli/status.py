@@ -78,7 +78,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
 
 def _in_force(config: Config, log: LogStanding | None) -> set[str] | None:
     """The ids, as the log has them, of the app schemas that hold now; None where they cannot be read."""
-    if log is None or not config.schemas.path.exists():
+    if log is None or not log.visibility or not config.schemas.path.exists():
         return None
     try:
         return {schema.projected(log.visibility).id for schema in load_registry(config.schemas.path).schemas}

@@ -5,7 +5,7 @@ from functools import partial
 
 import click
 
-from ...schemas.errors import VerificationFailed
+from ...schemas.errors import UsageError, VerificationFailed
 from ...schemas.record import Head
 from ..log.home import LogLocation, open_reader, parse_location
 from ..log.verify import Verified, verify
@@ -16,16 +16,20 @@ from .progress import bar
 
 @click.command()
 @click.argument("log", required=False)
+@click.option("--log", "option", metavar="LOG", help="The same, as other commands take it.")
 @click.option("--head", metavar="SEQ:HASH", help="A head learned elsewhere, which the log must hold.")
 @json_option
 @pass_invocation
-def command(invocation: Invocation, log: str | None, head: str | None, as_json: bool) -> int:
+def command(invocation: Invocation, log: str | None, option: str | None, head: str | None, as_json: bool) -> int:
     """Check every record of LOG (file:FOLDER#NAME), by default the configured log.
 
     Names the first record that fails, or the head, with exit code 3. Without --head it proves that the log is consistent; only
     with a head learned elsewhere that it is the log of that head.
     """
-    location = parse_location(log) if log else _configured(invocation)
+    if log and option and log != option:
+        raise UsageError("two logs are named", hint="one at a time")
+    named = log or option
+    location = parse_location(named) if named else _configured(invocation)
     trusted = Head.parse(head) if head else None
     output = Output(as_json=as_json)
     try:

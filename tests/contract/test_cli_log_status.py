@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from commitlog.cdc.cli import main
 from commitlog.cdc.doctor.standing import look_at_worker
 from commitlog.cdc.log.embedded import Writer
+from commitlog.cdc.log.location import Location
 from commitlog.cdc.servers.ports import free_port
 from commitlog.cdc.sessions.store import SessionRecord, Store, path_of
 from commitlog.cdc.telemetry.metrics import Telemetry
@@ -77,6 +78,14 @@ def test_of_a_log_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == (
         f"log       file:{tmp_path}#none\n          not there yet: commitlog run creates it\nworker    not running\n"
     )
+
+
+def test_of_a_log_that_has_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str], log: MadeLog) -> None:
+    (tmp_path / "schemas").mkdir()
+    Writer.open(Location(tmp_path, "begun"), memory=None).close()
+    text, document = status(log, capsys, "--log", f"file:{tmp_path}#begun")
+    assert "empty" in text
+    assert (document["log"]["visibility"], document["log"]["schemas"]) == ("", [])
 
 
 def test_of_a_damaged_log_it_shows_the_rest_and_ends_with_exit_3(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from commitlog.cdc.cli.output import Output
-from commitlog.cdc.cli.rendering import Line, change_line, change_lines, cut, pad, value_text, who, write
+from commitlog.cdc.cli.rendering import Line, change_line, change_lines, cut, middle, pad, value_text, who, write
 from commitlog.cdc.log.row_key import encode, format_key, parse_key
 from commitlog.cdc.printable import clean
 from commitlog.schemas.errors import UsageError
@@ -202,3 +202,9 @@ def test_a_key_may_be_written_in_other_ways() -> None:
     assert (
         parse_key("ABCDEF00-1111-2222-3333-444444444444", shape("uuid")) == '["abcdef00-1111-2222-3333-444444444444"]'
     )
+
+
+def test_a_name_that_is_too_long_keeps_its_end() -> None:
+    assert middle("short", 5) == "short"
+    assert middle("a_rather_long_column_name_10", 12) == "a_rath…me_10"
+    assert cell_len(middle("列" * 20 + "10", 13)) == 13
