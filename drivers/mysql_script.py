@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import session as sessions
-from .mysql_stamp import END_BLOCK, Form, stamp
+from .mysql_stamp import BEGIN_BLOCK, END_BLOCK, Form, stamp
 from .mysql_statement import Kind, kind, split
 
 _STAYS = (Kind.READ, Kind.LOCK, Kind.WRITE)
@@ -35,15 +35,21 @@ class Script:
         statements: What it is made of.
         shown: Whether the result of each statement is the app's; the driver takes out what it has read.
         own: Places of those in a block of ours.
+        stamps: Places of the stamps.
         owners: At each statement, whose transaction it belongs to.
+        begun, owner, open, wrote: What is left behind it: whether a transaction was begun, by a statement or in so many words, whose
+            it is, and whether it wrote.
     """
 
     statements: list[bytes] = field(default_factory=list[bytes])
     shown: list[bool] = field(default_factory=list[bool])
     own: set[int] = field(default_factory=set[int])
+    stamps: set[int] = field(default_factory=set[int])
     owners: list[sessions.Session | None] = field(default_factory=list["sessions.Session | None"])
     begun: bool = False
     owner: sessions.Session | None = None
+    open: bool = False
+    wrote: bool = False
 
     @property
     def text(self) -> bytes:
@@ -69,6 +75,21 @@ class Script:
         self.shown.append(shown)
         self.owners.append(self.owner)
 
+    def add_stamp(self, form: Form, session: sessions.Session) -> None:
+        self.stamps.add(len(self.statements))
+        self.add(stamp(form, session.tag), shown=False)
+
+    def add_alone(self, statement: bytes, form: Form, session: sessions.Session, *between: bytes) -> None:
+        """Add a statement that would be a transaction of its own, in a block of ours."""
+        self.add(BEGIN_BLOCK, shown=False)
+        start = len(self.statements)
+        self.add(statement, shown=True)
+        for ours in between:
+            self.add(ours, shown=False)
+        self.add_stamp(form, session)
+        self.own.update(range(start, len(self.statements)))
+        self.add(END_BLOCK, shown=False)
+
 
 def stamped(text: bytes, form: Form, start: Start, session: sessions.Session | None) -> Script | None:
     """Return a text with its stamps, or None where it cannot be told for certain where they belong.
@@ -91,11 +112,7 @@ def stamped(text: bytes, form: Form, start: Start, session: sessions.Session | N
         alone = start.autocommit and not is_open
         if of in _STAYS:
             if alone and of is Kind.WRITE and session is not None:
-                script.add(b"BEGIN", shown=False)
-                script.own.update(len(script.statements) + more for more in (0, 1))
-                script.add(statement, shown=True)
-                script.add(stamp(form, session.tag), shown=False)
-                script.add(END_BLOCK, shown=False)
+                script.add_alone(statement, form, session)
                 continue
             if not alone and not script.begun:
                 script.begun, script.owner = True, session
@@ -103,10 +120,11 @@ def stamped(text: bytes, form: Form, start: Start, session: sessions.Session | N
             is_open = is_open or not alone
         else:
             if of is not Kind.ROLLBACK and wrote and script.owner is not None:
-                script.add(stamp(form, script.owner.tag), shown=False)
+                script.add_stamp(form, script.owner)
             is_open, wrote = of is Kind.BEGIN or of is Kind.XA_END, False
             script.begun, script.owner = of is Kind.XA_END, None
         script.add(statement, shown=True)
+    script.open, script.wrote = is_open, wrote
     return script
 
 

@@ -19,6 +19,9 @@ _INSERT = b"INSERT INTO " + TABLE.encode()
 TRACK = b"SET SESSION session_track_transaction_info='STATE'"
 """Has the server tell, with the answer to each statement, what the transaction has done so far."""
 
+BEGIN_BLOCK = b"START TRANSACTION"
+"""Begins a block of ours; what BEGIN says is another thing where MariaDB speaks Oracle's language."""
+
 END_BLOCK = b"COMMIT AND NO CHAIN NO RELEASE"
 """Ends a block of ours as autocommit would, whatever `completion_type` says."""
 
@@ -46,6 +49,22 @@ class Form(Enum):
 
 ROW = Form.ROW
 LOGGED = Form.LOGGED
+STAMPS = (ROW, LOGGED)
+
+BY_ITSELF = "a procedure or a prepared statement, which may commit by itself"
+SCRIPT = "several statements in one text"
+UNTAGGED_ALONE = {
+    Kind.CALL: BY_ITSELF,
+    Kind.FILL: "CREATE TABLE … SELECT, which commits by itself",
+    Kind.SCRIPT: SCRIPT,
+}
+"""What goes untagged where statements commit by themselves, and why."""
+LOCKED = "tables are locked by LOCK TABLES"
+FAILED = "the server refused the stamp"
+
+LOCK_WAIT_TIMEOUT = 1205
+ROLLED_BACK = frozenset((1213, 1402, 1613, 1614, 3101))
+"""Errors after which the transaction is gone; their SQLSTATE is of class 40 or XA."""
 
 
 def stamp(form: Form, tag: bytes) -> bytes:

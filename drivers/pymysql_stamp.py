@@ -17,7 +17,19 @@ from pymysql.constants import CLIENT, COMMAND, SERVER_STATUS
 
 from . import session as sessions
 from .mysql_script import Script, Start, stamped
-from .mysql_stamp import AUTOCOMMIT, END_BLOCK, Form, stamp
+from .mysql_stamp import (
+    AUTOCOMMIT,
+    BY_ITSELF,
+    END_BLOCK,
+    FAILED,
+    LOCK_WAIT_TIMEOUT,
+    LOCKED,
+    ROLLED_BACK,
+    SCRIPT,
+    STAMPS,
+    UNTAGGED_ALONE,
+    stamp,
+)
 from .mysql_statement import Kind, kind
 from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult, TrackedConnection
 
@@ -29,20 +41,11 @@ WRITE = Kind.WRITE
 LOCK = Kind.LOCK
 COMMIT = Kind.COMMIT
 _STAYS = (READ, WRITE, LOCK)
-_STAMPS = (Form.ROW, Form.LOGGED)
 
 _SHOW_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
-_LOCK_WAIT_TIMEOUT = 1205
-_ROLLED_BACK = frozenset((1213, 1402, 1613, 1614, 3101))
-"""Errors after which the transaction is gone; their SQLSTATE is of class 40 or XA."""
-_ENDING = _ROLLED_BACK | {_LOCK_WAIT_TIMEOUT}
+_ENDING = ROLLED_BACK | {LOCK_WAIT_TIMEOUT}
 
-_BY_ITSELF = "a procedure or a prepared statement, which may commit by itself"
-_FILL = "CREATE TABLE … SELECT, which commits by itself"
-_SCRIPT = "several statements in one text"
-_LOCKED = "tables are locked by LOCK TABLES"
 _BESIDE = "a table without transactions"
-_FAILED = "the server refused the stamp"
 
 
 class Untagged(sessions.Untagged, err.NotSupportedError):
@@ -104,12 +107,12 @@ class StampedConnection(TrackedConnection):
         now = self._transaction
         start = Start(bool(now.status & AUTOCOMMIT), now.open, now.begun, now.wrote, now.session)
         script: Script | None = None
-        if now.locked or self._form not in _STAMPS:
+        if now.locked or self._form not in STAMPS:
             self._may_stamp()
         else:
             script = None if unbuffered else stamped(sql, self._form, start, session)
             if script is None:
-                self._refuse(_SCRIPT)
+                self._refuse(SCRIPT)
         if script is None:
             self._stamp_early()
             now.run(Kind.SCRIPT)
@@ -170,7 +173,7 @@ class StampedConnection(TrackedConnection):
             self._doubt(error, of)
             raise
         if of is Kind.CALL and not was_lone and not now.open:
-            self._regret(_BY_ITSELF)
+            self._regret(BY_ITSELF)
         if not self._streams():
             self._settle(of)
         return affected
@@ -224,7 +227,7 @@ class StampedConnection(TrackedConnection):
                 self._abandon_block()
             raise
         if refused is not None:
-            self._regret(_FAILED)  # the statement stood alone, as it would have
+            self._regret(FAILED)  # the statement stood alone, as it would have
             return affected
         self._own_block = session
         if not self._result.unbuffered_active:
@@ -300,7 +303,7 @@ class StampedConnection(TrackedConnection):
         now = self._transaction
         error: err.MySQLError | None = None
         session = now.session
-        with_stamp = session is not None and now.wrote and self._form in _STAMPS and not now.locked
+        with_stamp = session is not None and now.wrote and self._form in STAMPS and not now.locked
         if session is not None and with_stamp and sessions.settings().on_untagged != "raise":
             kept = self._read_warnings(of or self._result)
             self._send(stamp(self._form, session.tag), sql)
@@ -348,8 +351,8 @@ class StampedConnection(TrackedConnection):
     def _may_stamp(self) -> bool:
         """Return whether the stamp will succeed, as far as that can be known; do what `on_untagged` says if not."""
         if self._transaction.locked:
-            self._refuse(_LOCKED)
-        elif self._form not in _STAMPS:
+            self._refuse(LOCKED)
+        elif self._form not in STAMPS:
             self._refuse(self._form.value)
         else:
             return True
@@ -357,21 +360,17 @@ class StampedConnection(TrackedConnection):
 
     def _judge(self, error: err.MySQLError) -> None:
         """Deal with a stamp that failed: where it took the transaction with it, that is the app's error."""
-        gone = error.args[0] in _ROLLED_BACK
-        if error.args[0] == _LOCK_WAIT_TIMEOUT:
+        gone = error.args[0] in ROLLED_BACK
+        if error.args[0] == LOCK_WAIT_TIMEOUT:
             gone = self._value(b"SELECT @@innodb_rollback_on_timeout") == 1
         if gone:
             self._transaction.doubtful = True
             raise error
-        self._refuse(_FAILED)
+        self._refuse(FAILED)
 
     def _refuse_lone(self, of: Kind) -> None:
-        if of is Kind.CALL:
-            self._refuse(_BY_ITSELF)
-        elif of is Kind.FILL:
-            self._refuse(_FILL)
-        elif of is Kind.SCRIPT:
-            self._refuse(_SCRIPT)
+        if of in UNTAGGED_ALONE:
+            self._refuse(UNTAGGED_ALONE[of])
 
     def _refuse(self, why: str) -> None:
         sessions.untagged(why, error=Untagged)

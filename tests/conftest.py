@@ -11,6 +11,7 @@ pytest_plugins = (
     "fixtures.logs",
     "fixtures.mongodb",
     "fixtures.mysql",
+    "fixtures.mysqlclient",
     "fixtures.postgres",
     "fixtures.proxy",
     "fixtures.worker",

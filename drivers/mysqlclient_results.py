@@ -1,0 +1,238 @@
+"""Statements of ours among the app's, whose results the app does not see, on a connection of mysqlclient.
+
+Where the connection takes several statements in one text, as it does unless the app says otherwise, they cost no round trip.
+What the app's statement said stays what the connection says, whatever came after it.
+"""
+# pyright: reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .mysql_script import Script
+
+if TYPE_CHECKING:
+    # Nothing of it is typed, and the package need not be there.
+    from typing import Any as PlainConnection
+else:
+    from MySQLdb.connections import Connection as PlainConnection
+
+plain: Any = import_module("MySQLdb")
+MULTI_STATEMENTS: int = import_module("MySQLdb.constants.CLIENT").MULTI_STATEMENTS
+OUT_OF_SYNC: int = import_module("MySQLdb.constants.CR").COMMANDS_OUT_OF_SYNC
+
+SHOW_WARNINGS = b"SHOW WARNINGS"
+_ASKS_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
+_TEXT_BYTES_MAX = 65536
+"""A longer statement goes alone: with ours beside it it might be longer than the server takes."""
+_LOADS = re.compile(rb"\s*load\b", re.IGNORECASE)
+_SAID = ("affected_rows", "insert_id", "info", "warning_count", "field_count", "errno", "error", "sqlstate")
+
+
+class Answer(NamedTuple):
+    """A result, and what the connection said of it."""
+
+    result: Any
+    said: dict[str, Any]
+
+
+class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
+    """The part of a connection that runs texts in which not all is the app's."""
+
+    client_flag: int
+    _several = False
+    _script: Script | None = None  # of which something is still to be read
+    _ahead = 0  # statements of it that were sent, and whose results are to be read
+    _said: dict[str, Any] | None = None  # of the app's last statement, where one of ours came after it
+    _warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after the statement
+    _repeated: Any = None  # a result that the app asked for again
+
+    def _run_script(self, script: Script) -> None:
+        """Run a script up to its first result that is the app's, and to its end where the app has no more to read."""
+        self._script, self._ahead = script, 0
+        self._to_shown()
+
+    def _to_shown(self) -> bool:
+        """Go on to the next result that is the app's; False where there is none."""
+        while (script := self._script) is not None:
+            if not script.shown:
+                self._script = None
+                self._script_ended(script)
+                break
+            shown = script.shown[0]
+            if self._step(script) and shown:
+                self._said = None
+                if not super().field_count():
+                    self._pass_over()
+                return True
+        return False
+
+    def _pass_over(self) -> None:
+        """The app has its result: read what follows, unless more of it is the app's."""
+        script = self._script
+        if script is not None and not any(script.shown):
+            self._to_shown()
+
+    def _step(self, script: Script) -> bool:
+        """Read the next statement's result; False where there is none, because a statement failed."""
+        if self._said is None and len(script.shown) < len(script.statements):
+            self._said = self._saying()
+        at = len(script.statements) - len(script.shown)
+        statement = script.statements[at]
+        try:
+            if self._ahead:
+                if super().next_result() != 0:
+                    self._script = None
+                    self._script_failed(script, None)  # among the rows of the one before, where the app has seen it
+                    return False
+                self._ahead -= 1
+            elif statement is SHOW_WARNINGS and not super().warning_count():
+                script.shown.pop(0)
+                return True
+            else:
+                self._send_on(script, at)
+        except plain.MySQLError as error:
+            if error.args[0] == OUT_OF_SYNC:
+                raise
+            self._ahead = 0
+            if at in script.stamps:
+                script.shown.pop(0)
+                self._stamp_failed(script, error)
+                return False
+            self._script = None
+            self._script_failed(script, error)
+            raise
+        if statement is SHOW_WARNINGS:
+            self._warnings = Answer(super().store_result(), self._saying())
+        script.shown.pop(0)
+        return True
+
+    def _send_on(self, script: Script, at: int) -> None:
+        """Send what is next of a script, all in one text where that can be."""
+        rest = script.statements[at:]
+        if not self._several or any(len(text) > _TEXT_BYTES_MAX or _LOADS.match(text) for text in rest):
+            del rest[1:]
+        super().query(b"\n;".join(rest))
+        self._ahead = len(rest) - 1
+
+    def _saying(self) -> dict[str, Any]:
+        return {name: getattr(super(ScriptedConnection, self), name)() for name in _SAID}
+
+    def _script_ended(self, script: Script) -> None:
+        """All of a script has been read."""
+
+    def _script_failed(self, script: Script, error: Any) -> None:
+        """A statement of a script has failed that is no stamp."""
+
+    def _stamp_failed(self, script: Script, error: Any) -> None:
+        """A stamp has failed: raise, or let the rest be sent."""
+
+    def _keep_warnings(self) -> None:
+        """Ask for the warnings, before a statement of ours wipes them out."""
+        self._said = self._saying()
+        super().query(SHOW_WARNINGS)
+        self._warnings = Answer(super().store_result(), self._saying())
+
+    def _ask_server(self, *statements: bytes) -> list[Any]:
+        """Run statements of ours; the rows of each."""
+        self._said = self._said or self._saying()
+        found: list[Any] = []
+        for text in [b"\n;".join(statements)] if self._several else statements:
+            super().query(text)
+            while True:
+                result = super().store_result()
+                found.append(() if result is None else result.fetch_row(0))
+                if super().next_result() != 0:
+                    break
+        return found
+
+    def _enter(self) -> None:
+        """Before anything is sent: read what is left of ours, where the app has read its own."""
+        if self._script is not None:
+            self._pass_over()
+
+    def _repeat_warnings(self, text: bytes) -> bool:
+        """Have a statement answered by what is kept, where it asks for warnings that the server has no more."""
+        if self._warnings is None or not _ASKS_WARNINGS.fullmatch(text):
+            return False
+        self._repeated, self._said = self._warnings
+        self._repeated.data_seek(0)
+        return True
+
+    # What a cursor asks for
+
+    def next_result(self) -> int:
+        """See `MySQLdb.connections.Connection.next_result`."""
+        if self._script is not None and any(self._script.shown):
+            return 0 if self._to_shown() else -1
+        self._pass_over()
+        self._repeated = None
+        there: int = super().next_result()
+        if self._said is not None:
+            self._said["affected_rows"] = super().affected_rows()
+        return there
+
+    def more_results(self) -> bool:
+        """See `MySQLdb.connections.Connection.more_results`."""
+        if self._script is not None:
+            return any(self._script.shown)
+        there: bool = super().more_results()
+        return there
+
+    def store_result(self) -> Any:
+        """See `MySQLdb.connections.Connection.store_result`."""
+        if self._repeated is not None:
+            result, self._repeated = self._repeated, None
+            return result
+        result = self._taken(super().store_result)
+        self._pass_over()
+        return result
+
+    def use_result(self) -> Any:
+        """See `MySQLdb.connections.Connection.use_result`."""
+        if self._repeated is not None:
+            return self.store_result()
+        return self._taken(super().use_result)
+
+    def discard_result(self) -> None:
+        """See `MySQLdb.connections.Connection.discard_result`."""
+        self._repeated = None
+        self._taken(super().discard_result)
+        self._pass_over()
+
+    def _taken(self, take: Any) -> Any:
+        try:
+            return take()
+        except plain.MySQLError as error:
+            script = self._script
+            if script is not None and error.args[0] != OUT_OF_SYNC:
+                self._script = None
+                self._script_failed(script, error)
+            raise
+
+
+def _saying(name: str) -> Any:
+    def say(self: ScriptedConnection, *args: Any) -> Any:
+        said = self._said
+        return getattr(PlainConnection, name)(self, *args) if said is None else said[name]
+
+    say.__name__, say.__doc__ = name, f"See `MySQLdb.connections.Connection.{name}`."
+    return say
+
+
+def _after_ours(name: str) -> Any:
+    def act(self: ScriptedConnection, *args: Any, **named: Any) -> Any:
+        self._enter()
+        return getattr(PlainConnection, name)(self, *args, **named)
+
+    act.__name__, act.__doc__ = name, f"See `MySQLdb.connections.Connection.{name}`."
+    return act
+
+
+for _name in _SAID:
+    setattr(ScriptedConnection, _name, _saying(_name))
+for _name in ("select_db", "set_character_set", "kill", "stat", "shutdown", "dump_debug_info"):
+    setattr(ScriptedConnection, _name, _after_ours(_name))
