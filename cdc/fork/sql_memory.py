@@ -7,7 +7,7 @@ import orjson
 
 from ...schemas.record import Head
 from ...schemas.shape import Shape
-from .state import FORMAT, Applied, EntityState, Remembered, Upstream
+from .state import CONFLICT_FIELDS, FORMAT, Applied, EntityState, Remembered, Upstream
 
 Row = tuple[Any, ...]
 
@@ -25,9 +25,6 @@ class Database(Protocol):
 
 
 _FIELDS: Final = "id kind entity key field base ours theirs theirs_by commit epoch seq error".split()
-_COLUMNS: Final = (
-    "id status kind entity key field base ours theirs ours_by theirs_by commit epoch seq error at closed_at"
-).split()
 _DOCUMENTS: Final = ("base", "ours", "theirs", "ours_by", "theirs_by")
 _MOMENTS: Final = ("at", "closed_at")
 _SCHEMA: Final = '{"schema":'
@@ -198,12 +195,12 @@ class SqlMemory:
     def conflicts(self, *, closed: bool, entity: str, id_: str) -> list[Mapping[str, Any]]:
         """All that is remembered of conflicts, oldest first."""
         rows = self._database.rows(
-            f"SELECT {', '.join(map(self._read, _COLUMNS))} FROM _commitlog.conflicts"  # noqa: S608 - constant names
+            f"SELECT {', '.join(map(self._read, CONFLICT_FIELDS))} FROM _commitlog.conflicts"  # noqa: S608 - constant names
             " WHERE (%s OR status = 'open') AND (%s = '' OR entity = %s) AND left(id, char_length(%s)) = %s"
             " ORDER BY seq, at, id",
             (closed, entity, entity, id_, id_),
         )
-        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        return [dict(zip(CONFLICT_FIELDS, row, strict=True)) for row in rows]
 
     def _read(self, column: str) -> str:
         if column in _DOCUMENTS:

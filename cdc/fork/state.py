@@ -107,6 +107,12 @@ class Remembered:
     error: str
 
 
+CONFLICT_FIELDS: Final = (
+    "id status kind entity key field base ours theirs ours_by theirs_by commit epoch seq error at closed_at"
+).split()
+"""What is told of a conflict."""
+
+
 class Memory(Protocol):
     """What a fork remembers. Raises what its store raises.
 

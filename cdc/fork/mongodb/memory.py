@@ -1,7 +1,7 @@
 """The collections in which a fork in MongoDB remembers: in the fork's own database, so that its user needs no other."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from pymongo.client_session import ClientSession
 from ....schemas.errors import Refused
 from ....schemas.record import Head
 from ....schemas.shape import Shape
-from ..state import FORMAT, Applied, EntityState, Remembered, Upstream
+from ..state import CONFLICT_FIELDS, FORMAT, Applied, EntityState, Remembered, Upstream
 from ..units import Place
 from .connection import Connected
 
@@ -108,7 +108,7 @@ class MongoMemory:
 
     def take_over(self, url: str) -> None:
         """Count up the token, and remember where the log is read from now on."""
-        self._do(
+        self._connected.remember(
             lambda session: self._in("applied").update_one(
                 _ONE, {"$inc": {"token": Int64(1)}, "$set": {"url": url}}, session=session
             )
@@ -209,7 +209,11 @@ class MongoMemory:
         if entity:
             wanted["entity"] = entity
         found = sorted(self._many("conflicts", wanted), key=lambda each: (each["seq"], each["at"], each["_id"]))
-        return [{"id": each["_id"], **_ordered(each)} for each in found if each["_id"].startswith(id_)]
+        return [
+            {"id": each["_id"], **{name: each[name] for name in CONFLICT_FIELDS[1:]}}
+            for each in found
+            if each["_id"].startswith(id_)
+        ]
 
     # What the fork made, for `collections`.
 
@@ -223,15 +227,12 @@ class MongoMemory:
 
     def forget_made(self, name: str) -> None:
         """It is the fork's no more."""
-        self._do(lambda session: self._in("made").delete_one({"_id": name}, session=session))
+        self._connected.remember(lambda session: self._in("made").delete_one({"_id": name}, session=session))
 
     # All of it.
 
     def _in(self, name: str) -> Any:
         return self._connected.db[PREFIX + name]
-
-    def _do(self, write: Callable[[ClientSession | None], Any]) -> None:
-        self._connected.remember(lambda session: write(session))
 
     def _set(
         self,
@@ -250,7 +251,7 @@ class MongoMemory:
             nonlocal found
             found = self._in(name).update_many(wanted, [{"$set": stage}], upsert=upsert, session=session).matched_count
 
-        self._do(write)
+        self._connected.remember(write)
         return found
 
     def _one(self, name: str, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -280,8 +281,3 @@ def _values(conflict: Remembered) -> dict[str, Any]:
         if text is not None and len(text) > VALUE_CHARACTERS_MAX:
             values[name] = json.dumps(f"{len(text)} characters of JSON, too many to be kept: see record {conflict.seq}")
     return values
-
-
-def _ordered(conflict: Mapping[str, Any]) -> dict[str, Any]:
-    names = "status kind entity key field base ours theirs ours_by theirs_by commit epoch seq error at closed_at"
-    return {name: conflict[name] for name in names.split()}
