@@ -19,7 +19,7 @@ from ...transforms.table_name import TableName, quoted
 from .old_rows import ROW_AT
 from .row_change import HEADER_BYTES, parse_change, read_tuple, write_tuple
 from .spill import Spill
-from .transaction import Entry, Relation
+from .transaction import Changes, Entry, Relation
 
 ARRIVED_MAX: Final = 100_000
 """Keys that rows of one table came to, remembered at most while one looks whether any can have met; above that they may have."""
@@ -32,8 +32,6 @@ SELECT 1 FROM row GROUP BY start HAVING start IS NOT NULL AND count(*) > 1
 UNION ALL SELECT 1 FROM row GROUP BY here HAVING here IS NOT NULL AND count(*) > 1
 """
 """Keys of two rows at an end of the changes."""
-
-Changes = list[Entry] | Spill[Relation | tuple[Relation, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class Relation:
 Entry = tuple[Relation | tuple[Relation, ...], bytes]
 """(the relation of a row change, or all those of a truncate; a row change, tail/row_change.py)."""
 
+Changes = list[Entry] | Spill[Relation | tuple[Relation, ...]]
+"""In their order; many of them on disk."""
 
 Mark = int | tuple[str, int]
 """What tells the transactions of one source apart."""
@@ -59,14 +61,14 @@ class Transaction:
         xid: The transaction's own number: of PostgreSQL the top-level transaction, of MySQL and MariaDB the last part of its GTID.
         end: Its position, 64 bits: where a reader that has it goes on.
         time_us: Commit time, microseconds since 1970 UTC.
-        changes: The entries in order.
+        changes: The entries.
         tags: The contents of all its tags, and the Notices.
     """
 
     xid: int
     end: int
     time_us: int
-    changes: list[Entry] | Spill[Relation | tuple[Relation, ...]]
+    changes: Changes
     tags: list[bytes]
 
     @property

@@ -212,11 +212,10 @@ def _with(at: Value, path: list[bytes], new: Value | None) -> Value:
         if new is None:
             return at
         raise _unfit()
-    there = next((place for place, field in enumerate(fields) if field[1] == name), None)
-    if new is None and there is None:
+    there = next((place for place, field in enumerate(fields) if field[1] == name), len(fields))
+    if new is None and there == len(fields):
         return at
-    old: Value = (DOCUMENT, document(())) if there is None else (fields[there][0], fields[there][2])
+    old: Value = (DOCUMENT, document(())) if there == len(fields) else (fields[there][0], fields[there][2])
     value = _with(old, rest, new) if rest else new
-    changed = [] if value is None else [(value[0], name, value[1])]
-    fields[len(fields) if there is None else there : len(fields) if there is None else there + 1] = changed
+    fields[there : there + 1] = [] if value is None else [(value[0], name, value[1])]
     return kind, _joined(fields)

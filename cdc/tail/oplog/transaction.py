@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from ..spill import Spill
-from ..transaction import Entry, Mark, Relation, Transaction
-
-Changes = list[Entry] | Spill[Relation | tuple[Relation, ...]]
+from ..transaction import Changes, Entry, Mark, Relation, Transaction
 
 
 @dataclass(slots=True)
