@@ -2,8 +2,6 @@
 
 #include "binlog.h"
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
-
 enum { DEPTH_MAX = 100, LARGE_ARRAY = 3, LITERAL = 4, INT16 = 5, INT32 = 7, UINT32 = 8, UINT64 = 10, NUMBER = 11, STRING = 12, OPAQUE = 15 };
 enum { OPAQUE_DATE = 10, OPAQUE_TIME = 11, OPAQUE_DATETIME = 12, OPAQUE_TIMESTAMP = 7, OPAQUE_DECIMAL = 246 };
 

@@ -2,7 +2,6 @@
 
 #include "binlog.h"
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 #define LEFT(from) ((size_t)((from)->end - (from)->at))
 
 uint64_t binlog_little(const uint8_t *bytes, unsigned size) {

@@ -6,8 +6,6 @@
 
 enum { DEPTH_MAX = 255, OLD_BINARY = 2, DECIMAL_DIGITS = 34, DECIMAL_BIAS = 6176 };
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
-
 uint64_t bson_number(const uint8_t *at, unsigned size) {
     uint64_t value = 0;
     for (unsigned i = 0; i < size; i++) value |= (uint64_t)at[i] << 8 * i;

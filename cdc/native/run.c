@@ -13,8 +13,6 @@
 
 enum { SHAPES_MAX = 16, FIXED_ITEMS = 2, ID_BYTES = 160, ID_NUMBER_BYTES = 16, OPLOG_BYTES = 21, POSITION_BYTES = 128, FILE_DIGITS = 6 };
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
-
 /* What holds for all transactions of a run. */
 typedef struct {
     piece open, engine, id_prefix, binlog, recorded, schema, schema_by, build, version, app;

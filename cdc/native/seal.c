@@ -75,8 +75,6 @@ static int add_time(text *out, long long time_us) {
     return text_add(out, second_text, second_size) || text_add(out, micros, 8) ? -1 : 0;
 }
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
-
 static int add(text *out, piece value) { return text_add(out, value.bytes, value.size); }
 
 /* Add the header up to its tree. Returns 0, or -1 where there is no memory. */

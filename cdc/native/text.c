@@ -4,8 +4,6 @@
 
 enum { KEPT_BYTES = 1 << 20 };
 
-#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
-
 int text_grow(text *out, size_t size) {
     size_t room = out->room ? out->room : 1024;
     while (room - out->size < size) {

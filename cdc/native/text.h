@@ -28,6 +28,7 @@ static inline int text_add(text *out, const void *bytes, size_t size) {
     out->size += size;
     return 0;
 }
+#define ADD(out, literal) text_add(out, literal, sizeof(literal) - 1)
 
 /* Write a number in decimal, or in upper-case hex of at least so many digits; how many these are. */
 size_t put_number(char out[20], unsigned long long number);
