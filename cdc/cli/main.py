@@ -41,7 +41,7 @@ _EXTRAS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `commitlog` with these arguments, by default those of the process, and return its exit code."""
-    _open_what_is_closed()
+    _make_ready()
     try:
         from .commands import run
 
@@ -80,8 +80,11 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _open_what_is_closed() -> None:
-    """Whoever starts us without a stdout or stderr does not want to read them."""
+def _make_ready() -> None:
+    """Whoever starts us without a stdout or stderr does not want to read them; what its encoding has no place for is escaped."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives

@@ -65,7 +65,10 @@ class Output:
 
     def document(self, document: object) -> None:
         """Print one document as a line of JSON."""
-        print(to_json(document), file=self._stream)
+        text = to_json(document)
+        if (self._stream.encoding or "utf-8").lower() != "utf-8" and not text.isascii():
+            text = json.dumps(json.loads(text), separators=(",", ":"))
+        print(text, file=self._stream)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows below their head, the columns aligned."""

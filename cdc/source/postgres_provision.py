@@ -35,6 +35,10 @@ UNION ALL SELECT 'process ' || pid || ' since ' || date_trunc('second', xact_sta
     WHERE pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND xact_start < now() - interval '1 second'
 LIMIT 5
 """
+_OTHER_SLOTS = """
+SELECT slot_name::text FROM pg_replication_slots
+WHERE database = current_database() AND plugin = 'pgoutput' AND slot_name <> %s AND NOT temporary ORDER BY 1
+"""
 _RUNNING = """
 SELECT 'prepared transaction ' || quote_literal(gid) || ' since ' || date_trunc('second', prepared) FROM pg_prepared_xacts
 UNION ALL SELECT 'process ' || pid || ' since ' || date_trunc('second', xact_start) FROM pg_stat_activity
@@ -115,6 +119,13 @@ class PostgresProvision(Provision[Catalog]):
         if catalog.slot(source.slot) is not None:
             literal = source.slot.replace("'", "''")
             steps.append(Step(f"slot {source.slot}", f"SELECT pg_drop_replication_slot('{literal}')"))
+        shared = [row[0] for row in catalog.rows(_OTHER_SLOTS, (source.slot,))] if publication else []
+        if shared:
+            # Whoever reads by another slot may read the same publication: without it that one's history would be lost.
+            self.leftover += (
+                f"; publication {source.publication} and its event triggers, which {', '.join(shared)} may need, stay"
+            )
+            return steps
         if publication and catalog.published(source.publication) is not None:
             steps.append(Step(f"publication {source.publication}", f"DROP PUBLICATION {sql_name(source.publication)}"))
         statements = list(ddl_notices.drop(catalog, source)) if publication else []

@@ -14,6 +14,9 @@ log = logging.getLogger("commitlog")
 FIRST_PAUSE_S = 0.5
 """How long to wait before the second attempt; twice as long before each further one, up to retry_s."""
 
+STEADY_S = 5.0
+"""A stream that ends sooner counts as an attempt that failed: what it met, such as a full disk, is still there."""
+
 RELEASE_MS = 7000
 """After so long without a sign of a worker that leads, as while it stands still, the source frees its slot for the next."""
 
@@ -32,15 +35,18 @@ class Waits:
         self._begin()
 
     def over(self) -> None:
-        """An attempt has come as far as the stream: waits begin from the shortest again."""
-        self._begin()
+        """An attempt has come as far as the stream: waits begin from the shortest again, once it has been steady."""
+        self._taken_since, self._queues, self._streaming_since = 0.0, False, time.monotonic()
         self._vitals.trouble = ""
 
     def _begin(self) -> None:
-        self._pause_s, self._taken_since, self._queues = FIRST_PAUSE_S, 0.0, False
+        self._pause_s, self._taken_since, self._queues, self._streaming_since = FIRST_PAUSE_S, 0.0, False, 0.0
 
     def within_reach(self, trouble: Unreachable) -> None:
         """Wait a while, longer each time."""
+        if self._streaming_since and time.monotonic() - self._streaming_since > STEADY_S:
+            self._begin()
+        self._streaming_since = 0.0
         pause_s = min(self._pause_s, self._limits.retry_s)
         log.warning("%s; trying again in %.1f s", trouble, pause_s)
         self._pause(pause_s, trouble)

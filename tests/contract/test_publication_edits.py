@@ -139,6 +139,16 @@ def test_setup_makes_event_triggers_doctor_says_so_and_teardown_drops_them(shop:
     assert shop.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'commitlog'") == 0
 
 
+def test_teardown_leaves_a_publication_that_another_slot_of_the_database_may_read(shop: Source, unique: str) -> None:
+    other = f"{unique}_o"
+    shop.value(f"SELECT pg_create_logical_replication_slot('{other}', 'pgoutput')")
+    left = shop.commitlog("teardown", "--yes").stdout
+    assert f"publication {shop.name} and its event triggers, which {other} may need, stay" in left
+    assert shop.value("SELECT count(*) FROM pg_publication WHERE pubname = %s", shop.name) == 1
+    shop.value("SELECT pg_drop_replication_slot(%s)", other)
+    assert f"dropped: publication {shop.name}" in shop.commitlog("teardown", "--yes").stdout
+
+
 def as_an_older_version_made_them(source: Source) -> str:
     return (
         f'CREATE OR REPLACE FUNCTION commitlog."{source.name}"() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER'

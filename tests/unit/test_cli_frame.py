@@ -281,3 +281,20 @@ def test_records_are_json_lines_where_asked_and_a_table_elsewhere() -> None:
     stream = io.StringIO()
     output.Output(stream=stream).records(["seq", "user"], documents)
     assert stream.getvalue() == "seq  user\n1    ann\n20\n"
+
+
+@pytest.mark.parametrize(("as_json", "printed"), [(False, "\\u2603"), (True, '"\\u2603\\ud83d\\ude00"')])
+def test_what_the_encoding_of_stdout_lacks_is_escaped(
+    as_json: bool, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", out)
+
+    def run(_: list[str]) -> int:
+        shown = output.Output(as_json=as_json)
+        shown.document("\u2603\U0001f600") if as_json else shown.line("\u2603")
+        return 0
+
+    monkeypatch.setattr("commitlog.cdc.cli.commands.run", run)
+    assert main.main([]) == 0
+    assert out.detach().getvalue().decode("ascii").strip() == printed
