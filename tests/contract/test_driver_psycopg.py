@@ -252,6 +252,24 @@ def test_prepared_statements_are_prepared_as_before_and_survive_every_deallocati
     assert log.seen() == [(["r"], "I")] * 18
 
 
+def test_in_autocommit_prepared_statements_make_room_but_not_the_stamp_and_go_when_a_table_changes(log: TagLog) -> None:
+    def prepared(text: str) -> int:
+        found = conn.execute(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE %s", (text,), prepare=False
+        )
+        return int(found.fetchall()[0][0])
+
+    with psycopg.connect(log.url, autocommit=True, prepare_threshold=0) as conn, session.bind(request="r"):
+        conn.prepared_max = 10
+        for number in range(30):
+            conn.execute(f"INSERT INTO item VALUES ({number}, %s)", ("a",))
+        assert 0 < prepared("INSERT%") < 10
+        assert prepared("%pg_logical_emit_message%") == 1
+        conn.execute("ALTER TABLE item ADD COLUMN more int")
+        assert prepared("INSERT%") == 0
+    assert [requests for requests, changes in log.seen() if changes] == [["r"]] * 30
+
+
 def test_with_prepared_statements_off_nothing_is_prepared(log: TagLog) -> None:
     with psycopg.connect(log.url, prepare_threshold=None) as conn, session.bind(request="r"):
         for number in range(8):

@@ -82,3 +82,15 @@ def test_scripts_leave_a_transaction_to_the_request_that_began_it(log: TagLog, c
         conn.execute("INSERT INTO item VALUES (5, 'a'); END; INSERT INTO item VALUES (6, 'a')")
     conn.commit()
     assert log.seen() == [(["first"], "IU"), (["second"], "II"), (["third"], "I"), ([], "I"), (["fourth"], "I")]
+
+
+def test_a_script_that_goes_back_to_a_savepoint_is_tagged_where_the_transaction_had_failed(
+    log: TagLog, conn: psycopg.Connection[Any]
+) -> None:
+    with session.bind(request="r"):
+        conn.execute("INSERT INTO item VALUES (1, 'a')")
+        conn.execute("SAVEPOINT a")
+        with pytest.raises(psycopg.errors.SyntaxError):
+            conn.execute("nonsense")
+        conn.execute("ROLLBACK TO a; INSERT INTO item VALUES (2, 'a'); COMMIT")
+    assert log.seen() == [(["r"], "II")]
