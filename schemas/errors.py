@@ -12,6 +12,9 @@ Retry = Literal["again", "after_operator", "never"]
 ACCEPT_GAP = "commitlog resume --accept-gap"
 """The command that goes on behind lost history, for hints."""
 
+LOG_WHOLE_ROWS = f"have every session log whole rows (of MySQL binlog_row_image = FULL), then {ACCEPT_GAP}"
+"""What to do where a source logged less of a row than a record needs, for hints."""
+
 
 class CommitLogError(Exception):
     """The root of all errors of commitlog.

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ..schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
-from ..schemas.errors import Refused, SchemaError
+from ..schemas.errors import LOG_WHOLE_ROWS, DecodeError, Refused, SchemaError
 from ..schemas.shape import Shape
 from .app_schema import Entity
 
@@ -75,7 +75,7 @@ class Projection:
             shape_index: The place of this projection's shape in the record's list of shapes.
 
         Raises:
-            Refused: The source's replica identity does not hold the entity's key.
+            Refused: The source's replica identity does not hold the entity's key, or it did not log whole old rows.
             ValueError: A value is not the text of its type, or a row is not of this table.
         """
         op, old, old_is_key, new = change
@@ -157,7 +157,8 @@ class Projection:
             was, now = old[index], new[index]
             if was != now and now is not UNSENT:
                 if was is UNSENT:
-                    raise ValueError(f"the whole old row comes without {field}")
+                    message = f"{self.shape.table}: an update came without what {field} was before"
+                    raise DecodeError(message, hint=LOG_WHOLE_ROWS)
                 before[field] = None if was is None else convert(was)  # type: ignore[arg-type] # UNSENT is excluded above
                 after[field] = None if now is None else convert(now)  # type: ignore[arg-type] # UNSENT is excluded above
         if not after:

@@ -13,7 +13,7 @@ from struct import error as struct_error
 from typing import Any, Final
 
 from ...schemas.change import DELETE, INSERT, UNSENT, RawChange, RawRow
-from ...schemas.errors import DecodeError
+from ...schemas.errors import LOG_WHOLE_ROWS, DecodeError
 
 HEADER_BYTES: Final = 25
 """What stands before a message in XLogData: `w`, and three 64-bit numbers."""
@@ -112,7 +112,9 @@ def read_insert(data: bytes, readers: Sequence[Reader]) -> dict[str, Any]:
                     row[field] = None
                 at += 1
             else:
-                raise DecodeError(f"unknown kind of value {bytes([kind])!r} in an insert")
+                # Of MySQL a session may log less.
+                hint = LOG_WHOLE_ROWS if kind == 0x75 else ""
+                raise DecodeError(f"unknown kind of value {bytes([kind])!r} in an insert", hint=hint)
     except (IndexError, struct_error) as exc:
         raise DecodeError(f"malformed insert: {exc}") from exc
     if at != len(data):

@@ -147,7 +147,7 @@ class MysqlSource(Source):
 
     def watch(self, keeper: TableKeeper, *, epoch: int) -> TablesWatch:
         """As the base says."""
-        return MysqlTables(keeper)
+        return MysqlTables(keeper, self._catalog)
 
     def look(self, vitals: Vitals) -> None:
         """Note where the binlog ends."""

@@ -1,4 +1,4 @@
-"""Going on after lost history on MySQL and MariaDB: at the binary log's end, or after the log's position where that is still there."""
+"""Going on after lost history on MySQL and MariaDB: at the binary log's end."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -43,8 +43,8 @@ class MysqlResumption(Resumption):
         self._end = self._catalog.binlog_status()
 
     def resumed_at(self, state: LogState, *, lost: bool) -> str:
-        """The binary log's end; the log's own position where nothing is lost."""
-        return self._end.text if lost else state.position
+        """The binary log's end: where nothing is lost, what comes next is what the worker cannot read."""
+        return self._end.text
 
     def identity(self) -> dict[str, Any]:
         """Server, database, and what is in its history."""

@@ -19,6 +19,7 @@ from ..tail.mysql_catalog import Catalog
 from ..tail.mysql_connection import ERRORS, Connection, code, connect, failure
 from ..tail.mysql_rows import collated, relation_of, rows_after, text_of
 from ..tail.transaction import Mark, Relation
+from ..tail.unique_key import require_unique
 from .snapshot import FIRST_ROWS, SURPLUS_BYTES, Chunk, Snapshotter, fitting, key_of, row_size
 
 _LATER = frozenset({1049, 1051, 1054, 1146, 1205, 1213, 1412, 1969, 3024})
@@ -88,6 +89,8 @@ class MysqlSnapshotter(Snapshotter):
         projection = project(relation, entity, published=entity.published(self._visibility), known=known)
         progress = self._progress.get(entity.name)
         start = progress.to if progress else None
+        if start is None:
+            require_unique(self._catalog.unique_keys(entity.table), entity)
         try:
             sees, due = self._begin()
             if not self._all_seen(sees):

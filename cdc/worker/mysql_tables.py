@@ -5,7 +5,9 @@ those that do not, nor what comes under a table's name when tables are renamed.
 import orjson
 
 from ..tail.binlog.ddl import among, harmless, leaves_rows
+from ..tail.mysql_catalog import Catalog
 from ..tail.transaction import Notice, Relation
+from ..tail.unique_key import require_unique
 from .source import TableKeeper
 
 
@@ -14,10 +16,11 @@ class MysqlTables:
 
     Args:
         keeper: Acts on what is found.
+        catalog: The tables as they are now.
     """
 
-    def __init__(self, keeper: TableKeeper) -> None:
-        self._keeper = keeper
+    def __init__(self, keeper: TableKeeper, catalog: Catalog) -> None:
+        self._keeper, self._catalog = keeper, catalog
 
     def look(self) -> None:
         """Nothing: the binlog tells of everything, also of what happened while no worker ran."""
@@ -29,7 +32,11 @@ class MysqlTables:
         """Nothing: each table is described with its rows."""
 
     def noticed(self, notices: list[Notice], xid: int) -> None:
-        """Have the rows of mapped tables told anew that a statement may have changed without telling."""
+        """Have the rows of mapped tables told anew that a statement may have changed without telling.
+
+        Raises:
+            SchemaError: Nothing on the server keeps an entity's key any more.
+        """
         default = self._keeper.default
         if default is None:
             return
@@ -38,9 +45,12 @@ class MysqlTables:
         told = {*self._keeper.told(), *self._keeper.unread()}
         for notice in notices:
             database, text = orjson.loads(bytes(notice))
-            if harmless(text):
-                continue
             for name in among(default.by_table, text, database):
-                entity = default.by_table[name].name
-                if entity in told and not leaves_rows(text, default.by_table[name].fields):
-                    self._keeper.renew(entity, f"its table was altered: {' '.join(text.split())[:60]}")
+                entity = default.by_table[name]
+                if entity.name not in told:
+                    continue
+                # An index may be gone, which changes no row.
+                if self._catalog.table(*name) is not None:
+                    require_unique(self._catalog.unique_keys(name), entity)
+                if not harmless(text) and not leaves_rows(text, entity.fields):
+                    self._keeper.renew(entity.name, f"its table was altered: {' '.join(text.split())[:60]}")

@@ -274,3 +274,40 @@ def test_a_snapshot_goes_by_keys_that_only_the_server_can_order(binlog_source: B
     run.terminate()
 
     source.check()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE orders SET status = 'y'", pytest.param("INSERT INTO orders (id) VALUES (2)", marks=pytest.mark.full)],
+)
+def test_a_row_that_a_session_logs_in_part_is_named(binlog_source: BinlogSource, statement: str) -> None:
+    source = open_shop(binlog_source)
+    source.execute("INSERT INTO orders (id, status) VALUES (1, 'x')")
+    run = source.run()
+    run.until_caught_up()
+    source.execute("SET SESSION binlog_row_image = MINIMAL", statement)
+
+    hint = run.refused(4)
+
+    assert "binlog_row_image" in hint
+    assert "is not the text of its type" not in run.output
+    source.commitlog("resume", "--accept-gap")
+    run = source.run()
+    run.until_caught_up()
+    run.terminate()
+    source.check_tables(source.history(), epoch=2)
+
+
+@pytest.mark.parametrize("definition", [pytest.param("PRIMARY KEY", marks=pytest.mark.full), "UNIQUE KEY keeps (id)"])
+def test_a_key_that_is_dropped_while_the_worker_streams_is_named(binlog_source: BinlogSource, definition: str) -> None:
+    source = binlog_source
+    source.execute(
+        f"CREATE TABLE codes (id int NOT NULL, n int, {definition.replace('PRIMARY KEY', 'PRIMARY KEY (id)')})"
+    )
+    source.map("Code", "codes")
+    run = source.setup().run()
+    run.until_caught_up()
+
+    source.execute(f"ALTER TABLE codes DROP {definition.removeprefix('UNIQUE ').removesuffix(' (id)')}")
+
+    run.refused(4, "Code", "does not tell the rows", "apart")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from commitlog.cdc.log import canonical
 from commitlog.cdc.tail.pgtypes import converter
 from commitlog.schemas.change import DELETE, INSERT, UNSENT, UPDATE, RawChange, RawRow
-from commitlog.schemas.errors import Refused
+from commitlog.schemas.errors import DecodeError, Refused
 from commitlog.schemas.record import parse_json
 from commitlog.schemas.shape import Column, Shape
 from commitlog.transforms.project import Projection, PublishedColumn, truncate_item
@@ -191,7 +191,6 @@ WRONG: list[RawChange] = [
     (UPDATE, raw()[1:], False, raw()),
     (UPDATE, raw(), False, raw()[1:]),
     (UPDATE, raw(), True, None),
-    (UPDATE, raw(name=UNSENT), False, raw()),
     (INSERT, None, False, raw(line=b"x")),
     (INSERT, None, False, raw(name=b"\xff")),
     (UPDATE, raw(paid=b"maybe"), False, raw()),
@@ -202,6 +201,13 @@ WRONG: list[RawChange] = [
 def test_D1_a_row_that_is_not_of_the_table_is_refused(wrong: RawChange) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of any kind: whoever reads a change names it
         PLAN.item(wrong, 0)
+
+
+def test_an_old_row_without_what_changed_is_refused_with_what_to_set() -> None:
+    with pytest.raises(DecodeError, match="without what name was") as caught:
+        PLAN.item((UPDATE, raw(name=UNSENT), False, raw()), 0)
+
+    assert "whole rows" in caught.value.hint
 
 
 def test_what_is_not_published_is_nowhere() -> None:

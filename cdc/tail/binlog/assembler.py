@@ -60,7 +60,7 @@ _NOTHING: Final = frozenset(
 """Events that say nothing of rows."""
 
 _BROKEN: Final = (*MALFORMED, KeyError, OverflowError, zlib.error)
-_ROW_FORMAT: Final = "SET GLOBAL binlog_format = ROW, and reconnect the sessions that have another one"
+_ROW_FORMAT: Final = f"SET GLOBAL binlog_format = ROW, reconnect the sessions that have another one, then {ACCEPT_GAP}"
 
 
 class BinlogAssembler:
@@ -248,7 +248,7 @@ class BinlogAssembler:
         self._mapped.clear()
 
     def _anonymous(self, _: int, __: bytes) -> None:
-        raise DecodeError("a transaction without a GTID", hint="SET GLOBAL gtid_mode = ON, and begin anew behind it")
+        raise DecodeError("a transaction without a GTID", hint=f"SET GLOBAL gtid_mode = ON, then {ACCEPT_GAP}")
 
     def _incident(self, _: int, body: bytes) -> None:
         length = body[HEADER_BYTES + 2]

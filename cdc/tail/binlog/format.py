@@ -5,7 +5,7 @@ Source: MySQL, libs/mysql/binlog/event/control_events.h (class Format_descriptio
 
 from typing import Final
 
-from ....schemas.errors import DecodeError
+from ....schemas.errors import ACCEPT_GAP, DecodeError
 from .event import HEADER_BYTES, TABLE_MAP, whole
 
 _VERSION: Final = 4
@@ -30,4 +30,4 @@ def check_format(body: bytes) -> None:
     if whole(lengths, TABLE_MAP - 1, TABLE_MAP)[0] != _TABLE_MAP_BYTES:
         raise DecodeError(f"a binlog whose table maps have a fixed part of {lengths[TABLE_MAP - 1]} bytes")
     if body[-1] != _CRC32:
-        raise DecodeError("a binlog without checksums", hint="SET GLOBAL binlog_checksum = CRC32")
+        raise DecodeError("a binlog without checksums", hint=f"SET GLOBAL binlog_checksum = CRC32, then {ACCEPT_GAP}")

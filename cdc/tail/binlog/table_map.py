@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ....schemas.errors import DecodeError
+from ....schemas.errors import ACCEPT_GAP, DecodeError
 from ..transaction import Relation
 from .charset import Charset, charset_of, to_utf8
 from .column import Attributes, BinlogColumn, resolve
@@ -19,7 +19,7 @@ STAMP: Final = ("commitlog", "stamp")
 """Database and name of the table whose rows are tags."""
 
 _NO_NAMES: Final = "the binlog does not say the names of the columns of {}"
-_FULL: Final = "SET GLOBAL binlog_row_metadata = FULL, and begin anew behind what was written before"
+_FULL: Final = f"SET GLOBAL binlog_row_metadata = FULL, then {ACCEPT_GAP}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
