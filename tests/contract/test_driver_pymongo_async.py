@@ -191,6 +191,17 @@ def test_lone_writes_in_transactions_fail_as_transactions_do_and_are_not_tried_a
         assert log.seen() == [("r", "I")] * 3
 
 
+def test_a_lone_write_whose_commit_failed_leaves_no_transaction_open(log: StampedOplog) -> None:
+    items = log.client(lone_writes="transaction", appname=log.name)[log.name]["items"]
+    items.insert_one({"_id": 1})
+    log.fail("commitTransaction", errorCode=50)
+    with session.bind(request="r"), pytest.raises(OperationFailure):
+        items.update_one({"_id": 1}, {"$set": {"a": 1}})
+    of_another = log.plain(timeoutMS=10_000)[log.name]["items"]
+    assert of_another.update_one({"_id": 1}, {"$set": {"a": 2}}).modified_count == 1
+    assert log.seen() == [(None, "I"), (None, "U")]
+
+
 def test_lone_writes_in_transactions_follow_on_untagged(log: StampedOplog) -> None:
     items = log.client(lone_writes="transaction", appname=log.name)[log.name]["items"]
     log.fail("update", times="alwaysOn", **LASTING)
