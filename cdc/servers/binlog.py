@@ -5,7 +5,7 @@ It makes no promise about who else uses the server: databases and users are told
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pymysql
 from pymysql.connections import Connection
@@ -13,20 +13,17 @@ from pymysql.cursors import Cursor
 
 from ...schemas.errors import Refused, Unreachable
 from ..tail.mysql_address import parse
-from .process import Service
+from .process import DatabaseService
 
 _CONNECT_TIMEOUT_S = 10
 
 
-class BinlogServer(Service):
+class BinlogServer(DatabaseService):
     """A running MySQL or MariaDB that writes whole rows and their columns' names into its binlog.
 
     Attributes:
         url: `mysql://…` or `mariadb://…`, of a user who may do everything, without a database.
     """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
 
     @property
     def product(self) -> str:
@@ -37,16 +34,6 @@ class BinlogServer(Service):
     def version(self) -> str:
         """As the server says it, such as "10.11.18-MariaDB-log"."""
         return str(self.query("SELECT VERSION()"))
-
-    def database_url(self, name: str) -> str:
-        """The URL of a database of this server, whether it exists or not."""
-        return urlsplit(self.url)._replace(path="/" + quote(name, safe="")).geturl()
-
-    def user_url(self, user: str, password: str, database: str = "") -> str:
-        """The URL of a user of this server."""
-        parts = urlsplit(self.database_url(database))
-        place = parts.netloc.rpartition("@")[2]
-        return parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}").geturl()
 
     def create_database(self, name: str) -> str:
         """Make an empty database; its URL.

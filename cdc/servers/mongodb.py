@@ -5,14 +5,14 @@ write to it.
 """
 
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from ...schemas.errors import Refused, Unreachable
 from .failure import MONGODB_URL_VARIABLE
-from .process import Service
+from .process import DatabaseService
 
 Client = MongoClient[dict[str, Any]]
 
@@ -21,15 +21,12 @@ _FIRST_IMAGES = 17
 """The wire version of 6.0, the first with images of documents as they were."""
 
 
-class MongoServer(Service):
+class MongoServer(DatabaseService):
     """A running replica set.
 
     Attributes:
         url: `mongodb://…`, of a user who may do everything, without a database.
     """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
 
     @property
     def version(self) -> str:
@@ -49,17 +46,11 @@ class MongoServer(Service):
         with self.client() as client:
             return client[database].command({name: value, **arguments})
 
-    def database_url(self, name: str) -> str:
-        """The URL of a database of this server, whether it exists or not."""
-        return urlsplit(self.url)._replace(path="/" + quote(name, safe="")).geturl()
-
     def user_url(self, user: str, password: str, database: str = "") -> str:
         """The URL of a user of this server, whom the database `admin` knows."""
-        parts = urlsplit(self.database_url(database))
-        place = parts.netloc.rpartition("@")[2]
+        parts = urlsplit(super().user_url(user, password, database))
         query = urlencode({**dict(parse_qsl(parts.query)), "authSource": "admin"}, safe="/")
-        netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"
-        return parts._replace(netloc=netloc, query=query).geturl()
+        return parts._replace(query=query).geturl()
 
     def create_database(self, name: str) -> str:
         """The URL of a database, which is made by what is first written to it."""

@@ -4,38 +4,31 @@ It makes no promise about who else uses the server: databases are told apart by 
 belong to the whole server, by the database they read.
 """
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
 from ...schemas.errors import Refused, Unreachable
 from .failure import POSTGRES_URL_VARIABLE
-from .process import Service
+from .process import DatabaseService
 
 _CONNECT_TIMEOUT_S = 10
 _TERMINATE_TIMEOUT_MS = 10_000  # a walsender or a backend that has not ended by then makes the drop fail by name
 
 
-class Server(Service):
+class Server(DatabaseService):
     """A running PostgreSQL with wal_level=logical.
 
     Attributes:
         url: `postgresql://…`, of a superuser and its own database.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-
     @property
     def version(self) -> str:
         """As the server says it, such as "18.6"."""
         with self._connect() as connection:
             return connection.info.parameter_status("server_version") or "unknown"
-
-    def database_url(self, name: str) -> str:
-        """The URL of a database of this server, whether it exists or not."""
-        return urlsplit(self.url)._replace(path="/" + quote(name, safe="")).geturl()
 
     def create_database(self, name: str) -> str:
         """Make an empty database; its URL.

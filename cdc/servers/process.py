@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NoReturn, Self, Unpack
+from urllib.parse import quote, urlsplit
 
 from .account import ProcessOptions, end_with_parent
 from .failure import ServerFailed
@@ -35,6 +36,27 @@ class Service:
 
     def close(self) -> None:
         """Give the server back; one that somebody else started goes on running."""
+
+
+class DatabaseService(Service):
+    """A server of databases.
+
+    Attributes:
+        url: Of a user who may do everything.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def database_url(self, name: str) -> str:
+        """The URL of a database of this server, whether it exists or not."""
+        return urlsplit(self.url)._replace(path="/" + quote(name, safe="")).geturl()
+
+    def user_url(self, user: str, password: str, database: str = "") -> str:
+        """The URL of a user of this server."""
+        parts = urlsplit(self.database_url(database))
+        place = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}").geturl()
 
 
 class LocalService(Service, ABC):
