@@ -24,7 +24,7 @@ from typing import Any
 
 from ..log.home import LogReader
 from .batch import Batches, Op, malformed
-from .conflicts import Conflicts, key_text
+from .conflicts import Conflicts
 from .model import EntityModel
 from .rows import Rows, agree
 from .state import EntityState
@@ -172,7 +172,7 @@ class Applier:
         changes = ((_difference(told, change, origin), origin) for change, origin in ops)
         self._run_all((change, origin) for change, origin in changes if change is not None)
         if last:
-            here = {key_text(change["key"]) for change, _ in ops} | set(told.omitted(unit))
+            here = {told.text(change["key"]) for change, _ in ops} | set(told.omitted(unit))
             origin = Origin(unit, (unit.last.seq, 1))
             gone = told.rows(before_seq=entity.snapshot_seq, besides=here)
             self._run_all(

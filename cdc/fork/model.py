@@ -1,6 +1,7 @@
 """The fork's tables as the shapes of a log make them, one after the other. No I/O, and nothing of the target's types."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,10 @@ from ...transforms.app_schema import Entity
 from ...transforms.app_schema_reader import parse
 from ...transforms.table_name import TableName, quoted, table_name
 from ..tail.enums import renamed_labels
+
+_NUMBERS = frozenset(("int16", "int32"))
+"""Types whose values are JSON numbers; wider ones are strings."""
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,19 @@ class EntityModel:
         )  # fmt: skip
 
     def as_now(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields as records told them once, their enums' labels as they are called now."""
-        return {f: self.renamed[f].get(value, value) if f in self.renamed else value for f, value in fields.items()}
+        """Fields as records told them once, as they would tell them now: enums' labels as they are called, numbers in the form of
+        their type, which is another one where an integer became wider."""
+        known = self.by_field
+        return {f: self._as_now(known.get(f), value) for f, value in fields.items()}
+
+    def _as_now(self, column: Column | None, value: Any) -> Any:
+        if column is None:
+            return value
+        if column.field in self.renamed:
+            return self.renamed[column.field].get(value, value)
+        if column.type in _NUMBERS:
+            return int(value) if type(value) is str and _INTEGER.fullmatch(value) else value
+        return str(value) if type(value) is int else value
 
     def under(self, entity: Entity) -> "EntityModel":
         """The model after a further app schema; the same where that says nothing new.

@@ -78,28 +78,28 @@ class Told:
 
     def get(self, key: Fields) -> Fields | None:
         """A row as upstream told it last, or None."""
-        found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (self._text(key),)).fetchone()
+        found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (self.text(key),)).fetchone()
         return None if found is None else self._as_now(orjson.loads(found[0]))
 
     def first(self, key: Fields) -> Fields | None:
         """As `get`; where two rows have a key for a while, the one that had it first."""
-        return self._aside.get(self._text(key)) or self.get(key)
+        return self._aside.get(self.text(key)) or self.get(key)
 
     def shared(self, key: Fields) -> bool:
         """Whether two rows have a key for the moment."""
-        return self._text(key) in self._aside
+        return self.text(key) in self._aside
 
     def omitted(self, unit: Unit) -> Iterator[str]:
-        """The keys, as `key_text` writes them, of rows that a snapshot leaves to the commits before it."""
+        """The keys, as `text` writes them, of rows that a snapshot leaves to the commits before it."""
         for values in unit.meta.get("omitted", ()):
-            yield self._text(dict(zip(self._key, values, strict=False)))
+            yield self.text(dict(zip(self._key, values, strict=False)))
 
     def rows(self, *, before_seq: int | None = None, besides: Collection[str] = ()) -> Iterator[tuple[Fields, Fields]]:
         """(key, fields) of the rows, by key; reads on while others are written.
 
         Args:
             before_seq: Only rows not told of since before this record.
-            besides: Keys, as `key_text` writes them, of rows to pass over.
+            besides: Keys, as `text` writes them, of rows to pass over.
         """
         limit = before_seq if before_seq is not None else 1 << 62
         last = ""
@@ -114,8 +114,9 @@ class Told:
                 return
             last = page[-1][0]
 
-    def _text(self, key: Fields) -> str:
-        return key_text(self._as_now(key))
+    def text(self, key: Fields) -> str:
+        """A key as text, the same whichever type its numbers were told as."""
+        return key_text({f: str(value) if type(value) is int else value for f, value in self._as_now(key).items()})
 
     def _begin(self, unit: Unit) -> None:
         """Take a unit in hand; one that does not name the entity changes nothing."""
@@ -159,22 +160,22 @@ class Told:
             raise RecordError(f"record {at[0]}: item {at[1]} is not a change: {exc!r}", seq=at[0]) from exc
 
     def _row(self, change: Change, seq: int) -> None:
-        key = self._text(change["key"])
+        key = self.text(change["key"])
         if change["op"] == "delete":
-            if self._aside.pop(key, None) is None:
+            if self._first_of(key, change) is None:
                 self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
             return
         fields: Fields = change["after"]
         newkey = key
         if change["op"] in ("update", "rekey"):
-            aside = self._aside.pop(key, None)
+            aside = self._first_of(key, change)
             known = aside if aside is not None else self.get(change["key"])
             if known is None and (change["image"] != "key" or change.get("unsent")):
                 # A row that no snapshot has reached yet: what it was is not known, and a snapshot will tell.
                 return
             fields = {**(known or {}), **fields}
             if change["op"] == "rekey":
-                newkey = self._text(change["newkey"])
+                newkey = self.text(change["newkey"])
                 if aside is None:
                     self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
             elif aside is not None:
@@ -183,6 +184,13 @@ class Told:
         if change["op"] in ("insert", "rekey"):
             self._step_aside(newkey, change["newkey"] if change["op"] == "rekey" else change["key"])
         self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (newkey, seq, orjson.dumps(fields)))
+
+    def _first_of(self, key: str, change: Change) -> Fields | None:
+        """Take out the row that had a key first, where a change is of it, and not of the one that came: what was before tells them apart."""
+        aside = self._aside.get(key)
+        if aside is None or any(aside.get(field, was) != was for field, was in (change.get("before") or {}).items()):
+            return None
+        return self._aside.pop(key)
 
     def _step_aside(self, key: str, fields: Fields) -> None:
         """Keys may be checked at the end of a transaction: until then the row that had a key first is meant by it."""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Callable
 
 import pytest
 
@@ -230,3 +231,30 @@ def test_a_row_without_a_value_is_no_conflict_where_the_column_takes_none_later(
     run.terminate()
     source.check()
     fork.check_clean()
+
+
+def test_rows_whose_key_becomes_wider_are_the_same_rows(
+    source: Source, fork: Followed, new_database: Callable[[], str]
+) -> None:
+    """Records have the key of an integer as a number, and of a bigint as a string."""
+    source.execute(
+        "CREATE TABLE orders (id int PRIMARY KEY, status text)",
+        "INSERT INTO orders SELECT n, 'old' FROM generate_series(1, 12) n",
+    )
+    source.map("Order", "orders")
+    source.setup()
+    run = started(source)
+    source.execute("UPDATE orders SET status = 'told' WHERE id < 4")
+    settle(run)
+    fork.sync()
+    source.execute(
+        "ALTER TABLE orders ALTER id TYPE bigint",
+        "UPDATE orders SET status = 'new' WHERE id < 6",
+        "DELETE FROM orders WHERE id = 1",
+        "UPDATE orders SET id = id + 5000000000 WHERE id = 2",
+        "INSERT INTO orders VALUES (1, 'again')",
+    )
+    settle(run)
+    run.terminate()
+    fork.check_clean()
+    Followed(source, new_database()).check_clean()
