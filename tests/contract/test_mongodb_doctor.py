@@ -24,6 +24,7 @@ from commitlog.cdc.tail.mongodb_catalog import Catalog, Identity, OplogBounds
 from commitlog.schemas.errors import HistoryLost, Refused, Unreachable
 from commitlog.schemas.position import format_oplog, parse_oplog
 from fixtures.command import Commands, command, only
+from fixtures.mongos import mongos
 from fixtures.patience import until
 
 
@@ -170,6 +171,16 @@ def test_a_standalone_server_is_refused_by_name(tmp_path: Path) -> None:
             assert "is no replica set" in done.stderr
             assert "start mongod with --replSet NAME" in done.stderr
             assert done.returncode == 4
+
+
+def test_a_sharded_cluster_is_refused_by_name(tmp_path: Path) -> None:
+    with mongos() as address:
+        done = command("init", f"mongodb://{address}/shop", folder=tmp_path, environment=dict(os.environ))
+        told = [done, *(command(name, folder=tmp_path, environment=dict(os.environ)) for name in ("setup", "run"))]
+    for done in told:
+        assert "is a sharded cluster (mongos), whose oplogs nobody can read as one" in done.stderr
+        assert "name the members of one replica set" in done.stderr
+        assert done.returncode == 4
 
 
 def identity(**changes: Any) -> Identity:

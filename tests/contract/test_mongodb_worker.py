@@ -283,28 +283,6 @@ def test_a_collection_that_does_not_keep_what_documents_were_is_refused(oplog_so
     source.verify()
 
 
-def test_a_collection_that_is_made_anew_without_what_documents_were_loses_nothing_that_is_only_written(
-    oplog_source: OplogSource,
-) -> None:
-    source = open_shop(oplog_source)
-    source.db.orders.insert_one({"_id": 1, "status": "old"})
-    run = source.run()
-    run.until_caught_up()
-    source.db.orders.drop()
-    source.db.orders.insert_many([{"_id": number, "status": "new"} for number in range(3)])
-    hint = run.refused(3, f"{source.database}.orders", "does not keep what its documents were")
-    assert hint.startswith("commitlog setup, then commitlog run, which goes on where none is missing")
-
-    source.commitlog("setup")
-    run = source.run()
-    source.db.orders.update_one({"_id": 1}, {"$set": {"status": "newer"}})
-    run.until_marked()
-    run.until_caught_up()
-    run.terminate()
-    history = source.check()
-    assert history.of_kind("gap") == []
-
-
 def test_a_value_that_is_malformed_is_told_by_its_collection_and_can_be_left_behind(oplog_source: OplogSource) -> None:
     """Servers take binary data of the old subtype, which says its length twice, whatever it says."""
     source = open_shop(oplog_source)
