@@ -174,7 +174,7 @@ class Session:
         """Apply what the log holds, to `until`, or for ever."""
         head = self._applied.head
         units = Units(head)
-        seen = head.seq
+        seen = self._reader.head().seq
         for record in self._records(head, until):
             unit = units.take(record)
             if unit is not None:

@@ -81,6 +81,17 @@ def test_void_parts_do_not_count_and_the_commit_comes_again(log: MadeLog, fork: 
     assert fork.conflicts() == []
 
 
+def test_progress_is_told_against_the_end_of_the_log(log: MadeLog, fork: Fork) -> None:
+    fork.sync()
+    told: list[follow.Progress] = []
+    for _ in range(2):
+        log.shape("Order", ID, column("v"))
+        log.commit(log.insert("Order", order(len(told))))
+    Follower(fork.url, log.reader, stop=threading.Event(), report=told.append).run(once=True)
+    assert {progress.head_seq for progress in told} == {log.head.seq}
+    assert [progress.seq for progress in told] == sorted(progress.seq for progress in told)
+
+
 def test_records_without_rows_move_the_position(log: MadeLog, fork: Fork) -> None:
     log.record("coverage")
     log.record("schema", [{"schema": "commitlog.app/v1"}])
