@@ -28,10 +28,8 @@ NAME_BYTES = 59
 """PostgreSQL cuts names at 63 bytes."""
 
 UNLOGGED = 1
-NEW_VALUES = 2
 NEW_TYPE = 4
-"""Bits of pg_event_trigger_table_rewrite_reason(): the persistence changed, a column came with values or a generated one has others,
-a column's type changed."""
+"""Bits of pg_event_trigger_table_rewrite_reason(): the persistence changed, a column's type changed."""
 
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $body$

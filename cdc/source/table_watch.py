@@ -17,10 +17,10 @@ from ...transforms.app_schema import AppSchema, Entity
 from ...transforms.registry import Registry
 from ...transforms.table_name import TableName, quoted
 from ..tail.catalog import Catalog
-from ..tail.incarnation import Incarnation, generated, holders, incarnations, logged_by, may_hold, name_of
+from ..tail.incarnation import Incarnation, holders, incarnations, logged_by, may_hold, name_of
 from ..tail.transaction import Relation
 from . import ddl_notices
-from .ddl_notices import NEW_TYPE, NEW_VALUES, UNLOGGED, Altered, Published, Rewritten
+from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten
 
 log = logging.getLogger("commitlog")
 
@@ -108,7 +108,7 @@ class TableWatch:
         fields = [field for field in published if field in table.columns]
         if len(fields) < len(published):
             missing = [field for field in published if field not in fields]
-            unsent = generated(self._catalog, [table.oid], missing)
+            unsent = [field for field in missing if field in table.generated]
             for why, names in (
                 ("has no column", [field for field in missing if field not in unsent]),
                 ("is sent without its generated column", unsent),
@@ -186,13 +186,7 @@ class TableWatch:
                 f"table {name_of(self._catalog, notice.oid) or notice.oid} was made LOGGED or UNLOGGED: changes of it may be missing",
                 hint=ACCEPT_GAP,
             )
-        if notice.reason & NEW_TYPE:
-            return found
-        return {name for name in found if notice.reason & NEW_VALUES and self._generated(notice.oid, name)}
-
-    def _generated(self, oid: int, entity: str) -> bool:
-        """Whether a recorded column of a table is generated: its values are made anew where its expression is altered."""
-        return bool(generated(self._catalog, [oid], self._known[entity].fields))
+        return found if notice.reason & NEW_TYPE else set()
 
     def _entities(self, oids: Collection[int]) -> set[str]:
         """The entities of tables, or of partitions of them."""
@@ -281,12 +275,13 @@ class TableWatch:
         yield from self._partitions(before.leaves, after.leaves)
 
     def _may_be_rewritten(self, field: str, before: Incarnation, after: Incarnation) -> bool:
-        """Whether other values may have come into a column without another type: nobody says so where no event trigger does."""
+        """Whether other values may have come into a column without another type: nobody says so where no event trigger does, nor whether
+        a generated one got another expression."""
         return (
             (before.file, before.leaves) != (after.file, after.leaves)
             and field in before.altered
             and before.altered[field] != after.altered.get(field)
-            and not self.guarded()
+            and (field in before.generated or not self.guarded())
         )
 
     def _partitions(self, before: Mapping[str, list[int]], after: Mapping[str, list[int]]) -> Iterator[str]:

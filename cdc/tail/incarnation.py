@@ -55,7 +55,8 @@ altered AS (
 leaves AS (SELECT d.root AS oid, json_object_agg(c.oid, c.relfilenode::int8 || d.ties) AS found
     FROM down d JOIN pg_class c ON c.oid = d.oid WHERE c.relkind = 'r' GROUP BY 1),
 ways AS (SELECT v.leaf AS oid, json_agg(v.way ORDER BY v.way) AS found FROM via v GROUP BY 1)
-SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, leaves.found, ways.found, altered.found
+SELECT t.namespace, t.name, t.oid::int8, t.relfilenode::int8, columns.found, leaves.found, ways.found, altered.found, ARRAY(
+    SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum > 0 AND a.attgenerated <> '' ORDER BY 1)
 FROM t LEFT JOIN columns USING (oid) LEFT JOIN altered USING (oid) LEFT JOIN leaves USING (oid) LEFT JOIN ways USING (oid)
 """
 _GENERATED = """a.attgenerated = 's' AND EXISTS (
@@ -95,6 +96,7 @@ class Incarnation:
             attached each.
         ways: How it is in the publication; taken out and put back, it is there in another way.
         altered: Name of a column to the transaction that altered it last, or set its default, its statistics or the like.
+        generated: The columns that are generated, sent or not.
     """
 
     table: str
@@ -104,6 +106,7 @@ class Incarnation:
     leaves: dict[str, list[int]]
     ways: list[str]
     altered: dict[str, int] = field(default_factory=dict[str, int])
+    generated: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def incarnations(catalog: Catalog, tables: Collection[TableName], publication: s
     )
     return {
         (row[0], row[1]): Incarnation(
-            quoted((row[0], row[1])), row[2], row[3], row[4] or {}, row[5] or {}, row[6] or [], row[7] or {}
+            quoted((row[0], row[1])), row[2], row[3], row[4] or {}, row[5] or {}, row[6] or [], row[7] or {}, row[8]
         )
         for row in rows
     }
@@ -169,22 +172,6 @@ def name_of(catalog: Catalog, oid: int) -> str:
         (oid,),
     )
     return quoted((rows[0][0], rows[0][1])) if rows else ""
-
-
-def generated(catalog: Catalog, oids: Iterable[int], fields: Iterable[str]) -> list[str]:
-    """Those fields that are generated columns of tables.
-
-    Args:
-        catalog: The source.
-        oids: Object ids of the tables.
-        fields: The fields.
-    """
-    rows = catalog.rows(
-        "SELECT DISTINCT attname::text FROM pg_attribute WHERE attrelid = ANY (%s::oid[]) AND attgenerated <> ''"
-        " AND attname = ANY (%s::text[]) ORDER BY 1",
-        (list(oids), list(fields)),
-    )
-    return [row[0] for row in rows]
 
 
 def may_hold(catalog: Catalog, oids: Iterable[str], field: str = "") -> bool:
