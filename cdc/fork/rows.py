@@ -85,7 +85,7 @@ class Rows:
     def one_only(self, op: Op) -> bool:
         """Whether upstream has one row at the key of a change, and not two for the moment."""
         change, origin = op
-        return not self._told(change["entity"], origin).shared(change["key"])
+        return not self._told(change["entity"], origin).shared(change)
 
     def _record(self, change: Change, origin: Origin, found: Iterable[Disagreement]) -> None:
         for what in found:

@@ -85,9 +85,9 @@ class Told:
         """As `get`; where two rows have a key for a while, the one that had it first."""
         return self._aside.get(self.text(key)) or self.get(key)
 
-    def shared(self, key: Fields) -> bool:
-        """Whether two rows have a key for the moment."""
-        return self.text(key) in self._aside
+    def shared(self, change: Change) -> bool:
+        """Whether two rows have a change's key for the moment, and it is of the one that had it first."""
+        return self._is_of(self._aside.get(self.text(change["key"])), change)
 
     def omitted(self, unit: Unit) -> Iterator[str]:
         """The keys, as `text` writes them, of rows that a snapshot leaves to the commits before it."""
@@ -186,11 +186,15 @@ class Told:
         self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (newkey, seq, orjson.dumps(fields)))
 
     def _first_of(self, key: str, change: Change) -> Fields | None:
-        """Take out the row that had a key first, where a change is of it, and not of the one that came: what was before tells them apart."""
-        aside = self._aside.get(key)
-        if aside is None or any(aside.get(field, was) != was for field, was in (change.get("before") or {}).items()):
-            return None
-        return self._aside.pop(key)
+        """Take out the row that had a key first, where a change is of it."""
+        return self._aside.pop(key) if self._is_of(self._aside.get(key), change) else None
+
+    @staticmethod
+    def _is_of(aside: Fields | None, change: Change) -> bool:
+        """Whether a change is of the row that had its key first, and not of the one that came: what was before tells them apart. Where a
+        table was made anew, the one that had it first may be none any more."""
+        before: Fields = change.get("before") or {}
+        return aside is not None and all(aside.get(field, was) == was for field, was in before.items())
 
     def _step_aside(self, key: str, fields: Fields) -> None:
         """Keys may be checked at the end of a transaction: until then the row that had a key first is meant by it."""

@@ -213,6 +213,18 @@ def test_a_row_that_moves_to_where_one_was_before_the_table_was_made_anew_takes_
     assert {(c["key"]["id"], c["kind"]) for c in places.conflicts()} >= {(7, "unique")}
 
 
+def test_what_changes_in_a_row_after_it_took_a_place_from_before_the_table_was_made_anew_is_its_own(
+    log: MadeLog, places: Fork
+) -> None:
+    anew(log, "again")
+    log.commit(log.insert("Place", row(7, "y")))
+    log.commit(log.rekey("Place", 7, 2), log.update("Place", 2, {"who": "y"}, {"who": "z"}))
+    log.snapshot("Place", row(2, "z"), name="again")
+    places.sync()
+    assert held(places) == [(2, "z")]
+    assert places.conflicts(closed=True) == []
+
+
 def test_what_comes_after_an_exchange_of_keys_in_its_commit_is_meant_for_the_rows_that_came(
     log: MadeLog, places: Fork
 ) -> None:
