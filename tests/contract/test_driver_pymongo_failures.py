@@ -22,6 +22,7 @@ LASTING = {"errorCode": 121, "namespace": "commitlog.stamps"}
 PASSING = {"errorCode": 11602, "namespace": "commitlog.stamps"}
 BROKEN = {"closeConnection": True}
 UNCLEAR = {"errorCode": 262, "errorLabels": ["RetryableWriteError"]}
+WRITTEN = {"writeConcernError": {"code": 262, "errmsg": "", "errorLabels": ["RetryableWriteError"]}}
 LATE = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
 
 
@@ -58,7 +59,7 @@ def untagged() -> int:
     [
         {"command": "insert", **BROKEN},
         {"command": "insert", **UNCLEAR},
-        {"command": "insert", "writeConcernError": {"code": 262, "errmsg": "", "errorLabels": ["RetryableWriteError"]}},
+        {"command": "insert", **WRITTEN},
         {"command": "update", "namespace": "commitlog.stamps", **BROKEN},
     ],
     ids=["connection broken", "error", "after it was written", "connection of the stamp"],
@@ -78,17 +79,20 @@ def test_a_write_that_pymongo_tries_again_happens_once_and_is_tagged(
     assert untagged() == before
 
 
+@pytest.mark.parametrize("how", [BROKEN, WRITTEN], ids=["connection broken", "after it was written"])
 def test_a_retry_behind_other_writes_of_its_request_may_be_stamped(
-    log: StampedOplog, items: Items, client: Client, monkeypatch: pytest.MonkeyPatch
+    log: StampedOplog, items: Items, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
+    before = untagged()
     with session.bind(request="r"):
         items.insert_one({})
         items.insert_one({})
-        log.fail("insert", **BROKEN)
+        log.fail("insert", **how)
         monkeypatch.setattr(pymongo_stamp, "RENEWED_AFTER_S", 0.0)
         items.insert_one({})
     assert log.seen() == [("r", "I")] * 3
     assert log.stamps >= 2
+    assert untagged() == before
 
 
 def test_a_stamp_that_is_late_stands_before_the_write(log: StampedOplog, items: Items) -> None:
@@ -185,10 +189,12 @@ def twice(items: Items) -> Callable[[ClientSession], object]:
 def test_with_transaction_gets_through_once_with_one_stamp(
     log: StampedOplog, items: Items, command: str, how: dict[str, Any], times: int
 ) -> None:
+    before = untagged()
     log.fail(command, times=times, **how)
     with session.bind(request="r"), items.database.client.start_session() as of:
         of.with_transaction(twice(items))
     assert log.seen() == [("r", "II")]
+    assert untagged() == before
     assert items.count_documents({}) == 2
 
 
@@ -212,13 +218,14 @@ def test_a_commit_that_the_app_repeats_has_one_stamp(log: StampedOplog, items: I
 
 def test_a_commit_without_an_answer_has_one_stamp_when_it_is_tried_again(log: StampedOplog) -> None:
     client = log.client(appname=log.name, socketTimeoutMS=400)
-    items = client[log.name]["items"]
+    items, before = client[log.name]["items"], untagged()
     with session.bind(request="r"), client.start_session() as of:
         of.start_transaction()
         items.insert_one({}, session=of)
         log.fail("commitTransaction", blockConnection=True, blockTimeMS=1500)
         of.commit_transaction()
     assert log.seen() == [("r", "I")]
+    assert untagged() == before, "the stamp of the second try is refused, and was written by the first"
 
 
 def test_an_open_transaction_with_a_stamp_does_not_hold_up_the_lone_writes_behind_it(

@@ -152,3 +152,15 @@ def test_a_transaction_of_its_own_takes_the_write_concern_of_its_write_and_of_no
 
         unacknowledged = {"write_concern": WriteConcern(0), "session": of}
         assert stamper.options(one, dict(unacknowledged)) == unacknowledged
+
+
+def test_only_numbers_that_pymongo_gave_are_moved() -> None:
+    """A txnNumber of the app's own, by which it tries again itself, goes out as it is."""
+    stamper = Stamper(("host", 1), None, {}, refusals=Refusals(), wraps=False)
+    of = SimpleNamespace(in_transaction=False, _server_session=_ServerSession(0))
+    of._server_session.inc_transaction_id()
+    with session.bind(request="r"):
+        for number, sent in ((77, 77), (of._server_session.transaction_id, 2)):
+            command: dict[str, Any] = {"insert": "a", "txnNumber": number}
+            stamper.note(command, of)
+            assert command["txnNumber"] == sent
