@@ -323,3 +323,4 @@ def test_a_step_that_the_server_refuses_is_refused(shop: Shop) -> None:
     finally:
         shop.client.admin.command({"setFeatureCompatibilityVersion": "6.0"})
     assert "the server keeps what documents were before a change: " in refused
+    assert 'try: db.adminCommand({setFeatureCompatibilityVersion: "6.0"})' in refused

@@ -29,6 +29,14 @@ LOCK_MS = 500
 LOCK_TURNS = 20
 LOCK_PAUSE_S = 0.5
 
+_INVALID_OPTIONS = 72
+_WAYS: dict[int | None, str] = {
+    UNAUTHORIZED: f"let a DBA run what {PRINT} prints",
+    # Of servers that are new enough and behave like older ones.
+    _INVALID_OPTIONS: 'db.adminCommand({setFeatureCompatibilityVersion: "6.0"}), then do this again',
+}
+"""What leads on, by the server's error."""
+
 _EXPIRY: dict[str, Any] = {"key": {"at": 1}, "name": "expiry", "expireAfterSeconds": 86_400}
 """Long after a stamp has served: one that goes while its session writes the next would be a write conflict for the app."""
 
@@ -107,8 +115,9 @@ class MongodbProvision(Provision[Catalog]):
                 hint="end them, or wait until they end, then do this again",
             ) from exc
         except OperationFailure as exc:
-            way = f"let a DBA run what {PRINT} prints" if exc.code == UNAUTHORIZED else "see what the server says of it"
-            raise Refused(f"{step.text}: {one_line(exc)}", hint=way) from exc
+            raise Refused(
+                f"{step.text}: {one_line(exc)}", hint=_WAYS.get(exc.code, "see what the server says of it")
+            ) from exc
         except ERRORS as exc:
             raise self.catalog.failed(exc, step.text) from exc
 
