@@ -195,11 +195,11 @@ def load(
         UsageError: No such file, not TOML, an unknown key, a value that cannot be, or something needed is not said.
     """
     file = Path(FILE_NAME) if path is None else Path(path)
-    if path is not None and not file.is_file():
+    if path is not None and not file.exists():
         raise UsageError(
             f"there is no configuration file {file}", hint="commitlog init postgresql://USER@HOST/DATABASE"
         )
-    settings = _from_file(file) if file.is_file() else {}
+    settings = _from_file(file) if file.exists() else {}
     for layer in (_from_environment(os.environ), _from_overrides(overrides or {})):
         _leave_password(settings, layer)
         settings.update(layer)
@@ -229,8 +229,10 @@ def _from_file(file: Path) -> _Settings:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{file} is not TOML: {exc}", hint=f"correct {file}") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"{file} cannot be read: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{file} is not UTF-8 at byte {exc.start}", hint=f"write {file} in UTF-8") from exc
+    except OSError as exc:
+        raise UsageError(f"{file} cannot be read: {exc.strerror}", hint="name a file that you may read") from exc
     settings: _Settings = {}
     for section, values in document.items():
         if not isinstance(values, dict):

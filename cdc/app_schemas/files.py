@@ -163,7 +163,7 @@ def _read(data: bytes, origin: str) -> tuple[object, Lines]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise SchemaError(f"{origin}: the file is not UTF-8 at byte {exc.start}") from exc
+        raise SchemaError(f"{origin}: the file is not UTF-8 at byte {exc.start}", hint="write it in UTF-8") from exc
     return _read_json(text, origin) if origin.endswith(".json") else _read_yaml(text, origin)
 
 

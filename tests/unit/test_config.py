@@ -151,6 +151,14 @@ def test_a_wrong_file_is_refused_with_line_key_and_the_way_on(text: str, message
     assert refused.exit_code == 2
 
 
+def test_what_cannot_be_read_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff")
+    for name, message in (("binary.toml", "is not UTF-8 at byte 0"), (".", "cannot be read: Is a directory")):
+        with pytest.raises(UsageError, match=message) as caught:
+            config.load(str(tmp_path / name))
+        assert caught.value.hint
+
+
 def test_a_wrong_variable_and_a_wrong_flag_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     write(MINIMAL)
     assert str(refusal({"limits.flush_ms": -1})).startswith("on the command line: [limits] flush_ms")
