@@ -107,7 +107,7 @@ def stamped(text: bytes, form: Form, start: Start, session: sessions.Session | N
     is_open, wrote = start.open, start.wrote
     for part in parts:
         of, statement = kind(part), part.encode("latin-1")
-        if of in _UNCLEAR or (of in (Kind.COMMIT, Kind.ROLLBACK, Kind.ENDS) and _changes_mode(part)):
+        if of in _UNCLEAR or (of in (Kind.COMMIT, Kind.ROLLBACK, Kind.ENDS, Kind.UNLOCK) and _changes_mode(part)):
             return None
         alone = start.autocommit and not is_open
         if of in _STAYS:

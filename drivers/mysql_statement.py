@@ -23,6 +23,7 @@ class Kind(Enum):
     CALL = "runs statements that are not in its text, each of which commits by itself in autocommit"
     FILL = "defines a table and fills it, and commits by itself"
     ENDS = "commits the transaction in hand, or may"
+    UNLOCK = "commits the transaction in hand, where LOCK TABLES is in force"
     SCRIPT = "several statements"
 
 
@@ -67,6 +68,8 @@ _CONTROL = {
     ("xa", ""): Kind.READ,
     ("load", "data"): Kind.WRITE,
     ("load", "xml"): Kind.WRITE,
+    ("unlock", "table"): Kind.UNLOCK,
+    ("unlock", "tables"): Kind.UNLOCK,
 }
 _KNOWN_CALLS = frozenset(
     # Words that stand before a parenthesis and are no functions, then types, then functions that only compute or lock.

@@ -80,6 +80,8 @@ class StampedConnection(TrackedConnection):
         if self.client_flag & CLIENT.MULTI_STATEMENTS and kind(sql, several=True) is Kind.SCRIPT:
             return self._query_script(sql, unbuffered, session)
         of = kind(sql)
+        if of is Kind.UNLOCK and not now.locked:
+            of = READ
         if now.lone:
             return self._query_lone(of, sql, unbuffered, session)
         if of is COMMIT:

@@ -104,13 +104,16 @@ CASES = {
         SET @@session.autocommit = ON
         SET PASSWORD = 'x'
         LOCK TABLES t WRITE
-        UNLOCK TABLES
         ANALYZE TABLE t
         OPTIMIZE TABLE t
         FLUSH TABLES
         START REPLICA
         LOAD INDEX INTO CACHE t
         FROBNICATE t
+    """,
+    Kind.UNLOCK: """
+        UNLOCK TABLES
+        unlock /* all */ table
     """,
 }
 
