@@ -172,12 +172,13 @@ class Catalog:
         return {name: one for one in found if (name := (one.namespace, one.name)) in names}
 
     def collections(self, database: str) -> list[MongoCollection]:
-        """All of a database but those that are the server's own, by name. Raises UsageError where the URL names none."""
+        """All of a database but those that are the server's or a fork's own, by name. Raises UsageError where the URL names none."""
         if not database:
             raise UsageError("[source] url names no database", hint="write mongodb://USER@HOST:PORT/DATABASE")
         with self.reading(f"the collections of {database} cannot be read"):
             found = self.client[database].list_collections(authorizedCollections=True, nameOnly=False).to_list()
-        described = [_described(database, dict(one)) for one in found if not str(one["name"]).startswith("system.")]
+        own = ("system.", "_commitlog.")
+        described = [_described(database, dict(one)) for one in found if not str(one["name"]).startswith(own)]
         return sorted(described, key=lambda one: one.name)
 
     def databases(self) -> list[str]:

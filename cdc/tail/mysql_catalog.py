@@ -225,11 +225,11 @@ class Catalog:
         return LogEnd(str(name), int(offset), _names(only), _names(ignored)), str(more[0] or "") if more else ""
 
     def tables(self) -> list[Table]:
-        """All tables of the database in the URL, or of all but the system's where it names none, by name."""
+        """All tables of the database in the URL, or of all but the system's where it names none, by name; without a fork's own."""
         where, names = "TABLE_SCHEMA = %s", [self.address.database]
         if not self.address.database:
             where, names = f"TABLE_SCHEMA NOT IN ({', '.join(['%s'] * len(SYSTEM))})", list(SYSTEM)
-        return list(self._tables(where, tuple(names)))
+        return [table for table in self._tables(where, tuple(names)) if not table.name.startswith("_commitlog_")]
 
     def table(self, namespace: str, name: str) -> MysqlTable | None:
         """One table, or None where it is not (or no longer)."""

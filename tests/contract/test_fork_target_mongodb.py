@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from commitlog.cdc.fork.mongodb.target import Target
 from commitlog.cdc.fork.state import advance, take_over
 from commitlog.cdc.fork.targets import open_target
 from commitlog.cdc.servers.mongodb import MongoServer
+from commitlog.cdc.tail.mongodb_catalog import Catalog
 from commitlog.schemas.errors import Locked, Refused
 from commitlog.schemas.shape import Column
 from fixtures.command import command
@@ -74,6 +75,12 @@ def test_rows_become_documents_and_follow_their_changes(fork: Fork) -> None:
     ]
     assert fork.conflicts() == []
     fork.sync()
+
+
+def test_what_a_fork_remembers_is_no_collection_of_an_app(fork: Fork) -> None:
+    fork.sync()
+    with closing(Catalog(fork.url)) as catalog:
+        assert [each.name for each in catalog.collections(catalog.address.database)] == ["order"]
 
 
 TYPES = {

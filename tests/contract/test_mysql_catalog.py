@@ -127,6 +127,12 @@ def test_a_key_that_the_server_made_itself_is_a_key(mysql_database: str, mysql_s
     assert "my_row_id" in columns(table)
 
 
+def test_what_a_fork_remembers_is_no_table_of_an_app(catalog: Catalog) -> None:
+    for name in ("_commitlog_applied", "orders"):
+        catalog.rows(f"CREATE TABLE {name} (id int PRIMARY KEY)")
+    assert [table.name for table in catalog.tables()] == ["orders"]
+
+
 def test_a_draft_of_an_app_schema_is_made_of_the_tables(catalog: Catalog) -> None:
     catalog.rows("CREATE TABLE users (id bigint unsigned PRIMARY KEY, email varchar(80), born date)")
 
