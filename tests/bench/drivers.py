@@ -14,7 +14,7 @@ import random
 import secrets
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -120,9 +120,15 @@ def run_case(url: str, name: str, *, rounds: int, seconds: float) -> dict[str, A
         )
         for conn in (plain, tagged):
             conn.execute("SET synchronous_commit = off")
-        run_round(CASES[name], plain, tagged, 0.5)
-        pairs = [run_round(CASES[name], plain, tagged, seconds) for _ in range(rounds)]
-    return summary(name, pairs, BARS[name])
+        return compare(name, CASES[name], plain, tagged, bar=BARS[name], rounds=rounds, seconds=seconds)
+
+
+def compare(
+    name: str, work: Work, plain: Any, tagged: Any, *, bar: float, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Return what a case says, after a round that does not count."""
+    run_round(work, plain, tagged, 0.5)
+    return summary(name, [run_round(work, plain, tagged, seconds) for _ in range(rounds)], bar)
 
 
 def summary(name: str, pairs: list[tuple[list[float], list[float]]], bar: float) -> dict[str, Any]:
@@ -147,13 +153,18 @@ def summary(name: str, pairs: list[tuple[list[float], list[float]]], bar: float)
     return case
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Transactions per second of the wrapped psycopg beside the plain one.")
+def options(description: str, cases: Iterable[str]) -> argparse.ArgumentParser:
+    """Return what every such program is told, and have tags say as much as those of an app do."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each driver and round")
-    parser.add_argument("--case", choices=CASES, action="append")
-    args = parser.parse_args()
+    parser.add_argument("--case", choices=cases, action="append")
     session.configure(app="shop", version="1.4.2", build="sha256:9f2b83c1", session_key="bench")
+    return parser
+
+
+def main() -> None:
+    args = options("Transactions per second of the wrapped psycopg beside the plain one.", CASES).parse_args()
     database = f"bench_{secrets.token_hex(6)}"
     with provide_postgres() as server:
         url = server.create_database(database)

@@ -8,7 +8,6 @@ concern. Each call is a request of its own: five lone writes, or one transaction
 The last line is one line of JSON.
 """
 
-import argparse
 import json
 import random
 import secrets
@@ -20,7 +19,7 @@ import pymongo
 from commitlog.cdc.servers.mongod import MongodSet
 from commitlog.drivers import pymongo as wrapped
 from commitlog.drivers import session
-from drivers import ACCOUNTS, BRANCHES, TELLERS, run_round, summary
+from drivers import ACCOUNTS, BRANCHES, TELLERS, compare, options
 
 BARS = {"lone": 0.85, "transaction": 0.75}
 WRITES_A_REQUEST = 5
@@ -71,18 +70,11 @@ def run_case(url: str, name: str, *, rounds: int, seconds: float) -> dict[str, A
             CASES[name](database)
 
     with pymongo.MongoClient[dict[str, Any]](url) as plain, wrapped.MongoClient[dict[str, Any]](url) as tagged:
-        run_round(work, plain.bench, tagged.bench, 0.5)
-        pairs = [run_round(work, plain.bench, tagged.bench, seconds) for _ in range(rounds)]
-    return summary(name, pairs, BARS[name])
+        return compare(name, work, plain.bench, tagged.bench, bar=BARS[name], rounds=rounds, seconds=seconds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Requests per second of the wrapped pymongo beside the plain one.")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each driver and round")
-    parser.add_argument("--case", choices=CASES, action="append")
-    args = parser.parse_args()
-    session.configure(app="shop", version="1.4.2", build="sha256:9f2b83c1", session_key="bench")
+    args = options("Requests per second of the wrapped pymongo beside the plain one.", CASES).parse_args()
     with MongodSet.start() as server:
         print(f"mongodb {server.version}", flush=True)
         prepare(server.url)

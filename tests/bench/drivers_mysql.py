@@ -7,7 +7,6 @@ As `drivers.py`, whose rounds these are. The servers are as durable as can be (s
 The last line is one line of JSON.
 """
 
-import argparse
 import json
 import random
 from contextlib import ExitStack, closing
@@ -21,8 +20,7 @@ from commitlog.cdc.servers.mariadb import MariaDbServer
 from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import LocalMysqld
 from commitlog.drivers import pymysql as wrapped
-from commitlog.drivers import session
-from drivers import ACCOUNTS, BRANCHES, TELLERS, Work, run_round, summary
+from drivers import ACCOUNTS, BRANCHES, TELLERS, Work, compare, options
 
 BARS = {"tpcb": 0.90, "select": 0.60, "insert": 0.60}
 ENGINES: dict[str, type[LocalMysqld]] = {"mysql": MySqlServer, "mariadb": MariaDbServer}
@@ -93,19 +91,13 @@ def run_case(server: BinlogServer, name: str, *, rounds: int, seconds: float) ->
         plain, tagged = (
             stack.enter_context(closing(connection(**options))) for connection in (pymysql.connect, wrapped.connect)
         )
-        run_round(CASES[name], plain, tagged, 0.5)
-        pairs = [run_round(CASES[name], plain, tagged, seconds) for _ in range(rounds)]
-    return summary(name, pairs, BARS[name])
+        return compare(name, CASES[name], plain, tagged, bar=BARS[name], rounds=rounds, seconds=seconds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Transactions per second of the wrapped PyMySQL beside the plain one.")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each driver and round")
-    parser.add_argument("--case", choices=CASES, action="append")
+    parser = options("Transactions per second of the wrapped PyMySQL beside the plain one.", CASES)
     parser.add_argument("--engine", choices=ENGINES, action="append")
     args = parser.parse_args()
-    session.configure(app="shop", version="1.4.2", build="sha256:9f2b83c1", session_key="bench")
     cases: list[dict[str, Any]] = []
     for engine in args.engine or ENGINES:
         with ENGINES[engine].start() as server:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import mysql_workload
 import workload
-from backlog import LAST, WARM
-from worker import SCHEMA
+from placed_backlog import PlacedBacklog
 
-from commitlog.cdc.servers.binlog import BinlogServer, connect
+from commitlog.cdc.servers.binlog import connect
 
 SERVER_SETTINGS = {
     "innodb-buffer-pool-size": "512M",
@@ -22,38 +21,12 @@ _DURABLE = ("sync_binlog", "innodb_flush_log_at_trx_commit")
 
 
 @dataclass(slots=True)
-class BinlogBacklog:
-    """What is drained in one case.
+class BinlogBacklog(PlacedBacklog):
+    """What is drained in one case; a position is as `binlog.000012:4567`."""
 
-    Args:
-        server: Where it is.
-        database: The name of its own database.
-        rows_per_transaction: As it says.
-        warmup_rows: The rows before the clock starts.
-        rows: The rows that are timed.
-        begin: Called at the position before the first row, by readers that must have been there.
-    """
-
-    server: BinlogServer
-    database: str
-    rows_per_transaction: int
-    warmup_rows: int
-    rows: int
-    begin: Callable[["BinlogBacklog"], None] = lambda _: None
-    start: str = ""
-    """The position before the first row of the warm-up, as `binlog.000012:4567`."""
+    as_client: Callable[..., int] = mysql_workload.write_as_client
     executed: str = ""
     """The GTIDs of all that is before it."""
-
-    @property
-    def url(self) -> str:
-        """Of the database, as root."""
-        return self.server.database_url(self.database)
-
-    @property
-    def schema(self) -> str:
-        """The app schema."""
-        return SCHEMA.replace(f"public.{workload.TABLE}", f"{self.database}.{workload.TABLE}")
 
     def create(self) -> None:
         """Make the database, and a new file behind whose beginning everything is written."""
@@ -72,25 +45,13 @@ class BinlogBacklog:
         for name in _DURABLE:
             # Only who writes a backlog does not wait for the disk.
             self.server.query(f"SET GLOBAL {name} = 0")
-        for phase, (rows, marker) in enumerate(((self.warmup_rows, WARM), (self.rows, LAST)), 1):
-            workload.write(
-                self.url,
-                rows=rows,
-                rows_per_transaction=self.rows_per_transaction,
-                phase=phase,
-                marker=marker,
-                as_client=mysql_workload.write_as_client,
-            )
-            self.server.query("FLUSH BINARY LOGS")
+        PlacedBacklog.write(self)
         for name in _DURABLE:
             self.server.query(f"SET GLOBAL {name} = 1")
 
-    def copy_slot(self, name: str) -> str:
-        """Where a reader starts: the position before the first row of the warm-up, the same for all."""
-        return self.start
-
-    def drop_slot(self, slot: str) -> None:
-        """The server keeps nothing for a reader."""
+    def written(self) -> None:
+        """End a file of the log."""
+        self.server.query("FLUSH BINARY LOGS")
 
     def end(self) -> str:
         """The position of the server's log now."""
@@ -107,7 +68,3 @@ class BinlogBacklog:
         return int(
             self.server.query(f"SELECT avg(length(concat_ws(' ', {columns}))) FROM {self.database}.{workload.TABLE}")
         )
-
-    def drop(self) -> None:
-        """Drop the database."""
-        self.server.drop_database(self.database)
