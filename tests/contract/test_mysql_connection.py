@@ -10,8 +10,6 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from commitlog.cdc.servers.binlog import BinlogServer
-from commitlog.cdc.servers.mariadb import MariaDbServer
-from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
 from commitlog.cdc.tail import mysql_connection
 from commitlog.cdc.tail.mysql_connection import ERRORS, connect, parse_version
@@ -49,8 +47,7 @@ class Tls:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def tls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
-    start = MySqlServer.start if request.param == "mysql" else MariaDbServer.start
-    with start(settings=QUICK) as server:
+    with ENGINES[request.param].start(settings=QUICK) as server:
         yield Tls(server, tmp_path_factory.mktemp("tls"))
 
 

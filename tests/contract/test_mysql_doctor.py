@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from commitlog.cdc.servers.mariadb import MariaDbServer
-from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
 from commitlog.cdc.tail.mysql_catalog import Catalog
 from fixtures.command import Commands, only
@@ -19,8 +17,7 @@ SAFE = {**QUICK, "innodb-flush-log-at-trx-commit": "1", "sync-binlog": "1", "bin
 @pytest.fixture(scope="module", params=ENGINES)
 def server(request: pytest.FixtureRequest) -> Iterator[LocalMysqld]:
     """A server for these tests alone, which change its settings."""
-    start = MySqlServer.start if request.param == "mysql" else MariaDbServer.start
-    with start(settings=SAFE) as started:
+    with ENGINES[request.param].start(settings=SAFE) as started:
         yield started
 
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 import pytest
 
 from commitlog.cdc.log.state import LogState
-from commitlog.cdc.servers.mariadb import MariaDbServer
-from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
 from commitlog.cdc.source.mysql.checks import check_identity, check_log, check_published, check_settings
 from commitlog.cdc.tail.mysql_catalog import Catalog
@@ -27,8 +25,7 @@ RESET = {"mysql": "RESET BINARY LOGS AND GTIDS", "mariadb": "RESET MASTER"}
 @pytest.fixture(scope="module", params=ENGINES)
 def server(request: pytest.FixtureRequest) -> Iterator[LocalMysqld]:
     """A server for these tests alone, which purge and reset its binary logs."""
-    start = MySqlServer.start if request.param == "mysql" else MariaDbServer.start
-    with start(settings=QUICK) as started:
+    with ENGINES[request.param].start(settings=QUICK) as started:
         yield started
 
 

@@ -10,8 +10,6 @@ from pymysql.err import OperationalError
 
 from commitlog.cdc.log.state import LogState
 from commitlog.cdc.servers.binlog import connect
-from commitlog.cdc.servers.mariadb import MariaDbServer
-from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import QUICK, LocalMysqld
 from commitlog.cdc.source.mysql.checks import check_log, check_published, check_settings
 from commitlog.cdc.source.mysql.grants import Privileges, account
@@ -31,8 +29,7 @@ STAMP_LOGGED = "INSERT INTO commitlog.stamp (ctx) VALUES ('a')"
 @pytest.fixture(scope="module", params=ENGINES)
 def server(request: pytest.FixtureRequest) -> Iterator[LocalMysqld]:
     """A server for these tests alone: its settings change, and there is one stamp for all its databases."""
-    start = MySqlServer.start if request.param == "mysql" else MariaDbServer.start
-    with start(settings=QUICK) as started:
+    with ENGINES[request.param].start(settings=QUICK) as started:
         yield started
 
 
