@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .mysql_script import Script
 
+plain: Any = import_module("MySQLdb")
+if plain.__name__ != "MySQLdb":
+    raise ImportError(
+        f"MySQLdb is not mysqlclient in this process: {plain.__name__} was put in its place (install_as_MySQLdb). "
+        "Leave that out, or import commitlog.drivers.pymysql instead"
+    )
+
 if TYPE_CHECKING:
     # Nothing of it is typed, and the package need not be there.
     from typing import Any as PlainConnection
 else:
-    from MySQLdb.connections import Connection as PlainConnection
+    PlainConnection = import_module("MySQLdb.connections").Connection
 
-plain: Any = import_module("MySQLdb")
 MULTI_STATEMENTS: int = import_module("MySQLdb.constants.CLIENT").MULTI_STATEMENTS
 OUT_OF_SYNC: int = import_module("MySQLdb.constants.CR").COMMANDS_OUT_OF_SYNC
 
@@ -29,7 +35,7 @@ _ASKS_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
 _TEXT_BYTES_MAX = 65536
 """A longer statement goes alone: with ours beside it it might be longer than the server takes."""
 _LOADS = re.compile(rb"\s*load\b", re.IGNORECASE)
-_SAID = ("affected_rows", "insert_id", "info", "warning_count", "field_count", "errno", "error", "sqlstate")
+_SAID = ("affected_rows", "info", "warning_count", "field_count", "errno", "error", "sqlstate")
 
 
 class Answer(NamedTuple):
@@ -49,9 +55,11 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     _said: dict[str, Any] | None = None  # of the app's last statement, where one of ours came after it
     _warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after the statement
     _repeated: Any = None  # a result that the app asked for again
+    _insert_id: int | None = None  # the app's last, where a statement of ours came after it
 
     def _run_script(self, script: Script) -> None:
         """Run a script up to its first result that is the app's, and to its end where the app has no more to read."""
+        self._warnings = self._repeated = None
         self._script, self._ahead = script, 0
         self._to_shown()
 
@@ -64,11 +72,17 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
                 break
             shown = script.shown[0]
             if self._step(script) and shown:
-                self._said = None
+                self._arrived()
                 if not super().field_count():
                     self._pass_over()
                 return True
         return False
+
+    def _arrived(self) -> None:
+        """What the connection says is of the app's statement; but the library keeps the last insert id where there are rows, or an error."""
+        self._said = None
+        if not super().field_count():
+            self._insert_id = None
 
     def _pass_over(self) -> None:
         """The app has its result: read what follows, unless more of it is the app's."""
@@ -82,6 +96,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
             self._said = self._saying()
         at = len(script.statements) - len(script.shown)
         statement = script.statements[at]
+        self._hold_insert_id()
         try:
             if self._ahead:
                 if super().next_result() != 0:
@@ -89,7 +104,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
                     self._script_failed(script, None)  # among the rows of the one before, where the app has seen it
                     return False
                 self._ahead -= 1
-            elif statement is SHOW_WARNINGS and not super().warning_count():
+            elif statement is SHOW_WARNINGS and at and not super().warning_count():
                 script.shown.pop(0)
                 return True
             else:
@@ -121,6 +136,10 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     def _saying(self) -> dict[str, Any]:
         return {name: getattr(super(ScriptedConnection, self), name)() for name in _SAID}
 
+    def _hold_insert_id(self) -> None:
+        if self._insert_id is None:
+            self._insert_id = super().insert_id()
+
     def _script_ended(self, script: Script) -> None:
         """All of a script has been read."""
 
@@ -133,12 +152,14 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     def _keep_warnings(self) -> None:
         """Ask for the warnings, before a statement of ours wipes them out."""
         self._said = self._saying()
+        self._hold_insert_id()
         super().query(SHOW_WARNINGS)
         self._warnings = Answer(super().store_result(), self._saying())
 
     def _ask_server(self, *statements: bytes) -> list[Any]:
         """Run statements of ours; the rows of each."""
         self._said = self._said or self._saying()
+        self._hold_insert_id()
         found: list[Any] = []
         for text in [b"\n;".join(statements)] if self._several else statements:
             super().query(text)
@@ -164,6 +185,11 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     # What a cursor asks for
 
+    def insert_id(self) -> int:
+        """See `MySQLdb.connections.Connection.insert_id`."""
+        last: int = super().insert_id()
+        return last if self._insert_id is None else self._insert_id
+
     def next_result(self) -> int:
         """See `MySQLdb.connections.Connection.next_result`."""
         if self._script is not None and any(self._script.shown):
@@ -171,6 +197,8 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         self._pass_over()
         self._repeated = None
         there: int = super().next_result()
+        if there == 0:
+            self._arrived()
         if self._said is not None:
             self._said["affected_rows"] = super().affected_rows()
         return there

@@ -31,6 +31,11 @@ _TABLE = re.compile(rb"\b(?:from|table)\b", re.IGNORECASE)
 _SYNTAX_ERROR = 1064
 
 
+def is_xa(text: bytes) -> bool:
+    """Return whether it is a statement about an XA transaction."""
+    return _XA.match(text) is not None
+
+
 class BelievedTransaction:
     """Whose transaction a connection has in hand, as far as its statements tell.
 
@@ -95,7 +100,7 @@ class BelievedTransaction:
             self._settle(text, autocommit=autocommit, lone=lone)
 
     def _read(self, text: bytes) -> None:
-        if _XA.match(text):
+        if is_xa(text):
             self.forget()
             self.doubtful = True
         elif _COMPLETION.search(text) and _SET.match(text):
@@ -117,7 +122,7 @@ class BelievedTransaction:
             self.locked = self.locked or bool(_TABLES_LOCKED.match(text))
             self.doubtful = not lone
 
-    def failed(self, of: Kind, code: object, *, lone: bool, autocommit: bool) -> None:
+    def failed(self, of: Kind, text: bytes, code: object, *, lone: bool, autocommit: bool) -> None:
         """A statement has failed; the rest as in `ran`.
 
         Args:
@@ -128,7 +133,7 @@ class BelievedTransaction:
             self.doubtful = True
         elif code == LOCK_WAIT_TIMEOUT:
             self.doubtful = True
-        elif of in STAYS or code == _SYNTAX_ERROR:
+        elif of in STAYS or code == _SYNTAX_ERROR or is_xa(text):
             return
         elif of is Kind.CALL or of is Kind.SCRIPT:
             self.wrote = self.doubtful = True  # what it did before stays

@@ -1,15 +1,15 @@
-"""Whatever an app does, it gets from the wrapped PyMySQL what the plain one gives, and the log holds the same changes."""
+"""Whatever an app does, it gets from a wrapped driver what the plain one gives, and the log holds the same changes."""
 
 from contextlib import closing
 from typing import Any
 
-import pymysql as plain
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commitlog.cdc.servers.binlog import connect
-from commitlog.drivers import pymysql, session
-from fixtures.stamped import StampLog
+from commitlog.drivers import session
+from fixtures.stamped import DRIVERS, StampLog
 
 STATEMENTS = (
     "INSERT INTO item (name) VALUES ('a')",
@@ -53,6 +53,8 @@ STATEMENTS = (
     "nonsense",
     "",
 )
+BESIDE, BY_ITSELF = "INSERT INTO plain VALUES (1)", "CALL commit_items()"
+"""What is logged at once, and alone; and a procedure that commits by itself, of which only PyMySQL hears."""
 METHODS = ("commit", "rollback", "begin", "autocommit on", "autocommit off", "many", "warnings", "ping")
 
 actions = st.lists(
@@ -64,38 +66,51 @@ actions = st.lists(
 )
 
 
-def play(conn: Any, action: str, kind: str) -> Any:
-    """What an app sees of an action."""
-    try:
-        seen = _method(conn, action) if action in METHODS else _statement(conn, action, kind)
-    except plain.MySQLError as error:
-        seen = (type(error).__name__, error.args[0])
-    return action, seen, conn.get_autocommit(), conn.server_status & 0x201
+class App:
+    """A connection, and what an app sees of what it does with it."""
 
+    def __init__(self, log: StampLog, library: Any) -> None:
+        self.plain = log.driver.plain
+        self.conn = library.connect(**log.options(read_timeout=10))
 
-def _method(conn: Any, action: str) -> Any:
-    match action.split():
-        case ["autocommit", value]:
-            return conn.autocommit(value == "on")
-        case ["warnings"]:
-            return conn.show_warnings()
-        case ["many"]:
-            with conn.cursor() as cursor:
-                done = cursor.executemany("INSERT INTO item (name) VALUES (%s)", [("x",), ("y",)])
-                return done, cursor.rowcount, cursor.lastrowid
-        case _:
-            return getattr(conn, action)()
+    def play(self, action: str, kind: str) -> Any:
+        try:
+            seen = self._method(action) if action in METHODS else self._statement(action, kind)
+        except self.plain.MySQLError as error:
+            seen = (type(error).__name__, error.args[0])
+        status = self.conn.server_status & 0x201 if self.plain.__name__ == "pymysql" else None
+        return action, seen, self.conn.get_autocommit(), status
 
+    def _method(self, action: str) -> Any:
+        conn = self.conn
+        match action.split():
+            case ["autocommit", value]:
+                return conn.autocommit(value == "on")
+            case ["warnings"]:
+                return conn.show_warnings()
+            case ["many"]:
+                with closing(conn.cursor()) as cursor:
+                    done = cursor.executemany("INSERT INTO item (name) VALUES (%s)", [("x",), ("y",)])
+                    return done, cursor.rowcount, cursor.lastrowid
+            case _:
+                return getattr(conn, action)()
 
-def _statement(conn: Any, text: str, kind: str) -> Any:
-    seen: list[Any] = []
-    with conn.cursor(plain.cursors.SSCursor if kind == "unbuffered" else plain.cursors.DictCursor) as cursor:
-        cursor.execute(text)
-        while True:
-            rows = list(cursor.fetchall()) if cursor.description else None
-            seen.append((rows, cursor.rowcount, cursor.lastrowid, cursor.description, cursor.warning_count))
-            if not cursor.nextset():
-                return seen, conn.affected_rows()
+    def _statement(self, text: str, kind: str) -> Any:
+        conn, cursors = self.conn, self.plain.cursors
+        seen: list[Any] = []
+        with closing(conn.cursor(cursors.SSCursor if kind == "unbuffered" else cursors.DictCursor)) as cursor:
+            cursor.execute(text)
+            while True:
+                rows = list(cursor.fetchall()) if cursor.description else None
+                seen.append((rows, cursor.rowcount, cursor.lastrowid, cursor.description, self._counters(cursor)))
+                if not cursor.nextset():
+                    return seen, self._counters(cursor)
+
+    def _counters(self, cursor: Any) -> Any:
+        conn = self.conn
+        if self.plain.__name__ == "pymysql":
+            return cursor.warning_count, conn.affected_rows()
+        return conn.warning_count(), conn.affected_rows(), conn.insert_id(), conn.info(), conn.field_count()
 
 
 def clean(log: StampLog) -> None:
@@ -114,21 +129,23 @@ def counted() -> int:
     return sum(count for what, count in session.counters().items() if what.startswith("untagged"))
 
 
+@pytest.mark.parametrize("driver", DRIVERS, indirect=True)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions)
 def test_the_wrapped_library_gives_what_the_plain_one_does(stamp_log: StampLog, script: list[tuple[str, str]]) -> None:
     clean(stamp_log)
-    with closing(plain.connect(**stamp_log.options(read_timeout=10))) as conn:
-        expected = [play(conn, *action) for action in script]
+    app = App(stamp_log, stamp_log.driver.plain)
+    with closing(app.conn):
+        expected = [app.play(*action) for action in script]
     expected_log = [logged.changes for logged in stamp_log.read()]
     clean(stamp_log)
     before = counted()
-    with closing(pymysql.connect(**stamp_log.options(read_timeout=10))) as conn, session.bind(request="r"):
+    app = App(stamp_log, stamp_log.driver.wrapped)
+    with closing(app.conn), session.bind(request="r"):
         for action, result in zip(script, expected, strict=True):
-            assert play(conn, *action) == result
+            assert app.play(*action) == result
     found = stamp_log.read()
     assert [logged.changes for logged in found if logged.changes] == expected_log
-    if counted() == before and (
-        "INSERT INTO plain VALUES (1)" not in dict(script)
-    ):  # which is logged at once, and alone
+    uncounted = {BESIDE} if stamp_log.driver.plain.__name__ == "pymysql" else {BESIDE, BY_ITSELF}
+    if counted() == before and not uncounted & set(dict(script)):
         assert all(logged.requests == ["r"] * len(logged.requests) and logged.requests for logged in found)

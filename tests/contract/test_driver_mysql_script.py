@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import pymysql as plain
 import pytest
 from pymysql.constants import CLIENT
 
-from commitlog.drivers import pymysql, session
-from fixtures.stamped import StampLog
+from commitlog.drivers import session
+from fixtures.stamped import DRIVERS, StampLog
+
+pytestmark = pytest.mark.parametrize("driver", DRIVERS[:2], indirect=True)
 
 A, B, C, D = (f"INSERT INTO item VALUES ({number}, 'a')" for number in (1, 2, 3, 4))
 AGAIN = "INSERT INTO item VALUES (1, 'a')"
@@ -32,43 +33,44 @@ SCRIPTS: dict[str, tuple[bool, list[str]]] = {
 }
 
 
-def play(conn: Any, text: str) -> list[Any]:
+def play(conn: Any, text: str, error: type[Exception]) -> list[Any]:
     seen: list[Any] = []
     with closing(conn), conn.cursor() as cursor:
         try:
             cursor.execute(text)
             while True:
-                seen.append((cursor.fetchall(), cursor.rowcount, cursor.lastrowid, cursor.warning_count))
+                seen.append((cursor.fetchall(), cursor.rowcount, cursor.lastrowid, getattr(cursor, "warning_count", 0)))
                 if not cursor.nextset():
                     break
-        except plain.MySQLError as error:
-            seen.append(error.args[0])
+        except error as raised:
+            seen.append(raised.args[0])
         seen.append(conn.get_autocommit())
         conn.commit()
     return seen
 
 
 def test_scripts_give_what_they_gave_and_are_tagged(stamp_log: StampLog) -> None:
+    plain, wrapped = stamp_log.driver.plain, stamp_log.driver.wrapped
     for text, (autocommit, changes) in SCRIPTS.items():
         options = stamp_log.options(autocommit=autocommit, client_flag=CLIENT.MULTI_STATEMENTS)
-        expected = play(plain.connect(**options), text)
+        expected = play(plain.connect(**options), text, plain.MySQLError)
         assert [changes for _, changes in stamp_log.seen()] == changes
         stamp_log.server.query(f"TRUNCATE TABLE `{stamp_log.database}`.item")
         stamp_log.server.query(f"DROP TABLE IF EXISTS `{stamp_log.database}`.other")
         with session.bind(request="r"):
-            assert play(pymysql.connect(**options), text) == expected, text
+            assert play(wrapped.connect(**options), text, plain.MySQLError) == expected, text
         assert stamp_log.seen() == [(["r"], change) for change in changes], text
         stamp_log.server.query(f"TRUNCATE TABLE `{stamp_log.database}`.item")
         stamp_log.server.query(f"DROP TABLE IF EXISTS `{stamp_log.database}`.other")
 
 
 @pytest.fixture
-def conn(stamp_log: StampLog) -> Iterator["pymysql.Connection[Any]"]:
+def conn(stamp_log: StampLog) -> Iterator[Any]:
     with closing(stamp_log.connect(autocommit=True, client_flag=CLIENT.MULTI_STATEMENTS)) as conn:
         yield conn
 
 
-def test_what_is_open_after_a_script_is_its_transaction(stamp_log: StampLog, conn: "pymysql.Connection[Any]") -> None:
+def test_what_is_open_after_a_script_is_its_transaction(stamp_log: StampLog, conn: Any) -> None:
     with conn.cursor() as cursor:
         with session.bind(request="r"):
             cursor.execute(f"BEGIN; {A}")
@@ -81,7 +83,7 @@ def test_what_is_open_after_a_script_is_its_transaction(stamp_log: StampLog, con
     assert stamp_log.seen() == [(["r"], "II"), (["s"], "I"), (["t"], "I")]
 
 
-def test_what_cannot_be_told_apart_works_and_is_counted(stamp_log: StampLog, conn: "pymysql.Connection[Any]") -> None:
+def test_what_cannot_be_told_apart_works_and_is_counted(stamp_log: StampLog, conn: Any) -> None:
     before = session.counters()
     with session.bind(request="r"), conn.cursor() as cursor:
         cursor.execute(f"CALL add_items(); {A}")

@@ -1,4 +1,4 @@
-"""SQLAlchemy over the wrapped PyMySQL: Core and ORM, each transaction with the tag of its session."""
+"""SQLAlchemy over the wrapped PyMySQL and mysqlclient: Core and ORM, each transaction with the tag of its session."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +7,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from commitlog.drivers import pymysql, session
-from fixtures.stamped import StampLog
+from commitlog.drivers import session
+from fixtures.stamped import DRIVERS, StampLog
+
+pytestmark = pytest.mark.parametrize("driver", DRIVERS[:2], indirect=True)
 
 
 class Base(DeclarativeBase):
@@ -36,8 +38,12 @@ class Mark(Base):
 def engine(stamp_log: StampLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
     """One with the app's tables. A write that cannot be tagged is an error in all of these tests."""
     monkeypatch.setattr(session, "_settings", session.Settings(None, None, None, "raise", None))
-    url = sa.make_url(stamp_log.url).set(drivername=f"{stamp_log.server.product}+pymysql")
-    opened = sa.create_engine(url, module=pymysql, pool_size=1, max_overflow=0)
+    driver = stamp_log.driver
+    dialect = {"pymysql": "pymysql", "MySQLdb": "mysqldb"}[driver.plain.__name__]
+    url = sa.make_url(stamp_log.url).set(drivername=f"{stamp_log.server.product}+{dialect}")
+    opened = sa.create_engine(
+        url, module=driver.wrapped, connect_args=dict(driver.options), pool_size=1, max_overflow=0
+    )
     Base.metadata.create_all(opened)
     stamp_log.read()
     yield opened
@@ -50,7 +56,7 @@ def add(number: int) -> sa.TextClause:
 
 def test_core_tags_what_is_committed_and_nothing_else(stamp_log: StampLog, engine: sa.Engine) -> None:
     with engine.connect() as conn:
-        assert type(conn.connection.driver_connection) is pymysql.Connection
+        assert type(conn.connection.driver_connection) is stamp_log.driver.wrapped.Connection
         conn.rollback()
         with session.bind(request="one"):
             conn.execute(add(1))

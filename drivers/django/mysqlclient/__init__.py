@@ -1,0 +1,1 @@
+"""Django's MySQL and MariaDB backend over the wrapped mysqlclient: `"ENGINE": "commitlog.drivers.django.mysqlclient"`."""
