@@ -1,8 +1,8 @@
-"""Transactions per second of the wrapped PyMySQL beside the plain one, in one run on one MySQL and then one MariaDB.
+"""Transactions per second of the wrapped PyMySQL, and mysqlclient where it is installed, beside the plain one, in one run on one MySQL and then one MariaDB.
 
 As `drivers.py`, whose rounds these are. The servers are as durable as can be (sync_binlog=1, innodb_flush_log_at_trx_commit=1).
 
-    python tests/bench/drivers_mysql.py [--rounds 7] [--seconds 1] [--case tpcb] [--engine mariadb]
+    python tests/bench/drivers_mysql.py [--rounds 7] [--seconds 1] [--case tpcb] [--engine mariadb] [--driver mysqlclient]
 
 The last line is one line of JSON.
 """
@@ -10,18 +10,24 @@ The last line is one line of JSON.
 import json
 import random
 from contextlib import ExitStack, closing
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pymysql
+from pymysql.constants import CLIENT
 
 from commitlog.cdc.servers.binlog import BinlogServer, connect
 from commitlog.cdc.servers.mariadb import MariaDbServer
 from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import LocalMysqld
-from commitlog.drivers import pymysql as wrapped
 from drivers import ACCOUNTS, BRANCHES, TELLERS, Work, compare, options
 
+DRIVERS = {"pymysql": "pymysql", "mysqlclient": "MySQLdb"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "pymysql": {"ssl_disabled": True},
+    "mysqlclient": {"client_flag": CLIENT.MULTI_STATEMENTS},  # as it does by itself from 2.1 on
+}
 BARS = {"tpcb": 0.90, "select": 0.60, "insert": 0.60}
 ENGINES: dict[str, type[LocalMysqld]] = {"mysql": MySqlServer, "mariadb": MariaDbServer}
 
@@ -76,7 +82,7 @@ def prepare(server: BinlogServer) -> None:
         )
 
 
-def run_case(server: BinlogServer, name: str, *, rounds: int, seconds: float) -> dict[str, Any]:
+def run_case(server: BinlogServer, driver: str, name: str, *, rounds: int, seconds: float) -> dict[str, Any]:
     parts = urlsplit(server.url)
     options: dict[str, Any] = {
         "host": parts.hostname,
@@ -85,28 +91,35 @@ def run_case(server: BinlogServer, name: str, *, rounds: int, seconds: float) ->
         "password": unquote(parts.password or ""),
         "database": "bench",
         "autocommit": True,
-        "ssl_disabled": True,
+        **OPTIONS[driver],
     }
+    libraries = [import_module(DRIVERS[driver]), import_module(f"commitlog.drivers.{driver}")]
     with ExitStack() as stack:
-        plain, tagged = (
-            stack.enter_context(closing(connection(**options))) for connection in (pymysql.connect, wrapped.connect)
-        )
+        plain, tagged = (stack.enter_context(closing(library.connect(**options))) for library in libraries)
         return compare(name, CASES[name], plain, tagged, bar=BARS[name], rounds=rounds, seconds=seconds)
 
 
 def main() -> None:
-    parser = options("Transactions per second of the wrapped PyMySQL beside the plain one.", CASES)
+    parser = options("Transactions per second of the wrapped drivers beside the plain ones.", CASES)
     parser.add_argument("--engine", choices=ENGINES, action="append")
+    parser.add_argument("--driver", choices=DRIVERS, action="append")
     args = parser.parse_args()
+    drivers = args.driver or [name for name, library in DRIVERS.items() if find_spec(library)]
     cases: list[dict[str, Any]] = []
     for engine in args.engine or ENGINES:
         with ENGINES[engine].start() as server:
             print(f"{engine} {server.version}", flush=True)
             prepare(server)
-            cases.extend(
-                {"engine": engine, **run_case(server, name, rounds=args.rounds, seconds=args.seconds)}
-                for name in args.case or CASES
-            )
+            for driver in drivers:
+                print(driver, flush=True)
+                cases.extend(
+                    {
+                        "engine": engine,
+                        "driver": driver,
+                        **run_case(server, driver, name, rounds=args.rounds, seconds=args.seconds),
+                    }
+                    for name in args.case or CASES
+                )
     print(json.dumps({"bench": "drivers", "cases": cases}))
 
 

@@ -18,7 +18,8 @@ ENGINES = {"pymysql": "commitlog.drivers.django.mysql", "MySQLdb": "commitlog.dr
 def test_each_transaction_of_an_app_has_its_tag(stamp_log: StampLog, request: pytest.FixtureRequest) -> None:
     name = stamp_log.driver.plain.__name__
     more: Mapping[str, str] = request.getfixturevalue("mysqlclient_environment") if name == "MySQLdb" else {}
-    paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), more.get("PYTHONPATH", ""))))
+    ours, theirs = str(Path(__file__).parents[1]), more.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    paths = os.pathsep.join(filter(None, (ours, theirs)))
     run = subprocess.run(
         [sys.executable, "-m", "fixtures.django_papers", ENGINES[name], json.dumps(stamp_log.options())],
         env={**os.environ, **more, "PYTHONPATH": paths},
