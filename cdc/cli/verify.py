@@ -38,6 +38,7 @@ def command(invocation: Invocation, log: str | None, option: str | None, head: s
     except VerificationFailed as exc:
         if as_json:
             output.document({"ok": False, "log": str(location), "seq": exc.seq, "error": str(exc)})
+        exc.hint = exc.hint or "put it back from a copy that verifies, against a head that you trust (--head)"
         raise
     if as_json:
         output.document(_document(location, verified))

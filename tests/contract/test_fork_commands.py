@@ -63,7 +63,7 @@ def test_one_command_makes_the_fork_and_again_goes_on(log: MadeLog, fork: Fork) 
 
     assert made.returncode == 0, made.stderr
     assert f"make table {fork.called('order')} for Order, key id" in made.stdout
-    assert made.stdout.endswith(f"ended at record {log.head.seq}, 0 conflicts open\n")
+    assert made.stdout.endswith(f"ended at record {log.head.seq}, conflicts open: 0\n")
     log.commit(log.insert("Order", {"id": 3, "status": "new"}))
     again = run("fork", "--into", fork.url, log.url, "--once")
     assert (again.returncode, again.stderr) == (0, "")
@@ -92,7 +92,7 @@ def test_a_fork_that_follows_applies_what_comes_and_ends_cleanly_on_a_signal(
 
     output, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, errors
-    assert output.endswith(f"ended at record {log.head.seq}, 0 conflicts open\n")
+    assert output.endswith(f"ended at record {log.head.seq}, conflicts open: 0\n")
 
 
 def test_plan_writes_nothing(log: MadeLog, fork: Fork, capsys: pytest.CaptureFixture[str]) -> None:

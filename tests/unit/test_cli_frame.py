@@ -192,17 +192,29 @@ def test_a_fault_of_ours_shows_its_traceback_and_looks_like_no_answer(
     assert err.endswith("error: this is a fault of commitlog itself\ntry: report it, with the lines above\n")
 
 
-@pytest.mark.parametrize("package", ["click", "jsonschema", "psycopg"])
-def test_a_missing_extra_is_told_even_when_click_is_the_one(package: str) -> None:
-    ended = process(
-        "schema",
-        "draft",
-        "--source",
-        "postgresql:///x",
-        program=f"import sys; sys.modules[{package!r}] = None; " + PROGRAM,
-    )
+@pytest.mark.parametrize(
+    ("package", "url", "extras"),
+    [
+        ("click", "postgresql:///x", "worker,postgres"),
+        ("jsonschema", "postgresql:///x", "worker,postgres"),
+        ("psycopg", "postgresql:///x", "worker,postgres"),
+        ("pymysql", "mysql://a@127.0.0.1:1/x", "worker,mysql"),
+        ("pymongo", "mongodb://127.0.0.1:1/x", "worker,mongodb"),
+    ],
+)
+def test_a_missing_extra_is_told_even_when_click_is_the_one(package: str, url: str, extras: str) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None; " + PROGRAM
+    ended = process("schema", "draft", "--source", url, program=program)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"error: {package} is not installed\ntry: pip install 'commitlog-cdc[worker,postgres]'\n"
+    assert ended.stderr == f"error: {package} is not installed\ntry: pip install 'commitlog-cdc[{extras}]'\n"
+
+
+def test_init_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = "import sys; sys.modules['pymysql'] = None; " + PROGRAM
+    ended = process("init", "mysql://a:secret@127.0.0.1:1/x", program=program)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_reader_that_goes_away_is_no_complaint() -> None:
