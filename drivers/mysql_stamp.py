@@ -51,6 +51,14 @@ ROW = Form.ROW
 LOGGED = Form.LOGGED
 STAMPS = (ROW, LOGGED)
 
+
+def refusal(form: Form, *, locked: bool) -> str | None:
+    """Return why a stamp of this form cannot be written now, or None where it can, as far as that is known."""
+    if locked:
+        return LOCKED
+    return None if form in STAMPS else form.value
+
+
 BY_ITSELF = "a procedure or a prepared statement, which may commit by itself"
 SCRIPT = "several statements in one text"
 UNTAGGED_ALONE = {

@@ -20,7 +20,7 @@ _PROBES = (
     (Form.LOGGED, b"EXPLAIN INSERT INTO " + TABLE.encode() + b" VALUES ('')"),
     (Form.ROW, b"EXPLAIN " + stamp(Form.ROW, b"")),
 )
-_IN_TRANSACTION = (b"SAVEPOINT `commitlog in hand`", b"RELEASE SAVEPOINT `commitlog in hand`")
+_IN_TRANSACTION = (b"SAVEPOINT `commitlog_in_hand`", b"RELEASE SAVEPOINT `commitlog_in_hand`")
 """Fails where no transaction is open: a savepoint does not outlive one."""
 _NO_SAVEPOINT = 1305
 GONE = frozenset((2006, 2013, 2055, 4031, 1927))

@@ -192,9 +192,10 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     def next_result(self) -> int:
         """See `MySQLdb.connections.Connection.next_result`."""
-        if self._script is not None and any(self._script.shown):
-            return 0 if self._to_shown() else -1
-        self._pass_over()
+        if self._script is not None:
+            if any(self._script.shown):
+                return 0 if self._to_shown() else -1
+            self._pass_over()
         self._repeated = None
         there: int = super().next_result()
         if there == 0:
@@ -216,7 +217,8 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
             result, self._repeated = self._repeated, None
             return result
         result = self._taken(super().store_result)
-        self._pass_over()
+        if self._script is not None:
+            self._pass_over()
         return result
 
     def use_result(self) -> Any:
@@ -243,9 +245,10 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
 
 def _saying(name: str) -> Any:
-    def say(self: ScriptedConnection, *args: Any) -> Any:
-        said = self._said
-        return getattr(PlainConnection, name)(self, *args) if said is None else said[name]
+    plainly: Any = getattr(PlainConnection, name)
+
+    def say(self: ScriptedConnection) -> Any:
+        return plainly(self) if self._said is None else self._said[name]
 
     say.__name__, say.__doc__ = name, f"See `MySQLdb.connections.Connection.{name}`."
     return say

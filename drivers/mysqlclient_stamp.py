@@ -18,11 +18,10 @@ from .mysql_stamp import (
     END_PROBES,
     FAILED,
     LOCK_WAIT_TIMEOUT,
-    LOCKED,
     ROLLED_BACK,
     SCRIPT,
-    STAMPS,
     UNTAGGED_ALONE,
+    refusal,
     stamp,
 )
 from .mysql_statement import Kind, kind
@@ -79,13 +78,13 @@ class StampedConnection(KnowingConnection):
         lone = self._lone
         if not lone and (of in STAYS or of is Kind.CALL or of is Kind.SCRIPT):
             now.take(of, text, session)
-        self._plainly(of, text, lambda: super(StampedConnection, self).query(text), lone=lone)
+        self._plainly(of, text, super().query, text, lone=lone)
 
-    def _plainly(self, of: Kind, text: bytes, run: Callable[[], None], *, lone: bool) -> None:
+    def _plainly(self, of: Kind, text: bytes, run: Callable[..., None], *args: bytes, lone: bool) -> None:
         now = self._transaction
         self._said = self._warnings = self._repeated = None
         try:
-            run()
+            run(*args)
         except plain.MySQLError as error:
             self._warned = True
             now.failed(of, text, error.args[0], lone=lone, autocommit=self.get_autocommit())
@@ -241,13 +240,10 @@ class StampedConnection(KnowingConnection):
 
     def _may_stamp(self) -> bool:
         """Return whether the stamp will succeed, as far as that can be known; do what `on_untagged` says if not."""
-        if self._transaction.locked:
-            self._refuse(LOCKED)
-        elif self._form not in STAMPS:
-            self._refuse(self._form.value)
-        else:
-            return True
-        return False
+        why = refusal(self._form, locked=self._transaction.locked)
+        if why is not None:
+            self._refuse(why)
+        return why is None
 
     def _raise_if_gone(self, error: Any) -> None:
         """Where a stamp that failed took the transaction with it, that is the app's error."""
@@ -280,7 +276,7 @@ class StampedConnection(KnowingConnection):
                 self._stamp_early()
         if not self._lone:
             self._transaction.take(of, text, session)
-        self._plainly(of, text, lambda: super(StampedConnection, self).send_query(text), lone=self._lone)
+        self._plainly(of, text, super().send_query, text, lone=self._lone)
 
     def close(self) -> None:
         """See `MySQLdb.connections.Connection.close`."""

@@ -103,7 +103,7 @@ class BelievedTransaction:
         if is_xa(text):
             self.forget()
             self.doubtful = True
-        elif _COMPLETION.search(text) and _SET.match(text):
+        elif _SET.match(text) and _COMPLETION.search(text):
             self.chains = True
 
     def _settle(self, text: bytes, *, autocommit: bool, lone: bool) -> None:

@@ -23,11 +23,11 @@ from .mysql_stamp import (
     END_BLOCK,
     FAILED,
     LOCK_WAIT_TIMEOUT,
-    LOCKED,
     ROLLED_BACK,
     SCRIPT,
     STAMPS,
     UNTAGGED_ALONE,
+    refusal,
     stamp,
 )
 from .mysql_statement import Kind, kind
@@ -352,13 +352,10 @@ class StampedConnection(TrackedConnection):
 
     def _may_stamp(self) -> bool:
         """Return whether the stamp will succeed, as far as that can be known; do what `on_untagged` says if not."""
-        if self._transaction.locked:
-            self._refuse(LOCKED)
-        elif self._form not in STAMPS:
-            self._refuse(self._form.value)
-        else:
-            return True
-        return False
+        why = refusal(self._form, locked=self._transaction.locked)
+        if why is not None:
+            self._refuse(why)
+        return why is None
 
     def _judge(self, error: err.MySQLError) -> None:
         """Deal with a stamp that failed: where it took the transaction with it, that is the app's error."""

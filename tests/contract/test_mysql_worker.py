@@ -29,6 +29,7 @@ def test_rows_that_were_there_and_rows_that_come(binlog_source: BinlogSource) ->
     source.transact(
         "INSERT INTO orders (id, status) VALUES (3, 'new')", "UPDATE orders SET status = 'x' WHERE id = 1", tag=TAG
     )
+    source.transact(tag=TAG)  # a stamp alone is no commit
     source.execute("UPDATE orders SET id = 20 WHERE id = 2", "DELETE FROM orders WHERE id = 3")
     run.until_caught_up()
     run.terminate()
