@@ -34,11 +34,15 @@ class KnowingConnection(ScriptedConnection):
     """The part of a connection that knows where it stands."""
 
     _form = Form.NONE
+    _keeps_warnings = (
+        False  # whether the server has them still after a statement that names no table: MariaDB, not MySQL
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._transaction = BelievedTransaction()
         super().__init__(*args, **kwargs)
         self._several = bool(self.client_flag & MULTI_STATEMENTS)
+        self._keeps_warnings = "MariaDB" in self.get_server_info()
         self._ask(clean="init_command" not in kwargs)
 
     def _ask(self, *, clean: bool) -> None:

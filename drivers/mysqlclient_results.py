@@ -151,6 +151,8 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     def _keep_warnings(self) -> None:
         """Ask for the warnings, before a statement of ours wipes them out."""
+        if self._warnings is not None:
+            return
         self._said = self._saying()
         self._hold_insert_id()
         super().query(SHOW_WARNINGS)
@@ -179,7 +181,8 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         """Have a statement answered by what is kept, where it asks for warnings that the server has no more."""
         if self._warnings is None or not _ASKS_WARNINGS.fullmatch(text):
             return False
-        self._repeated, self._said = self._warnings
+        self._repeated, said = self._warnings
+        self._said = dict(said)
         self._repeated.data_seek(0)
         return True
 
@@ -224,6 +227,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     def use_result(self) -> Any:
         """See `MySQLdb.connections.Connection.use_result`."""
         if self._repeated is not None:
+            self._said = {**(self._said or {}), "affected_rows": -1}
             return self.store_result()
         return self._taken(super().use_result)
 

@@ -27,7 +27,7 @@ from .mysql_stamp import (
 from .mysql_statement import Kind, kind
 from .mysqlclient_connection import GONE, KnowingConnection
 from .mysqlclient_results import OUT_OF_SYNC, SHOW_WARNINGS, plain
-from .mysqlclient_transaction import LOCK, READ, STAYS, WRITE, is_xa
+from .mysqlclient_transaction import LOCK, READ, STAYS, WRITE, is_xa, uses_no_table
 
 COMMIT = Kind.COMMIT
 _UNSURE = (WRITE, Kind.CALL, Kind.FILL, Kind.SCRIPT)
@@ -69,7 +69,7 @@ class StampedConnection(KnowingConnection):
         elif of is COMMIT:
             self._commit(text, lambda: self._query_plain(of, text, session))
         else:
-            if of not in STAYS and of is not Kind.ROLLBACK and not (of is Kind.BEGIN and is_xa(text)):
+            if now.ends_by(of, text):
                 self._stamp_early()
             self._query_plain(of, text, session)
 
@@ -82,6 +82,7 @@ class StampedConnection(KnowingConnection):
 
     def _plainly(self, of: Kind, text: bytes, run: Callable[..., None], *args: bytes, lone: bool) -> None:
         now = self._transaction
+        kept = self._warnings if self._keeps_warnings and uses_no_table(of, text) else None
         self._said = self._warnings = self._repeated = None
         try:
             run(*args)
@@ -91,8 +92,9 @@ class StampedConnection(KnowingConnection):
             raise
         if super().warning_count():
             self._warned = True
-        elif of is WRITE:
-            self._warned = False
+        else:
+            self._warnings = kept
+            self._warned = self._warned and of is not WRITE
         self._arrived()
         now.ran(of, text, lone=lone, autocommit=self.get_autocommit())
 
@@ -208,8 +210,8 @@ class StampedConnection(KnowingConnection):
             run()
             return
         script = Script(begun=True, owner=session)
-        if self._warned and "MariaDB" in self.get_server_info():
-            script.add(SHOW_WARNINGS, shown=False)  # MySQL forgets them at COMMIT
+        if self._warned and self._keeps_warnings:
+            script.add(SHOW_WARNINGS, shown=False)
         script.add_stamp(self._form, session)
         script.add(self._single(text), shown=True)
         script.begun, script.owner = False, None
@@ -229,6 +231,8 @@ class StampedConnection(KnowingConnection):
         if now.session is None or not now.wrote or not self._may_stamp():
             return
         try:
+            if self._warned and self._keeps_warnings:
+                self._keep_warnings()
             self._ask_server(stamp(self._form, now.session.tag))
         except plain.MySQLError as error:
             if error.args[0] in GONE or error.args[0] == OUT_OF_SYNC:
@@ -272,7 +276,7 @@ class StampedConnection(KnowingConnection):
             self._resolve()
             if self._lone and of not in (READ, LOCK, Kind.BEGIN):
                 self._refuse(_UNREAD)
-            elif of not in STAYS and of is not Kind.ROLLBACK:
+            elif self._transaction.ends_by(of, text):
                 self._stamp_early()
         if not self._lone:
             self._transaction.take(of, text, session)

@@ -26,6 +26,7 @@ _SET = re.compile(rb"\s*set\s", re.IGNORECASE)
 _PASSWORD = re.compile(rb"\bpassword\b", re.IGNORECASE)
 _TABLES_LOCKED = re.compile(rb"\s*(?:lock\s+tables?\b|flush\b.*\b(?:lock|export)\b)", re.IGNORECASE | re.DOTALL)
 _UNLOCK = re.compile(rb"\s*unlock\b", re.IGNORECASE)
+_USES = re.compile(rb"\b(?:from|tables?|show|desc\w*|explain|help)\b", re.IGNORECASE)
 _TABLE = re.compile(rb"\b(?:from|table)\b", re.IGNORECASE)
 
 _SYNTAX_ERROR = 1064
@@ -34,6 +35,13 @@ _SYNTAX_ERROR = 1064
 def is_xa(text: bytes) -> bool:
     """Return whether it is a statement about an XA transaction."""
     return _XA.match(text) is not None
+
+
+def uses_no_table(of: Kind, text: bytes) -> bool:
+    """Return whether a statement leaves MariaDB's list of warnings as it was: one that names no table. MySQL's list is of the last one."""
+    if of is READ:
+        return not _USES.search(text)
+    return of in (Kind.BEGIN, Kind.XA_END, *_PLAIN_END) or bool(_SET.match(text) or _UNLOCK.match(text))
 
 
 class BelievedTransaction:
@@ -64,6 +72,12 @@ class BelievedTransaction:
         """None is open that was begun in so many words."""
         self.forget()
         self.open = self.doubtful = False
+
+    def ends_by(self, of: Kind, text: bytes) -> bool:
+        """Return whether a statement may commit what is in hand; one that begins an XA transaction is refused where something is."""
+        if of in STAYS or of is Kind.ROLLBACK:
+            return False
+        return not (is_xa(text) if of is Kind.BEGIN else _UNLOCK.match(text) and not self.locked)
 
     def take(self, of: Kind, text: bytes, session: sessions.Session | None) -> None:
         """A statement is about to be sent: the first one's session is the transaction's."""
@@ -113,14 +127,14 @@ class BelievedTransaction:
                 self.locked = False
                 self.ended()
         elif _SET.match(text) and not _PASSWORD.search(text):
-            if autocommit and not self.open:
-                self.ended()
-            elif autocommit:
+            if autocommit and not self.open and not lone:
+                self.ended()  # it was off, and to switch it on commits
+            elif autocommit and self.open:
                 self.doubtful = True
         else:
             self.forget()
             self.locked = self.locked or bool(_TABLES_LOCKED.match(text))
-            self.doubtful = not lone
+            self.doubtful = self.doubtful or not lone
 
     def failed(self, of: Kind, text: bytes, code: object, *, lone: bool, autocommit: bool) -> None:
         """A statement has failed; the rest as in `ran`.
@@ -138,6 +152,6 @@ class BelievedTransaction:
         elif of is Kind.CALL or of is Kind.SCRIPT:
             self.wrote = self.doubtful = True  # what it did before stays
         else:
-            self.doubtful = not lone
+            self.doubtful = self.doubtful or not lone
             if not autocommit:
                 self.forget()
