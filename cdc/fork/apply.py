@@ -5,7 +5,8 @@ Its rules, for every change:
 - insert: no row of that key: written; an equal one: nothing; another: a conflict for each field that differs.
 - update: fields that are what upstream says they were are written, fields that are what they become stay; any other field is a
   conflict and stays, and the rest of the change is applied all the same. No row: deleted here, a conflict.
-- delete: a row as upstream had it is deleted, a row changed here is a conflict and stays. No row: nothing.
+- delete: a row as upstream had it is deleted, a row changed here is a conflict and stays, also where that is in a column which upstream
+  does not publish any more: there what it told last counts, and null where it never told. No row: nothing.
 - rekey: an update that moves the row. Key taken here: a conflict, at both keys. No row: a conflict at its new key.
 - truncate: the delete of every row that upstream had, as the log told them last. Rows made here stay.
 - update without its old row (image `key`): written whole, whatever is here.
@@ -115,7 +116,7 @@ class Applier:
                 self._truncate(change, origin)
             elif self._is_ours(change, origin):
                 self._told_early(change["entity"])
-                waiting.append((change, origin))
+                waiting.append((self._whole(change), origin))
         return waiting
 
     def _told_early(self, name: str) -> None:
@@ -124,6 +125,16 @@ class Applier:
         if entity.snapshot is None and not entity.again:
             entity.again = True
             self._target.memory.save_entity(entity)
+
+    def _whole(self, change: Change) -> Change:
+        """A delete with null for the fields that its shape lacks: another value is compared with what upstream told last."""
+        before, model = change.get("before"), self._models[change["entity"]]
+        if change.get("op") != "delete" or type(before) is not dict:
+            return change
+        fields: list[str] = [*before, *change.get("unsent", ())]
+        if len(fields) == len(model.columns):
+            return change
+        return {**change, "before": {**before, **dict.fromkeys(model.besides(fields))}}
 
     def _is_ours(self, change: Change, origin: Origin) -> bool:
         entity = change.get("entity")
@@ -137,10 +148,7 @@ class Applier:
             raise malformed(origin, "it names no entities")
         for entity in [entity for entity in self._models if entity in entities]:
             told = self._told_before(entity, origin)
-            self._run_all(
-                ({"op": "delete", "entity": entity, "key": key, "before": fields}, origin)
-                for key, fields in told.rows()
-            )
+            self._run_all((self._gone(entity, key, fields), origin) for key, fields in told.rows())
 
     def _snapshot(self, unit: Unit) -> None:
         meta = unit.meta
@@ -175,10 +183,11 @@ class Applier:
             here = {told.text(change["key"]) for change, _ in ops} | set(told.omitted(unit))
             origin = Origin(unit, (unit.last.seq, 1))
             gone = told.rows(before_seq=entity.snapshot_seq, besides=here)
-            self._run_all(
-                ({"op": "delete", "entity": entity.entity, "key": key, "before": fields}, origin)
-                for key, fields in gone
-            )
+            self._run_all((self._gone(entity.entity, key, fields), origin) for key, fields in gone)
+
+    def _gone(self, entity: str, key: dict[str, Any], fields: dict[str, Any]) -> Change:
+        """The delete of a row that upstream had told of."""
+        return self._whole({"op": "delete", "entity": entity, "key": key, "before": fields})
 
     def _told_before(self, entity: str, origin: Origin) -> Told:
         told = self._told_of(entity)
@@ -217,6 +226,10 @@ class Applier:
         """Apply by statements; where one finds something else than it should, by halves, and one change exactly."""
         if not ops or (not self._turns.waiting and self._by_statements(ops)):
             return
+        if not self._turns.waiting and (told := self._deletes_as_told(ops)):
+            ops = told
+            if self._by_statements(ops):
+                return
         if len(ops) == 1 or self._turns.waiting:
             for op in ops:
                 self._turns.take(op)
@@ -224,6 +237,21 @@ class Applier:
         half = len(ops) // 2
         self._batch(ops[:half])
         self._batch(ops[half:])
+
+    def _deletes_as_told(self, ops: list[Op]) -> list[Op]:
+        """Deletes of rows with fields that their shape lacks, with what upstream told last of these; none where there are other changes."""
+        if any(change["op"] != "delete" or self._entities[change["entity"]].again for change, _ in ops):
+            return []
+        found: list[Op] = []
+        for change, origin in ops:
+            entity, before = change["entity"], change["before"]
+            untold = [f for f in before if before[f] is None and f in self._models[entity].partial]
+            if untold:
+                known = self._told_before(entity, origin).get(change["key"]) or {}
+                before = {**before, **{f: known.get(f) for f in untold}}
+            found.append(({**change, "before": before}, origin))
+        told = any(new["before"] != old["before"] for (new, _), (old, _) in zip(found, ops, strict=True))
+        return found if told else []
 
     def _by_statements(self, ops: list[Op]) -> bool:
         """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""
@@ -258,7 +286,8 @@ def _difference(told: Told, change: Change, origin: Origin) -> Change | None:
     before = told.get(key)
     if before is None:
         return {"op": "insert", "entity": entity, "key": key, "after": after}
-    changed = [field for field in after if field not in before or before[field] != after[field]]
+    # What was never told is null here, as a column begins that upstream adds.
+    changed = [field for field in after if before.get(field) != after[field]]
     if not changed:
         return None
     return {
@@ -266,6 +295,6 @@ def _difference(told: Told, change: Change, origin: Origin) -> Change | None:
         "entity": entity,
         "key": key,
         "image": "full",
-        "before": {field: before[field] for field in changed if field in before},
+        "before": {field: before.get(field) for field in changed},
         "after": {field: after[field] for field in changed},
     }

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...schemas.errors import Refused
 from ...schemas.shape import Column, Shape
-from ...transforms.app_schema import Entity
+from ...transforms.app_schema import ADDITIONAL, Entity
 from ...transforms.app_schema_reader import parse
 from ...transforms.table_name import TableName, quoted, table_name
 from ..tail.enums import renamed_labels
@@ -126,6 +126,16 @@ class EntityModel:
         additional = "public" if "public" in (self.documents.additional, entity.additional) else "drop"
         both = replace(entity, fields=fields, additional=additional)
         return self if both == self.documents else replace(self, documents=both)
+
+    def besides(self, fields: Collection[str]) -> list[str]:
+        """The fields other than these; of documents without those that may hold the same values."""
+        others = [column.field for column in self.columns if column.field not in fields]
+        if self.documents is None:
+            return others
+        places = {f: place.keys for f, place in self.documents.fields.items() if f != ADDITIONAL}
+        taken = [places.get(f, ()) for f in fields]
+        apart = [f for f in others if f in places]
+        return [f for f in apart if all(place[: len(places[f])] != places[f][: len(place)] for place in taken)]
 
     @property
     def by_field(self) -> dict[str, Column]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .batch import Op, malformed
 from .conflicts import ROW, Conflicts, Disagreement, key_text
-from .merge import UNKNOWN, Unknown, Value, decide, unchanged
+from .merge import UNKNOWN, decide
 from .model import EntityModel
 from .state import EntityState
 from .store import Rejected, Store, Texts, Undone
@@ -103,23 +103,23 @@ class Rows:
             return False
         try:
             with self._target.savepoint():
-                if not self._exchange([(self._models[change["entity"]], change) for change, _ in ops]):
+                if not self._exchange([(self._models[op[0]["entity"]], op) for op in ops]):
                     raise Undone
         except (Rejected, Undone):
             return False
         self._conflicts.exchange([change for change, _ in ops])
         return True
 
-    def _exchange(self, moves: Sequence[tuple[EntityModel, Change]]) -> bool:
+    def _exchange(self, moves: Sequence[tuple[EntityModel, Op]]) -> bool:
         rows: list[Change] = []
-        for table, change in moves:
-            ours, bases = self._read(table, change), self._cast(table, change.get("before", {}))
+        for table, (change, origin) in moves:
+            ours = self._read(table, change)
             if ours is None or self._target.referred_to(table.entity):
                 return False
-            if not all(unchanged(_base(table, field, ours, bases), ours[field]) for field in bases):
+            if any(ours[field] != was for field, was in self._bases(table, change, origin, ours).items()):
                 return False
             rows.append({**change, "after": self._values(table, ours) | change["after"]})
-        for table, change in moves:
+        for table, (change, _) in moves:
             self._target.delete(table.entity, change["key"])
         for (table, _), change in zip(moves, rows, strict=True):
             self._target.insert(table.entity, change["after"])
@@ -131,8 +131,8 @@ class Rows:
         told = self._told(table.entity, origin).first(dict(key))
         ours = self._read(table, {"key": key})
         if told is not None and ours is not None:
-            bases = self._cast(table, told)
-            if all(unchanged(_base(table, field, ours, bases), ours[field]) for field in bases):
+            was = self._cast(table, {**told, **dict.fromkeys(table.besides(told))})
+            if all(ours[field] == text for field, text in was.items()):
                 self._target.delete(table.entity, key)
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
@@ -155,33 +155,35 @@ class Rows:
     def _apply(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         match change["op"]:
             case "insert" | "row":
-                return self._insert(table, change, ours)
+                return self._insert(table, change, origin, ours)
             case "update" | "rekey":
                 return self._update(table, change, origin, ours)
             case "delete":
-                return self._delete(table, change, ours)
+                return self._delete(table, change, origin, ours)
             case op:
                 raise malformed(origin, repr(op))
 
-    def _insert(self, table: EntityModel, change: Change, ours: Texts | None) -> list[Disagreement]:
+    def _insert(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         after = change["after"]
         if ours is None:
             self._target.insert(table.entity, after)
             self._settle(change, None)
             return []
         theirs = self._cast(table, after)
-        never_told = {f for f in after if ours[f] is None and f in table.partial}
-        self._take(table, change, [f for f in never_told if theirs[f] is not None])
+        nothing = [f for f in after if ours[f] is None and f in table.partial and theirs[f] is not None]
+        told = self._told_last(table, change, origin, nothing)
+        never_told = [f for f in nothing if told[f] is None]
+        self._take(table, change, never_told)
         other = [f for f in after if ours[f] != theirs[f] and f not in never_told]
         self._settle(change, {*after, ROW} - set(other))
         return [self._on_field("insert/insert", table, change, f, ours) for f in other]
 
     def _update(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
-        after, before = change["after"], change.get("before", {})
+        after = change["after"]
         if ours is None:
             return self._update_of_nothing(table, change, origin)
-        theirs, bases = self._cast(table, after), self._cast(table, before)
-        decisions = {f: decide(_base(table, f, ours, bases), ours[f], theirs[f]) for f in after}
+        theirs, bases = self._cast(table, after), self._bases(table, change, origin, ours)
+        decisions = {f: decide(bases.get(f, UNKNOWN), ours[f], theirs[f]) for f in after}
         self._take(table, change, [f for f in after if decisions[f] == "take"])
         other = [f for f in after if decisions[f] == "conflict"]
         self._settle(change, set(after) - set(other))
@@ -200,22 +202,36 @@ class Rows:
         known = entity.complete or (entity.again and self._told(table.entity, origin).get(change["key"]) is not None)
         if not known:
             if change["image"] == "key" and not change.get("unsent"):
-                return self._insert(table, {**change, "key": change.get("newkey", change["key"])}, None)
+                return self._insert(table, {**change, "key": change.get("newkey", change["key"])}, origin, None)
             return []
         if change["op"] == "rekey" and "gone" not in change:
             self._settle(change, ())
         return [Disagreement("update/delete", ROW, change.get("before"), None, change["after"])]
 
-    def _delete(self, table: EntityModel, change: Change, ours: Texts | None) -> list[Disagreement]:
+    def _delete(self, table: EntityModel, change: Change, origin: Origin, ours: Texts | None) -> list[Disagreement]:
         before = change["before"]
         if ours is not None:
-            bases = self._cast(table, before)
-            if not all(unchanged(_base(table, f, ours, bases), ours[f]) for f in before):
+            other = [f for f, was in self._bases(table, change, origin, ours).items() if ours[f] != was]
+            if other:
+                before = {**before, **self._told_last(table, change, origin, [f for f in other if before[f] is None])}
                 shown = self._values(table, {f: ours[f] for f in before})
                 return [Disagreement("delete/update", ROW, before, shown, None)]
             self._target.delete(table.entity, change["key"])
         self._settle(change, None)
         return []
+
+    def _bases(self, table: EntityModel, change: Change, origin: Origin, ours: Texts) -> Texts:
+        """What the fields of a row were. Of a field that some shape lacks a change may not tell, or be the first to: where its value is
+        not what the change says, it counts as unchanged if it is what upstream told last, null where it never told."""
+        bases = self._cast(table, change.get("before", {}))
+        other = [f for f, was in bases.items() if f in table.partial and ours[f] != was]
+        told = self._cast(table, self._told_last(table, change, origin, other))
+        return {**bases, **{f: was for f, was in told.items() if was == ours[f]}}
+
+    def _told_last(self, table: EntityModel, change: Change, origin: Origin, fields: Sequence[str]) -> dict[str, Any]:
+        """What upstream told last of fields of a row; None where it never told."""
+        known = (self._told(table.entity, origin).get(change["key"]) or {}) if fields else {}
+        return {field: known.get(field) for field in fields}
 
     def _read(self, table: EntityModel, change: Change) -> Texts | None:
         return self._target.read(table.entity, change["key"])
@@ -252,7 +268,7 @@ class Rows:
 def _since(change: Change, before: Mapping[str, Any]) -> Change:
     """A change as one from what upstream had told of its row."""
     if change["op"] in ("insert", "row"):
-        return {**change, "op": "update", "image": "full", "before": before}
+        return {**change, "op": "update", "image": "full", "before": {f: before.get(f) for f in change["after"]}}
     return {**change, "before": {field: before.get(field, was) for field, was in change.get("before", {}).items()}}
 
 
@@ -265,10 +281,3 @@ def agree(conflicts: Conflicts, changes: Iterable[Change], fields: tuple[str, ..
     for change in changes:
         if change["op"] == "rekey":
             conflicts.move(change["entity"], change["key"], change["newkey"])
-
-
-def _base(table: EntityModel, field: str, ours: Texts, bases: Texts) -> Value | Unknown:
-    """What a field was; unknown where nobody told, or told the fork."""
-    if field not in bases or (ours[field] is None and field in table.partial):
-        return UNKNOWN
-    return bases[field]

@@ -136,7 +136,7 @@ class Told:
         while self._next is not None:
             self._take_next()
         self._after = unit.last.head
-        self._aside.clear()
+        self._merge_stale()
         if unit.kind == "snapshot" and unit.meta.get("entity") == self._entity:
             for key in self.omitted(unit):
                 self._rows.execute("UPDATE row SET seq = ? WHERE key = ?", (unit.last.seq, key))
@@ -166,6 +166,9 @@ class Told:
                 self._rows.execute("DELETE FROM row WHERE key = ?", (key,))
             return
         fields: Fields = change["after"]
+        if change["op"] == "row":
+            # Of a field that its shape lacks it does not tell.
+            fields = {**(self.get(change["key"]) or {}), **fields}
         newkey = key
         if change["op"] in ("update", "rekey"):
             aside = self._first_of(key, change)
@@ -184,6 +187,15 @@ class Told:
         if change["op"] in ("insert", "rekey"):
             self._step_aside(newkey, change["newkey"] if change["op"] == "rekey" else change["key"])
         self._rows.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?)", (newkey, seq, orjson.dumps(fields)))
+
+    def _merge_stale(self) -> None:
+        """Rows that had a key first and never left it went unseen: the fork has those that came in their places, with what only the old
+        ones had told."""
+        for key, first in self._aside.items():
+            for (there,) in self._rows.execute("SELECT fields FROM row WHERE key = ?", (key,)).fetchall():
+                both = orjson.dumps({**first, **orjson.loads(there)})
+                self._rows.execute("UPDATE row SET fields = ? WHERE key = ?", (both, key))
+        self._aside.clear()
 
     def _first_of(self, key: str, change: Change) -> Fields | None:
         """Take out the row that had a key first, where a change is of it."""

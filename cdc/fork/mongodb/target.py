@@ -19,7 +19,7 @@ from ....schemas.record import Head
 from ....transforms.table_name import TableName
 from ...tail.oplog.document import Value as BsonValue
 from ..batch import Op, Step
-from ..merge import UNKNOWN, Value, unchanged
+from ..merge import Value
 from ..model import EntityModel
 from ..state import Applied, advance
 from ..store import Rejected, Texts
@@ -256,7 +256,7 @@ def _writes_of(
         if before is None:
             return [Write(key, None, documents.made(change["after"]))]
         return [] if kind == "row" and _same(documents, before, change["after"]) else None
-    if before is None or not _unchanged(documents, before, change.get("before", {})):
+    if before is None or not _same(documents, before, change.get("before", {})):
         return None
     if kind == "delete":
         return [Write(key, before, None)]
@@ -273,16 +273,7 @@ def _moved(documents: Documents, change: Mapping[str, Any], key: BsonValue, befo
     return [Write(key, before, None), Write(newkey, None, after)]
 
 
-def _same(documents: Documents, before: bytes, after: Mapping[str, Any]) -> bool:
-    ours = documents.texts(before, after)
-    return all(ours[field] == text for field, text in documents.cast(after).items())
-
-
-def _unchanged(documents: Documents, before: bytes, told: Mapping[str, Any]) -> bool:
-    """Whether a document is what upstream says it was, as far as that tells."""
-    ours = documents.texts(before, told)
-    for field, text in documents.cast(told).items():
-        never_told = ours[field] is None and field in documents.model.partial
-        if not unchanged(UNKNOWN if never_told else text, ours[field]):
-            return False
-    return True
+def _same(documents: Documents, whole: bytes, told: Mapping[str, Any]) -> bool:
+    """Whether a document is what upstream says, as far as that tells."""
+    ours = documents.texts(whole, told)
+    return all(ours[field] == text for field, text in documents.cast(told).items())

@@ -214,11 +214,7 @@ class Target(Connected):
         conditions = ""
         for field in before:
             form = table.forms[field]
-            same = form.is_like(form.text(change["before"][field]))
-            if field in table.model.partial:
-                # Rows written under a shape without this field hold null, and nobody ever told what it was.
-                same = f"({form.name} IS NULL OR {same})"
-            conditions += f" AND {same}"
+            conditions += f" AND {form.is_like(form.text(change['before'][field]))}"
         return conditions
 
     @staticmethod

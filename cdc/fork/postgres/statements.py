@@ -142,14 +142,7 @@ def _equal(table: Table, field_name: str) -> sql.Composed:
 
 
 def _matching(table: Table, before: Fields) -> sql.Composed:
-    conditions = [_key(table)]
-    for name in before:
-        same = _same(table, "before", name)
-        if name in table.model.partial:
-            # Rows written under a shape without this field hold null, and nobody ever told what it was.
-            same = sql.SQL("(t.{} IS NULL OR {})").format(sql.Identifier(name), same)
-        conditions.append(same)
-    return _AND.join(conditions)
+    return _AND.join([_key(table), *(_same(table, "before", name) for name in before)])
 
 
 def _same(table: Table, of: str, field_name: str) -> sql.Composed:
