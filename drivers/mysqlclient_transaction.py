@@ -25,7 +25,6 @@ _COMPLETION = re.compile(rb"\bcompletion_type\b", re.IGNORECASE)
 _SET = re.compile(rb"\s*set\s", re.IGNORECASE)
 _PASSWORD = re.compile(rb"\bpassword\b", re.IGNORECASE)
 _TABLES_LOCKED = re.compile(rb"\s*(?:lock\s+tables?\b|flush\b.*\b(?:lock|export)\b)", re.IGNORECASE | re.DOTALL)
-_UNLOCK = re.compile(rb"\s*unlock\b", re.IGNORECASE)
 _USES = re.compile(rb"\b(?:from|tables?|show|desc\w*|explain|help)\b", re.IGNORECASE)
 _TABLE = re.compile(rb"\b(?:from|table)\b", re.IGNORECASE)
 
@@ -41,7 +40,7 @@ def uses_no_table(of: Kind, text: bytes) -> bool:
     """Return whether a statement leaves MariaDB's list of warnings as it was: one that names no table. MySQL's list is of the last one."""
     if of is READ:
         return not _USES.search(text)
-    return of in (Kind.BEGIN, Kind.XA_END, *_PLAIN_END) or bool(_SET.match(text) or _UNLOCK.match(text))
+    return of in (Kind.BEGIN, Kind.XA_END, Kind.UNLOCK, *_PLAIN_END) or _SET.match(text) is not None
 
 
 class BelievedTransaction:
@@ -77,7 +76,7 @@ class BelievedTransaction:
         """Return whether a statement may commit what is in hand; one that begins an XA transaction is refused where something is."""
         if of in STAYS or of is Kind.ROLLBACK:
             return False
-        return not (is_xa(text) if of is Kind.BEGIN else _UNLOCK.match(text) and not self.locked)
+        return self.locked if of is Kind.UNLOCK else not (of is Kind.BEGIN and is_xa(text))
 
     def take(self, of: Kind, text: bytes, session: sessions.Session | None) -> None:
         """A statement is about to be sent: the first one's session is the transaction's."""
@@ -110,6 +109,10 @@ class BelievedTransaction:
             self.session, self.wrote = None, False  # what is left to do is its end
         elif of is Kind.CALL or of is Kind.SCRIPT:
             self.wrote = self.doubtful = True
+        elif of is Kind.UNLOCK:
+            if self.locked:
+                self.locked = False
+                self.ended()
         elif of is not LOCK:
             self._settle(text, autocommit=autocommit, lone=lone)
 
@@ -122,11 +125,7 @@ class BelievedTransaction:
 
     def _settle(self, text: bytes, *, autocommit: bool, lone: bool) -> None:
         """After a statement that commits, or may."""
-        if _UNLOCK.match(text):
-            if self.locked:
-                self.locked = False
-                self.ended()
-        elif _SET.match(text) and not _PASSWORD.search(text):
+        if _SET.match(text) and not _PASSWORD.search(text):
             if autocommit and not self.open and not lone:
                 self.ended()  # it was off, and to switch it on commits
             elif autocommit and self.open:

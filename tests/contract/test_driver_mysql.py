@@ -301,8 +301,8 @@ def test_warnings_are_there_after_the_stamp(stamp_log: StampLog, auto: Any) -> N
 
 
 def test_a_statement_of_several_packets_is_tagged(mysql_server: BinlogServer, stamp_log: StampLog) -> None:
-    if stamp_log.server is not mysql_server:
-        return  # MariaDB takes no packet as large as that
+    if stamp_log.server is not mysql_server or stamp_log.driver.wrapped is not pymysql:
+        return  # MariaDB takes no packet as large as that, and mysqlclient's library makes them
     with closing(stamp_log.connect(autocommit=True)) as conn, session.bind(request="r"):
         run(conn, "CREATE TABLE large (it LONGBLOB)")
         for more in (-1, 0, 1, 2**20):

@@ -130,7 +130,7 @@ def counted() -> int:
 
 
 @pytest.mark.parametrize("driver", DRIVERS, indirect=True)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=18, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions)
 def test_the_wrapped_library_gives_what_the_plain_one_does(stamp_log: StampLog, script: list[tuple[str, str]]) -> None:
     clean(stamp_log)
