@@ -195,7 +195,7 @@ class StampedConnection(KnowingConnection):
         super().autocommit(on)
         self._arrived()
         if commits:
-            self._transaction.ended()
+            self._transaction.switched_on()
 
     def _commit(self, text: bytes, run: Callable[[], None]) -> None:
         """Commit, with a stamp before it where the transaction wrote.

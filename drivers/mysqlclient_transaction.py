@@ -23,6 +23,7 @@ _XA = re.compile(rb"\s*xa\s", re.IGNORECASE)
 _CHAIN = re.compile(rb"\bchain\b", re.IGNORECASE)
 _COMPLETION = re.compile(rb"\bcompletion_type\b", re.IGNORECASE)
 _SET = re.compile(rb"\s*set\s", re.IGNORECASE)
+_READ_ONLY = re.compile(rb"\bread\s+only\b", re.IGNORECASE)
 _PASSWORD = re.compile(rb"\bpassword\b", re.IGNORECASE)
 _TABLES_LOCKED = re.compile(rb"\s*(?:lock\s+tables?\b|flush\b.*\b(?:lock|export)\b)", re.IGNORECASE | re.DOTALL)
 _USES = re.compile(rb"\b(?:from|tables?|show|desc\w*|explain|help)\b", re.IGNORECASE)
@@ -54,13 +55,14 @@ class BelievedTransaction:
         locked: Whether LOCK TABLES is in force, under which no other table can be written.
         chains: Whether the end of one may be the beginning of the next (`completion_type`).
         doubtful: Whether `open` is not certain.
+        read_only: Whether it was begun READ ONLY. The server stays so, where autocommit is switched on within, up to a COMMIT.
     """
 
-    __slots__ = ("begun", "chains", "doubtful", "locked", "open", "session", "wrote")
+    __slots__ = ("begun", "chains", "doubtful", "locked", "open", "read_only", "session", "wrote")
 
     def __init__(self) -> None:
         self.session: sessions.Session | None = None
-        self.begun = self.wrote = self.open = self.locked = self.chains = self.doubtful = False
+        self.begun = self.wrote = self.open = self.locked = self.chains = self.doubtful = self.read_only = False
 
     def forget(self) -> None:
         """What was done is done; a transaction may still be open."""
@@ -70,7 +72,14 @@ class BelievedTransaction:
     def ended(self) -> None:
         """None is open that was begun in so many words."""
         self.forget()
-        self.open = self.doubtful = False
+        self.open = self.doubtful = self.read_only = False
+
+    def switched_on(self) -> None:
+        """Autocommit was switched on, which commits."""
+        if self.read_only:
+            self.forget()
+        else:
+            self.ended()
 
     def ends_by(self, of: Kind, text: bytes) -> bool:
         """Return whether a statement may commit what is in hand; one that begins an XA transaction is refused where something is."""
@@ -101,7 +110,7 @@ class BelievedTransaction:
             self._read(text)
         elif of is Kind.BEGIN:
             self.ended()
-            self.open, self.locked = True, False
+            self.open, self.locked, self.read_only = True, False, _READ_ONLY.search(text) is not None
         elif of in _PLAIN_END:
             self.ended()
             self.doubtful = self.chains or bool(_CHAIN.search(text))
@@ -128,7 +137,7 @@ class BelievedTransaction:
         if _SET.match(text) and not _PASSWORD.search(text):
             if autocommit and not self.open and not lone:
                 self.ended()  # it was off, and to switch it on commits
-            elif autocommit and self.open:
+            elif autocommit and self.open and not self.read_only:
                 self.doubtful = True
         else:
             self.forget()

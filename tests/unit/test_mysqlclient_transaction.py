@@ -40,6 +40,8 @@ CERTAIN = {
     "SET autocommit = 0; INSERT INTO t VALUES (1); SET autocommit = 1": (False, False),
     "BEGIN; INSERT INTO t VALUES (1); SET autocommit = 0": (True, True),
     "CALL p(); COMMIT": (False, False),
+    "SET autocommit = 0; START TRANSACTION READ ONLY; SET autocommit = 1": (True, False),
+    "SET autocommit = 0; START TRANSACTION READ ONLY; SET autocommit = 1; COMMIT": (False, False),
 }
 
 
