@@ -7,7 +7,8 @@ Its rules, for every change:
   conflict and stays, and the rest of the change is applied all the same. No row: deleted here, a conflict.
 - delete: a row as upstream had it is deleted, a row changed here is a conflict and stays, also where that is in a column which upstream
   does not publish any more: there what it told last counts, and null where it never told. No row: nothing.
-- rekey: an update that moves the row. Key taken here: a conflict, at both keys. No row: a conflict at its new key.
+- rekey: an update that moves the row. Key taken here: a conflict, at both keys. No row: a conflict at its new key, or as in insert where
+  there is one. Of rows that exchange their keys those that are here move.
 - truncate: the delete of every row that upstream had, as the log told them last. Rows made here stay.
 - update without its old row (image `key`): written whole, whatever is here.
 - snapshot: rows that are not there are written, others compared as in insert. One that comes again, after a gap or because
@@ -31,7 +32,7 @@ from .rows import Rows, agree
 from .state import EntityState
 from .store import Rejected, Store, Undone
 from .told import Told
-from .turns import Turns
+from .turns import Turns, stretches
 from .units import Change, Origin, Place, Unit
 
 BATCH_OPS = 2000
@@ -213,16 +214,20 @@ class Applier:
             self._run(batch)
 
     def _run(self, ops: list[Op], *, finish: bool = True) -> None:
-        for at in range(0, len(ops), BATCH_OPS):
-            self.pause()
-            if not self._turns.waiting:
-                self.part(ops[at][1])
-            self._batch(ops[at : at + BATCH_OPS])
+        for stretch, ring in stretches(ops):
+            for at in range(0, len(stretch), len(stretch) if ring else BATCH_OPS):
+                self.pause()
+                if not self._turns.waiting:
+                    self.part(stretch[at][1])
+                if ring:
+                    self._turns.ring(stretch)
+                else:
+                    self._batch(stretch[at : at + BATCH_OPS])
         if finish:
             self._turns.finish()
         self.changes += len(ops)
 
-    def _batch(self, ops: list[Op]) -> None:
+    def _batch(self, ops: Sequence[Op]) -> None:
         """Apply by statements; where one finds something else than it should, by halves, and one change exactly."""
         if not ops or (not self._turns.waiting and self._by_statements(ops)):
             return
@@ -238,7 +243,7 @@ class Applier:
         self._batch(ops[:half])
         self._batch(ops[half:])
 
-    def _deletes_as_told(self, ops: list[Op]) -> list[Op]:
+    def _deletes_as_told(self, ops: Sequence[Op]) -> list[Op]:
         """Deletes of rows with fields that their shape lacks, with what upstream told last of these; none where there are other changes."""
         if any(change["op"] != "delete" or self._entities[change["entity"]].again for change, _ in ops):
             return []
@@ -253,7 +258,7 @@ class Applier:
         told = any(new["before"] != old["before"] for (new, _), (old, _) in zip(found, ops, strict=True))
         return found if told else []
 
-    def _by_statements(self, ops: list[Op]) -> bool:
+    def _by_statements(self, ops: Sequence[Op]) -> bool:
         """Apply changes; False, with nothing applied, when a row is not what upstream says, or the target refuses one."""
         steps = self._batches.steps(ops)
         try:

@@ -91,6 +91,30 @@ class Rows:
         for what in found:
             self._conflicts.record(change, origin, what)
 
+    def ring(self, ops: Sequence[Op]) -> bool:
+        """Rows that take each other's keys upstream: let those do so that are here, where all are as upstream says, or some are gone.
+
+        Returns:
+            False where they cannot, or upstream means one row that goes to another key and back: nothing was done.
+        """
+        told = self._told(ops[0][0]["entity"], ops[0][1])
+        # What the log told before the first of them: later it has told of the others.
+        ops = [({**change, "told": told.get(change["key"])}, origin) for change, origin in ops]
+        if any(change["told"] is None for change, _ in ops):
+            return False
+        if self.exchange(ops):
+            return True
+        gone = [at for at, (change, _) in enumerate(ops) if self._read(self._models[change["entity"]], change) is None]
+        for place in gone:
+            # The key of a row that is gone is free for the one that goes there, and then that one's for the next.
+            at = place - 1
+            while at % len(ops) not in gone:
+                self.apply(ops[at], last=True)
+                at -= 1
+        for change, origin in (ops[at] for at in gone):
+            self.apply(({**change, "gone": True}, origin), last=True)
+        return bool(gone)
+
     def exchange(self, ops: Sequence[Op]) -> bool:
         """Let rows take each other's keys, where changes do nothing but that and every row is as upstream says.
 
@@ -137,14 +161,17 @@ class Rows:
 
     def _since_told(self, change: Change, origin: Origin) -> Change:
         """A change that may come after others that nobody saw, as one from what upstream told last."""
-        before = change["told"] if "told" in change else self._told(change["entity"], origin).get(change["key"])
+        before = self._before(change, origin)
         return change if before is None else _since(change, before)
+
+    def _before(self, change: Change, origin: Origin) -> dict[str, Any] | None:
+        """What upstream told last of a change's row."""
+        known: dict[str, Any] | None = change.get("told")
+        return known if "told" in change else self._told(change["entity"], origin).get(change["key"])
 
     def _after_told(self, change: Change, origin: Origin) -> Change:
         """An insert with what upstream had told of its key, which is asked once: later it would be what the insert itself says."""
-        if "told" in change:
-            return change
-        return {**change, "told": self._told(change["entity"], origin).get(change["key"])}
+        return {**change, "told": self._before(change, origin)}
 
     def _is_behind(self, table: EntityModel, change: Change, origin: Origin) -> bool:
         """Whether another row is at the new key of one that is not here, and has yet to leave it."""
@@ -191,13 +218,15 @@ class Rows:
 
     def _update_of_nothing(self, table: EntityModel, change: Change, origin: Origin) -> list[Disagreement]:
         """A row that is not here was deleted here, unless nobody has told of it yet: a snapshot will."""
-        if (
-            change["op"] == "rekey"
-            and "gone" not in change
-            and self._read(table, {"key": change["newkey"]}) is not None
-        ):
-            arrived = {**change, "op": "update", "key": change["newkey"]}
-            return self._update(table, arrived, origin, self._read(table, arrived))
+        if change["op"] == "rekey" and "gone" not in change:
+            there = self._read(table, {"key": change["newkey"]})
+            whole = change["image"] == "key" and not change.get("unsent")
+            was = {} if whole or there is None else self._before(change, origin)
+            if there is not None and was is not None:
+                # Here it has moved before, or the fork's own row is there.
+                self._settle(change, ())
+                arrived = {**change, "op": "insert", "key": change["newkey"], "after": {**was, **change["after"]}}
+                return self._insert(table, arrived, origin, there)
         entity = self._entities[table.entity]
         known = entity.complete or (entity.again and self._told(table.entity, origin).get(change["key"]) is not None)
         if not known:
@@ -230,7 +259,7 @@ class Rows:
 
     def _told_last(self, table: EntityModel, change: Change, origin: Origin, fields: Sequence[str]) -> dict[str, Any]:
         """What upstream told last of fields of a row; None where it never told."""
-        known = (self._told(table.entity, origin).get(change["key"]) or {}) if fields else {}
+        known = (self._before(change, origin) or {}) if fields else {}
         return {field: known.get(field) for field in fields}
 
     def _read(self, table: EntityModel, change: Change) -> Texts | None:

@@ -5,6 +5,7 @@ comes there next: it becomes one with the change that brings that row, or waits 
 """
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 
 from .batch import Op
 from .conflicts import key_text
@@ -55,6 +56,16 @@ class Turns:
             self._go_on(self._change(self._wanting[place][0], op))
         else:
             self._go_on([op])
+
+    def ring(self, ops: Sequence[Op]) -> None:
+        """Apply changes that are such a ring as `stretches` gives."""
+        if ops[0][1].unit is not self._unit:
+            self.finish()
+            self._unit = ops[0][1].unit
+        waiting = self._wanting.keys() | self._leaving.keys() | self._behind.keys()
+        if not waiting.isdisjoint(_place(change, "key") for change, _ in ops) or not self._rows.ring(ops):
+            for op in ops:
+                self.take(op)
 
     def _go_on(self, ops: list[Op]) -> None:
         todo = deque(ops)
@@ -144,6 +155,31 @@ class Turns:
             if following is op:
                 return ring
         return []
+
+
+def stretches(ops: Sequence[Op]) -> Iterator[tuple[Sequence[Op], bool]]:
+    """Changes in their order, by stretches: (changes, whether they are a ring of rows that take each other's keys).
+
+    Such rows stand as rekeys right after one another, each with the newkey that the next one leaves (schemas/README.md, Changes).
+    """
+    begun, line = 0, dict[Place, int]()
+    following: Place | None = None
+    unit: Unit | None = None
+    for at, (change, origin) in enumerate(ops):
+        if change.get("op") != "rekey" or not change.keys() >= {"key", "newkey"}:
+            following = None
+            continue
+        place = _place(change, "key")
+        if place != following or origin.unit is not unit:
+            line.clear()
+        line[place], unit, following = at, origin.unit, _place(change, "newkey")
+        if (first := line.get(following)) is not None:
+            if first > begun:
+                yield ops[begun:first], False
+            yield ops[first : at + 1], True
+            begun, following = at + 1, None
+    if begun < len(ops):
+        yield ops[begun:], False
 
 
 def _at_once(first: Change, op: Op) -> list[Op]:

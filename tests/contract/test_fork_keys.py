@@ -149,6 +149,41 @@ def test_of_rows_that_exchange_their_keys_one_may_be_deleted_here(log: MadeLog, 
     assert named(places) == {("update/delete", 2, "")}
 
 
+def test_of_more_rows_that_exchange_their_keys_those_that_are_here_move_and_those_deleted_here_are_named(
+    log: MadeLog, places: Fork
+) -> None:
+    ring = [log.rekey("Place", n, n % 4 + 1) for n in (1, 2, 3, 4)]
+    places.sql("DELETE FROM public.place WHERE id IN (2, 3)")
+    log.commit(*ring)
+    places.sync()
+    assert held(places) == [(1, "d"), (2, "a")]
+    assert named(places) == {("update/delete", 3, ""), ("update/delete", 4, "")}
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 1))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "d")]
+
+
+def test_a_row_that_goes_to_another_key_and_back_exchanges_nothing_with_mine_there(log: MadeLog, places: Fork) -> None:
+    places.sql("INSERT INTO public.place VALUES (9, 'mine', %s)", b"\0\xff")
+    log.commit(log.rekey("Place", 1, 9), log.rekey("Place", 9, 1))
+    log.commit(log.rekey("Place", 2, 8), log.rekey("Place", 8, 2))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (9, "mine")]
+    assert places.conflicts() == []
+
+
+def test_a_row_of_mine_where_one_comes_that_was_deleted_here_is_a_conflict_unless_it_is_the_same(
+    log: MadeLog, places: Fork
+) -> None:
+    places.sql("DELETE FROM public.place WHERE id = 1")
+    places.sql("INSERT INTO public.place VALUES (8, 'mine', %s)", b"\0\xff")
+    places.sql("UPDATE public.place SET id = 9 WHERE id = 2")
+    log.commit(log.rekey("Place", 1, 8), log.rekey("Place", 2, 9))
+    places.sync()
+    assert held(places) == [(3, "c"), (4, "d"), (8, "mine"), (9, "b")]
+    assert named(places) == {("insert/insert", 8, "who")}
+
+
 def test_conflicts_go_with_rows_that_exchange_their_keys(log: MadeLog, places: Fork) -> None:
     places.sql("UPDATE public.place SET who = 'mine' WHERE id = 1")
     log.commit(log.update("Place", 1, {"who": "a"}, {"who": "A"}))
