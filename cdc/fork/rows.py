@@ -104,7 +104,7 @@ class Rows:
             return False
         if self.exchange(ops):
             return True
-        gone = [at for at, (change, _) in enumerate(ops) if self._read(self._models[change["entity"]], change) is None]
+        gone = [at for at, (change, _) in enumerate(ops) if self._there(self._models[change["entity"]], change) is None]
         for place in gone:
             # The key of a row that is gone is free for the one that goes there, and then that one's for the next.
             at = place - 1
@@ -265,6 +265,14 @@ class Rows:
     def _read(self, table: EntityModel, change: Change) -> Texts | None:
         return self._target.read(table.entity, change["key"])
 
+    def _there(self, table: EntityModel, change: Change) -> Texts | None:
+        """As `_read`; none, too, of a key that the target does not take."""
+        try:
+            with self._target.savepoint():
+                return self._read(table, change)
+        except Rejected:
+            return None
+
     def _cast(self, table: EntityModel, values: Mapping[str, Any]) -> Texts:
         return self._target.cast(table.entity, values) if values else {}
 
@@ -284,7 +292,7 @@ class Rows:
 
     def _kept_out(self, table: EntityModel, change: Change, exc: Rejected) -> Disagreement:
         """What a refused rekey leaves at the key that the row has upstream: the fork's own row, or none."""
-        ours = self._read(table, change)
+        ours = self._there(table, change)
         shown = None if ours is None else self._values(table, {f: ours[f] for f in change["after"] if f in ours})
         return Disagreement(exc.kind, ROW, None, shown, change["after"], str(exc))
 

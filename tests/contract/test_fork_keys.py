@@ -172,6 +172,18 @@ def test_a_row_that_goes_to_another_key_and_back_exchanges_nothing_with_mine_the
     assert places.conflicts() == []
 
 
+def test_a_key_that_the_owners_column_does_not_take_keeps_its_row_out(log: MadeLog, places: Fork) -> None:
+    places.sql(
+        f"ALTER TABLE public.place {'MODIFY' if places.in_mysql else 'ALTER'} id {'' if places.in_mysql else 'TYPE'} smallint"
+    )
+    log.commit(log.rekey("Place", 1, 70000))
+    log.commit(log.rekey("Place", 70000, 2), log.rekey("Place", 2, 70000))
+    log.commit(log.rekey("Place", 3, 5))
+    places.sync()
+    assert held(places) == [(1, "a"), (2, "b"), (4, "d"), (5, "c")]
+    assert {(kind, key) for kind, key, _ in named(places)} >= {("value", 1), ("value", 70000)}
+
+
 def test_a_row_of_mine_where_one_comes_that_was_deleted_here_is_a_conflict_unless_it_is_the_same(
     log: MadeLog, places: Fork
 ) -> None:
