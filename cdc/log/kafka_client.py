@@ -124,7 +124,8 @@ class Connection:
         message = f"log {self.location} {doing}: {said}"
         if code in _DENIED:
             return Refused(message, hint=_grants(self.location))
-        if code in _UNPROVEN:
+        # A certificate that is refused while the library still connects is told as a broken transport.
+        if code in _UNPROVEN or (code == KafkaError._TRANSPORT and "certificate verify failed" in said):
             return Refused(message, hint="look at security.protocol, sasl.* and ssl.* in [log] properties")
         if code == KafkaError._INVALID_ARG or code == KafkaError.INVALID_CONFIG:
             return UsageError(message, hint="look at [log] properties")
