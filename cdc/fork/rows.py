@@ -119,7 +119,7 @@ class Rows:
         """Let rows take each other's keys, where changes do nothing but that and every row is as upstream says.
 
         Returns:
-            False where they do not, or where other tables refer to the rows, which go for a moment: nothing was done.
+            False where they do not, or where something hangs on the rows, which go for a moment: nothing was done.
         """
         keys = {(change["entity"], key_text(change["key"])) for change, _ in ops}
         moved = {(change["entity"], key_text(change["newkey"])) for change, _ in ops if change["op"] == "rekey"}
@@ -138,7 +138,7 @@ class Rows:
         rows: list[Change] = []
         for table, (change, origin) in moves:
             ours = self._read(table, change)
-            if ours is None or self._target.referred_to(table.entity):
+            if ours is None or self._target.holds_more(table.entity, change["key"]):
                 return False
             if any(ours[field] != was for field, was in self._bases(table, change, origin, ours).items()):
                 return False

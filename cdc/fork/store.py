@@ -238,6 +238,6 @@ class Store(Protocol):
         """What a record would hold for a value of the fork."""
         ...
 
-    def referred_to(self, entity: str) -> bool:
-        """Whether other tables refer to rows of this one."""
+    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+        """Whether a row, deleted and written again, might lose something: other tables refer to it, or its owner has added columns."""
         ...

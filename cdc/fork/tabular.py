@@ -316,9 +316,9 @@ class Tables:
         """All rows."""
         return self._inner.scan(entity)
 
-    def referred_to(self, entity: str) -> bool:
-        """Whether other tables refer to rows of this one."""
-        return self._inner.referred_to(entity)
+    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+        """Whether a row might lose something."""
+        return self._inner.holds_more(entity, self._plain(entity, key))
 
 
 def suited(target: Store, engine: str) -> Store:

@@ -88,6 +88,16 @@ def test_rows_that_others_refer_to_are_never_deleted_for_an_exchange(log: MadeLo
     assert places.conflicts()
 
 
+def test_rows_with_a_column_of_the_owners_are_never_deleted_for_an_exchange(log: MadeLog, places: Fork) -> None:
+    places.sql("ALTER TABLE public.place ADD COLUMN mine int")
+    places.sql("UPDATE public.place SET mine = id * 10")
+    log.commit(log.rekey("Place", 1, 2), log.rekey("Place", 2, 1))
+    log.commit(log.rekey("Place", 3, 9))
+    places.sync()
+    assert places.sql("SELECT who, mine FROM public.place ORDER BY id") == [("a", 10), ("b", 20), ("d", 40), ("c", 30)]
+    assert {(kind, key) for kind, key, _ in named(places)} == {("unique", 1), ("unique", 2)}
+
+
 def test_a_row_of_mine_at_a_key_that_stays_is_a_conflict(log: MadeLog, places: Fork) -> None:
     places.sql("INSERT INTO public.place VALUES (9, 'mine', %s)", b"\0\xff")
     log.commit(log.rekey("Place", 1, 9), log.insert("Place", row(8, "new")))

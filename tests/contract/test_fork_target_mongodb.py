@@ -77,6 +77,26 @@ def test_rows_become_documents_and_follow_their_changes(fork: Fork) -> None:
     fork.sync()
 
 
+def test_documents_exchange_their_keys_unless_they_hold_what_the_log_does_not_tell(fork: Fork) -> None:
+    log = fork.log
+    log.snapshot("Order", *(row(n, str(n)) for n in range(1, 8)))
+    fork.sync()
+    with owner(fork.url) as database:
+        database["order"].update_one({"_id": 3}, {"$set": {"mine": 1}})
+        database["order"].update_one({"_id": 1}, {"$unset": {"note": ""}})
+        database["order"].delete_one({"_id": 7})
+    for ring in (("1", "2"), ("3", "4"), ("5", "7", "6")):
+        log.commit(*(log.rekey("Order", key, ring[(at + 1) % len(ring)]) for at, key in enumerate(ring)))
+    fork.sync()
+    held = {each["_id"]: (each["status"], each.get("mine")) for each in documents(fork.url, "order")}
+    assert held == {1: ("2", None), 2: ("1", None), 3: ("3", 1), 4: ("4", None), 5: ("6", None), 7: ("5", None)}
+    assert {(c["kind"], c["key"]["id"]) for c in fork.conflicts()} == {
+        ("unique", "3"),
+        ("unique", "4"),
+        ("update/delete", "6"),
+    }
+
+
 def test_what_a_fork_remembers_is_no_collection_of_an_app(fork: Fork) -> None:
     fork.sync()
     with closing(Catalog(fork.url)) as catalog:

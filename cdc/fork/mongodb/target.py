@@ -18,6 +18,7 @@ from ....schemas.errors import Refused
 from ....schemas.record import Head
 from ....transforms.table_name import TableName
 from ...tail.oplog.document import Value as BsonValue
+from ...tail.oplog.document import items
 from ..batch import Op, Step
 from ..merge import Value
 from ..model import EntityModel
@@ -222,9 +223,15 @@ class Target(Connected):
         """What a record would hold for a value of the fork."""
         return self._documents[entity].forms[field].shown_value(text)
 
-    def referred_to(self, entity: str) -> bool:
-        """The server knows of no references."""
-        return False
+    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+        """Whether a document has keys that the log does not tell of. The server knows of no references."""
+        documents = self._documents[entity]
+        before = self._one(documents, documents.key(key))
+        if before is None:
+            return False
+        texts = documents.texts(before)
+        after = {field: self.value(entity, field, text) for field, text in texts.items()}
+        return not items(before).keys() <= items(documents.made(after)).keys()
 
     def notes(self, plans: Sequence[TablePlan]) -> list[str]:
         """What the owner should know of all collections together."""

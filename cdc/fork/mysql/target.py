@@ -187,12 +187,15 @@ class Target(Connected):
         """What a record would hold for a value of the fork."""
         return self._tables[entity].forms[field].shown_value(text)
 
-    def referred_to(self, entity: str) -> bool:
-        """Whether other tables refer to rows of this one."""
+    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+        """Whether other tables refer to rows of this one, or it has columns of its owner's."""
+        model = self._tables[entity].model
+        if not tables.columns(self, tables.name_of(model.table)).keys() <= model.by_field.keys():
+            return True
         return bool(
             self.ask(
                 "SELECT 1 FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = DATABASE()"  # noqa: S608
-                f" AND REFERENCED_TABLE_NAME = {quoted_text(tables.name_of(self._tables[entity].model.table))} LIMIT 1"
+                f" AND REFERENCED_TABLE_NAME = {quoted_text(tables.name_of(model.table))} LIMIT 1"
             )
         )
 

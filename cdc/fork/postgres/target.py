@@ -168,8 +168,11 @@ class Target(Connected):
             # The owner of the fork has given the column another type.
             return text
 
-    def referred_to(self, entity: str) -> bool:
-        """Whether other tables refer to rows of this one."""
+    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+        """Whether other tables refer to rows of this one, or it has columns of its owner's."""
+        model = self._tables[entity].model
+        if not self.column_types(*model.table).keys() <= model.by_field.keys():
+            return True
         query = sql.SQL("SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = {}::regclass)")
         name = self._tables[entity].name.as_string(self.connection)
         return bool(self.rows(query.format(sql.Literal(name)))[0][0])
