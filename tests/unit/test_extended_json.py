@@ -32,8 +32,11 @@ def unescaped(text: bytes) -> object:
 
 @given(RAW)
 def test_it_says_what_the_driver_says(data: bytes) -> None:
-    theirs = json_util.dumps(decode(data, OPTIONS), json_options=CANONICAL)
-    assert unescaped(text_of(data)) == unescaped(theirs.encode())
+    decoded = decode(data, OPTIONS)
+    theirs = json_util.dumps(decoded, json_options=CANONICAL)
+    # The driver gives what it takes for a reference (DBRef) an order of its own.
+    read = unescaped if encode(decoded) == data else json.loads
+    assert read(text_of(data)) == read(theirs.encode())
 
 
 def test_of_every_type_it_says_what_the_driver_says() -> None:
