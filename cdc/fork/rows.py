@@ -39,12 +39,13 @@ class Rows:
         self._target, self._models, self._entities, self._conflicts = target, models, entities, conflicts
         self._told = told
 
-    def apply(self, op: Op, *, last: bool) -> Op | None:
+    def apply(self, op: Op, *, last: bool, behind: bool = False) -> Op | None:
         """Apply one change, or record why not.
 
         Args:
             op: The change.
             last: Nothing of its transaction comes after it that could take a row out of its way.
+            behind: A row at its new key waits to leave that.
 
         Returns:
             None where it is done. Where there is a row in its way, and it is not the last, nothing was done, and it is the change to
@@ -66,7 +67,8 @@ class Rows:
                         return change, origin
                     if change["told"] is not None:
                         change = _since(change, change["told"])
-                if change["op"] == "rekey" and ours is None and not last and self._is_behind(table, change, origin):
+                gone = change["op"] == "rekey" and ours is None
+                if gone and not last and (behind or self._is_behind(table, change, origin)):
                     return {**change, "gone": True}, origin
                 if change["op"] == "rekey" and last and again:
                     self._clear_stale(table, change["newkey"], origin)

@@ -79,7 +79,7 @@ class Turns:
                 todo.extendleft(self._change(self._wanting[place][0], op))
             elif place in self._leaving:
                 self._behind.setdefault(place, []).append(op)
-            elif (waiting := self._rows.apply(op, last=False)) is None:
+            elif (waiting := self._rows.apply(op, last=False, behind=_place(op[0], "newkey") in self._leaving)) is None:
                 todo.extendleft(reversed(self._freed(op)))
             else:
                 self._wait(waiting)
