@@ -16,6 +16,8 @@ Its rules, for every change:
   is an update, what it no longer has a delete. Until it is complete, changes are compared with that, too, where they find a
   row other than they say: nobody told what came between.
 - What the target refuses (a constraint, a type, a trigger) is a conflict about the whole row.
+- A fork tells rows by key and value: where its own row stands at the key of one that was kept out, later commits mean that row by the key,
+  which then moves, with its conflicts.
 
 Before the first snapshot of an entity is complete, an update or delete of a row that is not there is passed over: the snapshot
 will hold the row, or not. Where commits told rows before its first chunk, it counts as one that comes again.
