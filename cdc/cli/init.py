@@ -47,8 +47,8 @@ def command(
             written.append(schema)
     except Unreachable as exc:
         note(f"no app schema drafted: {exc}. Later: commitlog schema draft > {_shown(schema)}")
-    except BaseException:
-        # So that the same command may be given again.
+    except ImportError:
+        # So that the same command may be given again when the driver is there.
         for path in written:
             path.unlink(missing_ok=True)
         raise

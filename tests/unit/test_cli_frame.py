@@ -209,7 +209,7 @@ def test_a_missing_extra_is_told_even_when_click_is_the_one(package: str, url: s
     assert ended.stderr == f"error: {package} is not installed\ntry: pip install 'commitlog-cdc[{extras}]'\n"
 
 
-def test_init_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_without_the_driver_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     program = "import sys; sys.modules['pymysql'] = None; " + PROGRAM
     ended = process("init", "mysql://a:secret@127.0.0.1:1/x", program=program)
