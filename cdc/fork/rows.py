@@ -129,25 +129,27 @@ class Rows:
             return False
         try:
             with self._target.savepoint():
-                if not self._exchange([(self._models[op[0]["entity"]], op) for op in ops]):
+                if not self._exchange(self._models[ops[0][0]["entity"]], ops):
                     raise Undone
         except (Rejected, Undone):
             return False
         self._conflicts.exchange([change for change, _ in ops])
         return True
 
-    def _exchange(self, moves: Sequence[tuple[EntityModel, Op]]) -> bool:
+    def _exchange(self, table: EntityModel, ops: Sequence[Op]) -> bool:
         rows: list[Change] = []
-        for table, (change, origin) in moves:
+        for change, origin in ops:
             ours = self._read(table, change)
-            if ours is None or self._target.holds_more(table.entity, change["key"]):
+            if ours is None:
                 return False
             if any(ours[field] != was for field, was in self._bases(table, change, origin, ours).items()):
                 return False
             rows.append({**change, "after": self._values(table, ours) | change["after"]})
-        for table, (change, _) in moves:
+        if self._target.holds_more(table.entity, [change["key"] for change in rows]):
+            return False
+        for change in rows:
             self._target.delete(table.entity, change["key"])
-        for (table, _), change in zip(moves, rows, strict=True):
+        for change in rows:
             self._target.insert(table.entity, change["after"])
         return True
 

@@ -238,6 +238,6 @@ class Store(Protocol):
         """What a record would hold for a value of the fork."""
         ...
 
-    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
-        """Whether a row, deleted and written again, might lose something: other tables refer to it, or its owner has added columns."""
+    def holds_more(self, entity: str, keys: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether one of these rows, deleted and written again, might lose something: other tables refer to it, or its owner has added columns."""
         ...

@@ -316,9 +316,9 @@ class Tables:
         """All rows."""
         return self._inner.scan(entity)
 
-    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+    def holds_more(self, entity: str, keys: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a row might lose something."""
-        return self._inner.holds_more(entity, self._plain(entity, key))
+        return self._inner.holds_more(entity, [self._plain(entity, key) for key in keys])
 
 
 def suited(target: Store, engine: str) -> Store:

@@ -223,8 +223,11 @@ class Target(Connected):
         """What a record would hold for a value of the fork."""
         return self._documents[entity].forms[field].shown_value(text)
 
-    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+    def holds_more(self, entity: str, keys: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a document has keys that the log does not tell of. The server knows of no references."""
+        return any(self._has_more(entity, key) for key in keys)
+
+    def _has_more(self, entity: str, key: Mapping[str, Any]) -> bool:
         documents = self._documents[entity]
         before = self._one(documents, documents.key(key))
         if before is None:

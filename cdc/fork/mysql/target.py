@@ -187,7 +187,7 @@ class Target(Connected):
         """What a record would hold for a value of the fork."""
         return self._tables[entity].forms[field].shown_value(text)
 
-    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+    def holds_more(self, entity: str, keys: Sequence[Mapping[str, Any]]) -> bool:
         """Whether other tables refer to rows of this one, or it has columns of its owner's."""
         model = self._tables[entity].model
         if not tables.columns(self, tables.name_of(model.table)).keys() <= model.by_field.keys():

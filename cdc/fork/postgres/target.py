@@ -168,7 +168,7 @@ class Target(Connected):
             # The owner of the fork has given the column another type.
             return text
 
-    def holds_more(self, entity: str, key: Mapping[str, Any]) -> bool:
+    def holds_more(self, entity: str, keys: Sequence[Mapping[str, Any]]) -> bool:
         """Whether other tables refer to rows of this one, or it has columns of its owner's."""
         model = self._tables[entity].model
         if not self.column_types(*model.table).keys() <= model.by_field.keys():
