@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from . import session as sessions
 from .mysql_stamp import BEGIN_BLOCK, END_BLOCK, Form, stamp
-from .mysql_statement import Kind, kind, split
+from .mysql_statement import STAYS, Kind, kind, split
 
-_STAYS = (Kind.READ, Kind.LOCK, Kind.WRITE)
 _UNCLEAR = (Kind.CALL, Kind.FILL, Kind.SCRIPT)
 
 
@@ -110,7 +109,7 @@ def stamped(text: bytes, form: Form, start: Start, session: sessions.Session | N
         if of in _UNCLEAR or (of in (Kind.COMMIT, Kind.ROLLBACK, Kind.ENDS, Kind.UNLOCK) and _changes_mode(part)):
             return None
         alone = start.autocommit and not is_open
-        if of in _STAYS:
+        if of in STAYS:
             if alone and of is Kind.WRITE and session is not None:
                 script.add_alone(statement, form, session)
                 continue

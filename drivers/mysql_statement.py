@@ -27,6 +27,16 @@ class Kind(Enum):
     SCRIPT = "several statements"
 
 
+# Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
+READ = Kind.READ
+WRITE = Kind.WRITE
+LOCK = Kind.LOCK
+STAYS = (READ, WRITE, LOCK)
+"""What neither begins a transaction in so many words nor ends one."""
+
+ASKS_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
+"""The statement that asks for the warnings of the one before, and no more than them."""
+
 _SKIPPED = r"(?:\s|/\*M?!\d*|/\*(?!M?!).*?\*/|#[^\n]*(?:\n|\Z)|--(?=\s|\Z)[^\n]*(?:\n|\Z)|\()*"
 # Comments that the server runs, /*! … */, count as their content.
 _WORDS = re.compile(_SKIPPED + r"([a-z_]+)(?:\b" + _SKIPPED + r"([a-z_]+))?", re.DOTALL | re.IGNORECASE)

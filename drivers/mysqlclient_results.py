@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .mysql_script import Script
+from .mysql_statement import ASKS_WARNINGS
 
 plain: Any = import_module("MySQLdb")
 if plain.__name__ != "MySQLdb":
@@ -31,7 +32,6 @@ MULTI_STATEMENTS: int = import_module("MySQLdb.constants.CLIENT").MULTI_STATEMEN
 OUT_OF_SYNC: int = import_module("MySQLdb.constants.CR").COMMANDS_OUT_OF_SYNC
 
 SHOW_WARNINGS = b"SHOW WARNINGS"
-_ASKS_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
 _TEXT_BYTES_MAX = 65536
 """A longer statement goes alone: with ours beside it it might be longer than the server takes."""
 _LOADS = re.compile(rb"\s*load\b", re.IGNORECASE)
@@ -179,7 +179,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     def _repeat_warnings(self, text: bytes) -> bool:
         """Have a statement answered by what is kept, where it asks for warnings that the server has no more."""
-        if self._warnings is None or not _ASKS_WARNINGS.fullmatch(text):
+        if self._warnings is None or not ASKS_WARNINGS.fullmatch(text):
             return False
         self._repeated, said = self._warnings
         self._said = dict(said)

@@ -24,10 +24,10 @@ from .mysql_stamp import (
     refusal,
     stamp,
 )
-from .mysql_statement import Kind, kind
+from .mysql_statement import LOCK, READ, STAYS, WRITE, Kind, kind
 from .mysqlclient_connection import GONE, KnowingConnection
 from .mysqlclient_results import OUT_OF_SYNC, SHOW_WARNINGS, plain
-from .mysqlclient_transaction import LOCK, READ, STAYS, WRITE, is_xa, uses_no_table
+from .mysqlclient_transaction import is_xa, uses_no_table
 
 COMMIT = Kind.COMMIT
 _UNSURE = (WRITE, Kind.CALL, Kind.FILL, Kind.SCRIPT)

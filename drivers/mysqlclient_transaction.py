@@ -10,13 +10,8 @@ import re
 
 from . import session as sessions
 from .mysql_stamp import LOCK_WAIT_TIMEOUT, ROLLED_BACK
-from .mysql_statement import Kind
+from .mysql_statement import LOCK, READ, STAYS, WRITE, Kind
 
-# Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
-READ = Kind.READ
-LOCK = Kind.LOCK
-WRITE = Kind.WRITE
-STAYS = (READ, WRITE, LOCK)
 _PLAIN_END = (Kind.COMMIT, Kind.ROLLBACK)
 
 _XA = re.compile(rb"\s*xa\s", re.IGNORECASE)

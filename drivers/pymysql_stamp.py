@@ -7,7 +7,6 @@ It never retries, swallows or reorders, and adds nothing to a transaction that o
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,30 +18,24 @@ from . import session as sessions
 from .mysql_script import Script, Start, stamped
 from .mysql_stamp import (
     AUTOCOMMIT,
+    BEGIN_BLOCK,
     BY_ITSELF,
     END_BLOCK,
     FAILED,
     LOCK_WAIT_TIMEOUT,
     ROLLED_BACK,
     SCRIPT,
-    STAMPS,
     UNTAGGED_ALONE,
     refusal,
     stamp,
 )
-from .mysql_statement import Kind, kind
+from .mysql_statement import ASKS_WARNINGS, LOCK, READ, STAYS, WRITE, Kind, kind
 from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult, TrackedConnection
 
 T = TypeVar("T")
 
-# Looking up a member of an Enum is slow in Python 3.11, and this is done for every statement.
-READ = Kind.READ
-WRITE = Kind.WRITE
-LOCK = Kind.LOCK
 COMMIT = Kind.COMMIT
-_STAYS = (READ, WRITE, LOCK)
 
-_SHOW_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
 _ENDING = ROLLED_BACK | {LOCK_WAIT_TIMEOUT}
 
 _BESIDE = "a table without transactions"
@@ -70,7 +63,7 @@ class StampedConnection(TrackedConnection):
         session = sessions.current()
         now = self._transaction
         self._drain()
-        if self._kept_warnings is not None and not unbuffered and _SHOW_WARNINGS.fullmatch(sql):
+        if self._kept_warnings is not None and not unbuffered and ASKS_WARNINGS.fullmatch(sql):
             self._result = self._kept_warnings
             self._affected_rows = self._result.affected_rows
             return self._affected_rows
@@ -87,7 +80,7 @@ class StampedConnection(TrackedConnection):
         if of is COMMIT:
             return self._commit(sql, lambda: self._read_affected(unbuffered))
         if of is not Kind.ROLLBACK:
-            if of not in _STAYS:
+            if of not in STAYS:
                 self._stamp_early()
             if not now.begun:
                 now.begun, now.session = True, session
@@ -109,9 +102,7 @@ class StampedConnection(TrackedConnection):
         now = self._transaction
         start = Start(bool(now.status & AUTOCOMMIT), now.open, now.begun, now.wrote, now.session)
         script: Script | None = None
-        if now.locked or self._form not in STAMPS:
-            self._may_stamp()
-        else:
+        if self._may_stamp():
             script = None if unbuffered else stamped(sql, self._form, start, session)
             if script is None:
                 self._refuse(SCRIPT)
@@ -194,7 +185,7 @@ class StampedConnection(TrackedConnection):
 
     def _doubt(self, error: err.MySQLError, of: Kind) -> None:
         """Note that an error may have ended the transaction."""
-        if of not in _STAYS or (error.args and error.args[0] in _ENDING):
+        if of not in STAYS or (error.args and error.args[0] in _ENDING):
             self._transaction.doubtful = True
         elif not self._transaction.open:
             self._transaction.forget()
@@ -214,11 +205,11 @@ class StampedConnection(TrackedConnection):
             raise err.InterfaceError(0, "")
         self._result = None
         if len(sql) + 1 < PACKET_BYTES_MAX:
-            self._send(b"BEGIN", sql)
+            self._send(BEGIN_BLOCK, sql)
             refused = self._first_answer()
             self._next_seq_id = 1
         else:
-            self._send(b"BEGIN")
+            self._send(BEGIN_BLOCK)
             refused = self._answer()
             self._execute_command(COMMAND.COM_QUERY, sql)
         try:
@@ -305,7 +296,7 @@ class StampedConnection(TrackedConnection):
         now = self._transaction
         error: err.MySQLError | None = None
         session = now.session
-        with_stamp = session is not None and now.wrote and self._form in STAMPS and not now.locked
+        with_stamp = now.wrote and refusal(self._form, locked=now.locked) is None
         if session is not None and with_stamp and sessions.settings().on_untagged != "raise":
             kept = self._read_warnings(of or self._result)
             self._send(stamp(self._form, session.tag), sql)
