@@ -73,10 +73,10 @@ class Output:
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows below their head, the columns aligned."""
         texts = [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
+        widths = [max(map(_columns, column)) for column in zip(head, *texts, strict=True)]
         for number, row in enumerate([list(head), *texts]):
-            text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            self.line(text, "bold" if number == 0 else "")
+            cells = (cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True))
+            self.line("  ".join(cells).rstrip(), "bold" if number == 0 else "")
 
     def flush(self) -> None:
         """Hand what was printed to the reader."""
@@ -89,6 +89,15 @@ class Output:
                 self.document(document)
         else:
             self.table(head, [[document.get(name) for name in head] for document in documents])
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: signs of East Asia have two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _console(stream: TextIO) -> "Console":

@@ -295,6 +295,12 @@ def test_records_are_json_lines_where_asked_and_a_table_elsewhere() -> None:
     assert stream.getvalue() == "seq  user\n1    ann\n20\n"
 
 
+def test_columns_stay_aligned_below_signs_that_are_two_wide() -> None:
+    stream = io.StringIO()
+    output.Output(stream=stream).table(["name", "n"], [["\u6771\u4eac", 1], ["Zo\u00eb", 2]])
+    assert stream.getvalue() == "name  n\n\u6771\u4eac  1\nZo\u00eb   2\n"
+
+
 @pytest.mark.parametrize(("as_json", "printed"), [(False, "\\u2603"), (True, '"\\u2603\\ud83d\\ude00"')])
 def test_what_the_encoding_of_stdout_lacks_is_escaped(
     as_json: bool, printed: str, monkeypatch: pytest.MonkeyPatch
