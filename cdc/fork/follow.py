@@ -104,8 +104,10 @@ class Follower:
                     return
             except Stopped:
                 return
-            except Locked:
-                locked_since = locked_since or time.monotonic()
+            except Locked as exc:
+                if not locked_since:
+                    locked_since = time.monotonic()
+                    log.warning("%s; waiting up to %.0f s, for it may be one that is no more", exc, LOCK_FREE_S)
                 if time.monotonic() - locked_since > LOCK_FREE_S:
                     raise
                 self.stop.wait(PAUSE_S)

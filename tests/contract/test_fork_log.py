@@ -224,7 +224,7 @@ def test_a_log_that_was_written_anew_stops_the_fork(log: MadeLog, fork: Fork, tm
 
 
 def test_a_second_process_is_refused_while_the_first_works(
-    log: MadeLog, fork: Fork, monkeypatch: pytest.MonkeyPatch
+    log: MadeLog, fork: Fork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fork.sync()
     monkeypatch.setattr(follow, "LOCK_FREE_S", 0.2)
@@ -233,6 +233,7 @@ def test_a_second_process_is_refused_while_the_first_works(
 
         with pytest.raises(Locked, match="another process works on this fork"):
             fork.sync()
+    assert "another process works on this fork; waiting up to 0 s" in caplog.text
 
 
 def test_a_process_that_was_taken_over_writes_nothing_more(log: MadeLog, fork: Fork) -> None:
