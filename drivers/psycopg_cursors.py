@@ -20,7 +20,7 @@ from . import session as sessions
 from .psycopg_results import first_error, take_gen
 from .psycopg_script import ScriptCursor
 from .psycopg_stamp import ACTIVE, BAD, IDLE, PUBLIC, UNASKED, StampedConnection
-from .statement import TEXT_MAX, Kind, chains, kind, remembered
+from .statement import HELD_WRITES, TEXT_MAX, Kind, chains, kind, remembered
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, PQGen, Query
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 READ = Kind.READ
 WRITE = Kind.WRITE
 OPAQUE = Kind.OPAQUE
+HELD = Kind.HELD
 SCRIPT = Kind.SCRIPT
 SCRIPT_COMMIT = Kind.SCRIPT_COMMIT
 NO = Prepare.NO
@@ -58,19 +59,19 @@ class StampedCursor(ScriptCursor[Row]):
             return plain
         conn._announced = True
         of = remembered(query) if type(query) is str and len(query) <= TEXT_MAX else _kind(query)
+        if of is HELD and (session is not None or conn._session is not None):
+            conn._refuse(HELD_WRITES)
         if conn._pipeline:
             return self._execute_piped(of, plain, query, params, prepare, binary)
-        if of is READ:
+        if of is READ or (of is WRITE and (session is None or not conn._lone())):
             return plain
         if of is WRITE:
-            if session is not None and conn._lone():
-                return self._execute_stamped_gen(plain, query, params, prepare, binary)
-            return plain
+            return self._execute_stamped_gen(plain, query, params, prepare, binary)
         if of in _CONTROL:
             return self._control_gen(of, plain, query)
         if of is SCRIPT_COMMIT:
             return self._execute_script_gen(of, plain, query, params, prepare, binary)
-        if session is None or not conn._lone():
+        if session is None or not conn._lone() or of is HELD:
             return plain
         if of is Kind.COPY:
             return self._execute_in_block_gen(plain)
@@ -280,7 +281,7 @@ class StampedServerCursor(BaseCursor[Any, Row]):
     def _declare_gen(self, query: Query, params: Params | None = None, binary: bool | None = None) -> PQGen[None]:
         conn = self._conn
         if self._withhold and _announce(conn) and sessions.current() is not None and _kind(query) is not READ:
-            conn._refuse("a cursor WITH HOLD over what may write, which runs when its transaction commits")
+            conn._refuse(HELD_WRITES)
         declare: Any = super()
         yield from declare._declare_gen(query, params, binary)  # of psycopg's class, which stands beside this one
 

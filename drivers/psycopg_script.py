@@ -20,7 +20,7 @@ from psycopg.rows import Row
 from . import session as sessions
 from .psycopg_message import SCRIPT_STAMP, emit
 from .psycopg_stamp import IDLE, INERROR, PUBLIC, StampedConnection
-from .statement import Kind, Part, parts
+from .statement import HELD_WRITES, Kind, Part, holds, parts
 
 if TYPE_CHECKING:
     from psycopg._queries import PostgresQuery
@@ -114,6 +114,8 @@ class ScriptCursor(BaseCursor[Any, Row]):
             return
         status = conn.pgconn.transaction_status
         text = pgq.query.decode(conn.pgconn._encoding)
+        if holds(text):
+            conn._refuse(HELD_WRITES)
         statements = self._statements(text) if of is Kind.SCRIPT_COMMIT else []
         why = _UNCLEAR if statements is None else None
         if why is None and conn._grant is not PUBLIC and (status == INERROR or not (yield from conn._may_stamp_gen())):

@@ -23,6 +23,7 @@ class Kind(Enum):
     SCRIPT = "several statements, none of which ends a transaction; may change rows"
     SCRIPT_COMMIT = "several statements, one of which begins or ends a transaction"
     OPAQUE = "may change rows, and may commit by itself or refuse a transaction block"
+    HELD = "declares a cursor that may change rows, and does so when its transaction commits"
 
 
 TEXT_MAX = 4096
@@ -148,7 +149,7 @@ def _single(bare: str) -> Kind:
     if word == "copy":
         return Kind.COPY if re.search(r"\bfrom\b", bare) or _may_write(bare) else Kind.READ
     if word == "declare" and _HOLD.search(bare):
-        return Kind.OPAQUE if _may_write(bare) else Kind.READ  # what it selects runs when the transaction commits
+        return Kind.HELD if _may_write(bare) else Kind.READ
     if word in _DEFINITIONS:
         return Kind.READ if _NO_BLOCK.search(bare) else Kind.WRITE
     return _transaction_control(bare.split()) or (Kind.READ if word in _HARMLESS else Kind.OPAQUE)
@@ -183,6 +184,18 @@ def _may_write(bare: str) -> bool:
 def chains(text: str) -> bool:
     """Return whether the end of a transaction begins the next one: COMMIT AND CHAIN, ROLLBACK AND CHAIN."""
     return bool(_CHAIN.search(_HIDDEN.sub(_blank, text.lower())))
+
+
+HELD_WRITES = "a cursor WITH HOLD over what may write, which runs when its transaction commits"
+"""Why what a statement of `Kind.HELD` writes goes untagged."""
+
+
+def holds(text: str) -> bool:
+    """Return whether one of the statements of a text is of `Kind.HELD`."""
+    lower = text.lower()
+    return "hold" in lower and any(
+        _single(statement) is Kind.HELD for _, statement in _split(_HIDDEN.sub(_blank, lower))
+    )
 
 
 class Part(NamedTuple):

@@ -231,12 +231,22 @@ def test_every_other_way_to_write_is_tagged_too(
             [([], "I")],
         ),
         (
+            lambda conn: conn.execute("DECLARE c CURSOR WITH HOLD FOR SELECT add_item(1)"),
+            "a cursor WITH HOLD over what may write, which runs when its transaction commits",
+            [([], "I")],
+        ),
+        (
+            lambda conn: conn.execute("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT add_item(1); COMMIT"),
+            "a cursor WITH HOLD over what may write, which runs when its transaction commits",
+            [([], "I")],
+        ),
+        (
             lambda conn: plain.Cursor(conn).execute(INSERT),
             "a cursor that is not of this driver, in autocommit",
             [([], "I")],
         ),
     ],
-    ids=["call", "do", "comments", "hold", "foreign-cursor"],
+    ids=["call", "do", "comments", "hold", "hold-text", "hold-script", "foreign-cursor"],
 )
 def test_what_cannot_be_tagged_works_and_is_counted(
     log: TagLog,

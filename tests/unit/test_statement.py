@@ -96,7 +96,7 @@ def test_writes_and_what_may_write(text: str) -> None:
         ("/* do */ DO $$ BEGIN CALL p(); END $$", Kind.OPAQUE),
         ("DO 'BEGIN DELETE FROM t; ROLLBACK; END'", Kind.OPAQUE),
         ("CALL p()", Kind.OPAQUE),
-        ("DECLARE c CURSOR WITH HOLD FOR SELECT f(1)", Kind.OPAQUE),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT f(1)", Kind.HELD),
         ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END; END", Kind.SCRIPT_COMMIT),
         ("SOMETHING NEW", Kind.OPAQUE),
         ("/* nested /* comments */ are not followed */ INSERT INTO t VALUES (1)", Kind.OPAQUE),
