@@ -203,7 +203,7 @@ def test_a_worker_that_hangs_is_unhealthy_and_systemd_hears_no_sign_of_life(
 ) -> None:
     open_orders(source)
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
-    run = source.run(http__listen=address, limits__silence_s=1).streaming()
+    run = source.run(http__listen=address, limits__silence_s=2).streaming()
     run.until(lambda: get(address, "/healthz") == (200, "ok\n"), "health")
     held = hang(run, source)
     run.until(lambda: get(address, "/healthz")[0] == 503, "the worker to be thought hanging")
