@@ -11,9 +11,23 @@ from typing import NamedTuple
 
 from . import session as sessions
 from .mysql_stamp import BEGIN_BLOCK, END_BLOCK, Form, stamp
-from .mysql_statement import STAYS, Kind, kind, split
+from .mysql_statement import (
+    BEGIN,
+    CALL,
+    COMMIT,
+    ENDS,
+    FILL,
+    ROLLBACK,
+    SCRIPT,
+    STAYS,
+    UNLOCK,
+    WRITE,
+    XA_END,
+    kind,
+    split,
+)
 
-_UNCLEAR = (Kind.CALL, Kind.FILL, Kind.SCRIPT)
+_UNCLEAR = (CALL, FILL, SCRIPT)
 
 
 class Start(NamedTuple):
@@ -106,22 +120,22 @@ def stamped(text: bytes, form: Form, start: Start, session: sessions.Session | N
     is_open, wrote = start.open, start.wrote
     for part in parts:
         of, statement = kind(part), part.encode("latin-1")
-        if of in _UNCLEAR or (of in (Kind.COMMIT, Kind.ROLLBACK, Kind.ENDS, Kind.UNLOCK) and _changes_mode(part)):
+        if of in _UNCLEAR or (of in (COMMIT, ROLLBACK, ENDS, UNLOCK) and _changes_mode(part)):
             return None
         alone = start.autocommit and not is_open
         if of in STAYS:
-            if alone and of is Kind.WRITE and session is not None:
+            if alone and of is WRITE and session is not None:
                 script.add_alone(statement, form, session)
                 continue
             if not alone and not script.begun:
                 script.begun, script.owner = True, session
-            wrote = wrote or (of is Kind.WRITE and not alone)
+            wrote = wrote or (of is WRITE and not alone)
             is_open = is_open or not alone
         else:
-            if of is not Kind.ROLLBACK and wrote and script.owner is not None:
+            if of is not ROLLBACK and wrote and script.owner is not None:
                 script.add_stamp(form, script.owner)
-            is_open, wrote = of is Kind.BEGIN or of is Kind.XA_END, False
-            script.begun, script.owner = of is Kind.XA_END, None
+            is_open, wrote = of is BEGIN or of is XA_END, False
+            script.begun, script.owner = of is XA_END, None
         script.add(statement, shown=True)
     script.open, script.wrote = is_open, wrote
     return script

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from . import session as sessions
-from .mysql_statement import Kind
+from .mysql_statement import CALL, FILL, LOCK, READ, SCRIPT, Kind
 
 TABLE = "commitlog.stamp"
 _INSERT = b"INSERT INTO " + TABLE.encode()
@@ -24,6 +24,15 @@ BEGIN_BLOCK = b"START TRANSACTION"
 
 END_BLOCK = b"COMMIT AND NO CHAIN NO RELEASE"
 """Ends a block of ours as autocommit would, whatever `completion_type` says."""
+
+ABANDON_BLOCK = b"ROLLBACK AND NO CHAIN NO RELEASE"
+"""Ends it where the statement in it failed; and what questions of ours began on a server that does not start in autocommit."""
+
+STILL_READ_ONLY = b"SET TRANSACTION READ ONLY"
+"""Comes behind `ABANDON_BLOCK` where the transaction could only read: a statement alone that is refused for that is so again the next time."""
+
+NOT_IN_READ_ONLY = 1792
+"""Error of a write in a transaction that may only read."""
 
 SESSION_TRACK = 1 << 23
 DEPRECATE_EOF = 1 << 24
@@ -60,11 +69,11 @@ def refusal(form: Form, *, locked: bool) -> str | None:
 
 
 BY_ITSELF = "a procedure or a prepared statement, which may commit by itself"
-SCRIPT = "several statements in one text"
+SEVERAL = "several statements in one text"
 UNTAGGED_ALONE = {
-    Kind.CALL: BY_ITSELF,
-    Kind.FILL: "CREATE TABLE … SELECT, which commits by itself",
-    Kind.SCRIPT: SCRIPT,
+    CALL: BY_ITSELF,
+    FILL: "CREATE TABLE … SELECT, which commits by itself",
+    SCRIPT: SEVERAL,
 }
 """What goes untagged where statements commit by themselves, and why."""
 LOCKED = "tables are locked by LOCK TABLES"
@@ -95,10 +104,7 @@ def _literal(tag: bytes) -> bytes:
 
 
 PROBES = tuple((form, b"EXPLAIN " + stamp(form, b"")) for form in (ROW, LOGGED))
-"""What tells, without writing, which form this connection may use: the first that the server explains."""
-
-END_PROBES = b"ROLLBACK AND NO CHAIN NO RELEASE"
-"""Comes after them: a server that does not start in autocommit has begun a transaction, and MySQL takes the stamp for written."""
+"""What tells, without writing, which form this connection may use: the first that the server explains. MySQL takes the stamp for written."""
 
 
 class Said(NamedTuple):
@@ -121,25 +127,25 @@ def said(status: int, rest: bytes) -> Said:
     """
     if not rest:
         return Said(b"", None)
-    length, start = _integer(rest, 0)
+    length, start = integer(rest, 0)
     end = start + length
     message = rest[:end] if length else b""
     if not status & STATE_CHANGED or end >= len(rest):
         return Said(message, None)
     state: bytes | None = None
-    size, at = _integer(rest, end)
+    size, at = integer(rest, end)
     stop = at + size
     while at < stop:
         what = rest[at]
-        size, at = _integer(rest, at + 1)
+        size, at = integer(rest, at + 1)
         if what == _TRACKED_STATE:
-            length, inner = _integer(rest, at)
+            length, inner = integer(rest, at)
             state = rest[inner : inner + length]
         at += size
     return Said(message, state)
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
+def integer(data: bytes, at: int) -> tuple[int, int]:
     """Read a length-encoded integer: its value, and where the next byte is."""
     first = data[at]
     if first < 251:
@@ -158,8 +164,8 @@ class Ending(NamedTuple):
 
 def ending(data: bytes) -> Ending:
     """Read the packet that ends a result set."""
-    _, at = _integer(data, 1)
-    _, at = _integer(data, at)
+    _, at = integer(data, 1)
+    _, at = integer(data, at)
     status = int.from_bytes(data[at : at + 2], "little")
     warnings = int.from_bytes(data[at + 2 : at + 4], "little")
     return Ending(status, warnings, said(status, data[at + 4 :]).state)
@@ -192,9 +198,9 @@ class Transaction:
 
     def run(self, of: Kind) -> None:
         """A statement is about to be sent."""
-        if of is Kind.LOCK:
+        if of is LOCK:
             self.only_locks = self.only_locks or self.state[4:5] != b"W"
-        elif of is not Kind.READ:
+        elif of is not READ:
             self.only_locks = False
 
     @property

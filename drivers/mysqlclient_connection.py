@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .mysql_stamp import END_PROBES, TABLE, Form, stamp
-from .mysql_statement import Kind, kind, split
+from .mysql_stamp import ABANDON_BLOCK, TABLE, Form, stamp
+from .mysql_statement import SCRIPT, Kind, kind, split
 from .mysqlclient_results import MULTI_STATEMENTS, OUT_OF_SYNC, ScriptedConnection, plain
 from .mysqlclient_transaction import BelievedTransaction
 
@@ -40,6 +40,9 @@ class KnowingConnection(ScriptedConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._transaction = BelievedTransaction()
+        # What each statement asks for is found sooner in the connection itself than in its class.
+        self._script = self._warnings = None
+        self._covered = False
         super().__init__(*args, **kwargs)
         self._several = bool(self.client_flag & MULTI_STATEMENTS)
         self._keeps_warnings = "MariaDB" in self.get_server_info()
@@ -54,7 +57,7 @@ class KnowingConnection(ScriptedConnection):
         now = self._transaction
         now.doubtful = not clean
         # A server that does not start in autocommit has begun a transaction by the question.
-        end = (END_PROBES,) if clean and not self.get_autocommit() else ()
+        end = (ABANDON_BLOCK,) if clean and not self.get_autocommit() else ()
         self._form = Form.NONE
         for form, probe in _PROBES:
             try:
@@ -73,7 +76,7 @@ class KnowingConnection(ScriptedConnection):
 
     def _kind(self, text: bytes) -> Kind:
         if self._several and b";" in text and b"\\" in text and self._unsure_of_backslashes():
-            return Kind.SCRIPT
+            return SCRIPT
         return kind(text, several=self._several)
 
     def _unsure_of_backslashes(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .mysql_script import Script
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Any as PlainConnection
 else:
     PlainConnection = import_module("MySQLdb.connections").Connection
+
+NativeConnection: Any = import_module("MySQLdb._mysql").connection
 
 MULTI_STATEMENTS: int = import_module("MySQLdb.constants.CLIENT").MULTI_STATEMENTS
 OUT_OF_SYNC: int = import_module("MySQLdb.constants.CR").COMMANDS_OUT_OF_SYNC
@@ -55,10 +58,25 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     _said: dict[str, Any] | None = None  # of the app's last statement, where one of ours came after it
     _warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after the statement
     _repeated: Any = None  # a result that the app asked for again
-    _insert_id: int | None = None  # the app's last, where a statement of ours came after it
+    _held_id: int | None = None  # the app's last, where a statement of ours came after it
+
+    _covered = False  # whether what a cursor asks for is answered here
+
+    def _cover(self) -> None:
+        """Answer here what a cursor asks for, since something of ours comes between; at other times it costs the library's own time only."""
+        if not self._covered:
+            self._covered = True
+            self.__dict__.update((name, MethodType(answer, self)) for name, answer in _COVERS.items())
+
+    def _uncover(self) -> None:
+        if self._covered and self._script is None and self._repeated is None and self._held_id is None:
+            self._covered = False
+            for name in _COVERS:
+                del self.__dict__[name]
 
     def _run_script(self, script: Script) -> None:
         """Run a script up to its first result that is the app's, and to its end where the app has no more to read."""
+        self._cover()
         self._warnings = self._repeated = None
         self._script, self._ahead = script, 0
         self._to_shown()
@@ -82,7 +100,8 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         """What the connection says is of the app's statement; but the library keeps the last insert id where there are rows, or an error."""
         self._said = None
         if not super().field_count():
-            self._insert_id = None
+            self._held_id = None
+        self._uncover()
 
     def _pass_over(self) -> None:
         """The app has its result: read what follows, unless more of it is the app's."""
@@ -92,7 +111,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     def _step(self, script: Script) -> bool:
         """Read the next statement's result; False where there is none, because a statement failed."""
-        if self._said is None and len(script.shown) < len(script.statements):
+        if self._said is None and not script.shown[0] and len(script.shown) < len(script.statements):
             self._said = self._saying()
         at = len(script.statements) - len(script.shown)
         statement = script.statements[at]
@@ -137,8 +156,9 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         return {name: getattr(super(ScriptedConnection, self), name)() for name in _SAID}
 
     def _hold_insert_id(self) -> None:
-        if self._insert_id is None:
-            self._insert_id = super().insert_id()
+        self._cover()
+        if self._held_id is None:
+            self._held_id = super().insert_id()
 
     def _script_ended(self, script: Script) -> None:
         """All of a script has been read."""
@@ -181,20 +201,19 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         """Have a statement answered by what is kept, where it asks for warnings that the server has no more."""
         if self._warnings is None or not ASKS_WARNINGS.fullmatch(text):
             return False
+        self._cover()
         self._repeated, said = self._warnings
         self._said = dict(said)
         self._repeated.data_seek(0)
         return True
 
-    # What a cursor asks for
+    # What a cursor asks for, while it is covered
 
-    def insert_id(self) -> int:
-        """See `MySQLdb.connections.Connection.insert_id`."""
+    def _insert_id(self) -> int:
         last: int = super().insert_id()
-        return last if self._insert_id is None else self._insert_id
+        return last if self._held_id is None else self._held_id
 
-    def next_result(self) -> int:
-        """See `MySQLdb.connections.Connection.next_result`."""
+    def _next_result(self) -> int:
         if self._script is not None:
             if any(self._script.shown):
                 return 0 if self._to_shown() else -1
@@ -207,15 +226,13 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
             self._said["affected_rows"] = super().affected_rows()
         return there
 
-    def more_results(self) -> bool:
-        """See `MySQLdb.connections.Connection.more_results`."""
+    def _more_results(self) -> bool:
         if self._script is not None:
             return any(self._script.shown)
         there: bool = super().more_results()
         return there
 
-    def store_result(self) -> Any:
-        """See `MySQLdb.connections.Connection.store_result`."""
+    def _store_result(self) -> Any:
         if self._repeated is not None:
             result, self._repeated = self._repeated, None
             return result
@@ -224,15 +241,13 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
             self._pass_over()
         return result
 
-    def use_result(self) -> Any:
-        """See `MySQLdb.connections.Connection.use_result`."""
+    def _use_result(self) -> Any:
         if self._repeated is not None:
             self._said = {**(self._said or {}), "affected_rows": -1}
-            return self.store_result()
+            return self._store_result()
         return self._taken(super().use_result)
 
-    def discard_result(self) -> None:
-        """See `MySQLdb.connections.Connection.discard_result`."""
+    def _discard_result(self) -> None:
         self._repeated = None
         self._taken(super().discard_result)
         self._pass_over()
@@ -254,8 +269,12 @@ def _saying(name: str) -> Any:
     def say(self: ScriptedConnection) -> Any:
         return plainly(self) if self._said is None else self._said[name]
 
-    say.__name__, say.__doc__ = name, f"See `MySQLdb.connections.Connection.{name}`."
     return say
+
+
+_RESULTS = ("insert_id", "next_result", "more_results", "store_result", "use_result", "discard_result")
+_COVERS: dict[str, Any] = {name: getattr(ScriptedConnection, f"_{name}") for name in _RESULTS}
+_COVERS.update((name, _saying(name)) for name in _SAID)
 
 
 def _after_ours(name: str) -> Any:
@@ -267,7 +286,5 @@ def _after_ours(name: str) -> Any:
     return act
 
 
-for _name in _SAID:
-    setattr(ScriptedConnection, _name, _saying(_name))
 for _name in ("select_db", "set_character_set", "kill", "stat", "shutdown", "dump_debug_info"):
     setattr(ScriptedConnection, _name, _after_ours(_name))

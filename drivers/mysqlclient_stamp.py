@@ -14,26 +14,46 @@ from typing import Any
 from . import session as sessions
 from .mysql_script import Script, Start, stamped
 from .mysql_stamp import (
+    ABANDON_BLOCK,
     END_BLOCK,
-    END_PROBES,
     FAILED,
     LOCK_WAIT_TIMEOUT,
+    NOT_IN_READ_ONLY,
     ROLLED_BACK,
-    SCRIPT,
+    SEVERAL,
+    STAMPS,
+    STILL_READ_ONLY,
     UNTAGGED_ALONE,
     refusal,
     stamp,
 )
-from .mysql_statement import LOCK, READ, STAYS, WRITE, Kind, kind
+from .mysql_statement import (
+    BEGIN,
+    CALL,
+    COMMIT,
+    FILL,
+    LOCK,
+    READ,
+    ROLLBACK,
+    SCRIPT,
+    STAYS,
+    WRITE,
+    Kind,
+    kind,
+    plain_kind,
+    uses_no_table,
+)
 from .mysqlclient_connection import GONE, KnowingConnection
-from .mysqlclient_results import OUT_OF_SYNC, SHOW_WARNINGS, plain
-from .mysqlclient_transaction import is_xa, uses_no_table
+from .mysqlclient_results import OUT_OF_SYNC, SHOW_WARNINGS, NativeConnection, plain
+from .mysqlclient_transaction import chains, is_xa
 
-COMMIT = Kind.COMMIT
-_UNSURE = (WRITE, Kind.CALL, Kind.FILL, Kind.SCRIPT)
+_COMMIT = b"COMMIT"
+_BEGINS = dict.fromkeys((b"BEGIN", b"START TRANSACTION"), BEGIN)
+# What the library's own methods of these names call.
+run, count_warnings = NativeConnection.query, NativeConnection.warning_count
+_UNSURE = (WRITE, CALL, FILL, SCRIPT)
 
-_ROLLBACK = END_PROBES
-_NOTHING_WRITTEN = frozenset((1290, 1792, 1836))
+_NOTHING_WRITTEN = frozenset((1290, NOT_IN_READ_ONLY, 1836))
 """Errors of a stamp where server or transaction is read only: what was written was temporary tables."""
 _UNREAD = "a statement sent without waiting for its answer"
 
@@ -46,14 +66,49 @@ class StampedConnection(KnowingConnection):
     """The part of a connection that stamps its transactions."""
 
     _failed = False  # whether a stamp of the script at hand was refused
-    _warned = False  # whether the server may have warnings, or an error, for who asks
+    _warned: bool | None = False
+    """Whether the server may have warnings, or an error, for who asks; None where the last statement's count says it."""
 
     def query(self, query: Any) -> None:
         """See `MySQLdb.connections.Connection.query`. All statements of all cursors come by here."""
+        now = self._transaction
+        of = None
+        if query.__class__ is bytes and self._script is None and self._warnings is None and not now.doubtful:
+            of = plain_kind(query, several=self._several) if now.begun or now.open else _BEGINS.get(query)
+        if of is None:
+            self._query(query)
+            return
+        # Nearly all statements are of a transaction, and plain: they are run with as little ado as can be.
+        if not now.begun and of is not BEGIN:
+            now.begun, now.session = True, sessions.current()
+        if of is not WRITE and self._warned is None:
+            self._warned = self._may_warn
+        if self._covered:
+            self._said = self._repeated = None
+        try:
+            run(self, query)
+        except plain.MySQLError as error:
+            self._warned = True
+            now.failed(of, query, error.args[0], lone=of is BEGIN, autocommit=False)
+            raise
+        if of is WRITE:
+            now.wrote, self._warned = True, None
+        elif of is BEGIN:
+            now.open, now.locked = True, False
+        elif count_warnings(self):
+            self._warned = True
+        if self._covered:
+            self._arrived()
+
+    @property
+    def _may_warn(self) -> bool:
+        return count_warnings(self) > 0 if self._warned is None else self._warned
+
+    def _query(self, query: Any) -> None:
         text = query.encode() if isinstance(query, str) else bytes(query)
-        session = sessions.current()
         now = self._transaction
         self._enter()
+        session = sessions.current()
         if self._repeat_warnings(text):
             return
         of = self._kind(text)
@@ -62,13 +117,11 @@ class StampedConnection(KnowingConnection):
             return
         if of in _UNSURE:
             self._resolve()
-        if of is Kind.SCRIPT:
+        if of is SCRIPT:
             self._query_script(text, session)
         elif self._lone:
             self._query_lone(of, text, session)
-        elif of is COMMIT:
-            self._commit(text, lambda: self._query_plain(of, text, session))
-        else:
+        elif of is not COMMIT or not self._commit_stamped(text):
             if now.ends_by(of, text):
                 self._stamp_early()
             self._query_plain(of, text, session)
@@ -76,13 +129,14 @@ class StampedConnection(KnowingConnection):
     def _query_plain(self, of: Kind, text: bytes, session: sessions.Session | None) -> None:
         now = self._transaction
         lone = self._lone
-        if not lone and (of in STAYS or of is Kind.CALL or of is Kind.SCRIPT):
+        if not lone and (of in STAYS or of is CALL or of is SCRIPT):
             now.take(of, text, session)
         self._plainly(of, text, super().query, text, lone=lone)
 
     def _plainly(self, of: Kind, text: bytes, run: Callable[..., None], *args: bytes, lone: bool) -> None:
         now = self._transaction
         kept = self._warnings if self._keeps_warnings and uses_no_table(of, text) else None
+        warned = self._may_warn
         self._said = self._warnings = self._repeated = None
         try:
             run(*args)
@@ -94,7 +148,7 @@ class StampedConnection(KnowingConnection):
             self._warned = True
         else:
             self._warnings = kept
-            self._warned = self._warned and of is not WRITE
+            self._warned = warned and of is not WRITE
         self._arrived()
         now.ran(of, text, lone=lone, autocommit=self.get_autocommit())
 
@@ -120,10 +174,10 @@ class StampedConnection(KnowingConnection):
             unsure = b"\\" in text and self._unsure_of_backslashes()
             script = None if unsure else stamped(text, self._form, start, session)
             if script is None:
-                self._refuse(SCRIPT)
+                self._refuse(SEVERAL)
         if script is None:
             self._stamp_early()
-            self._query_plain(Kind.SCRIPT, text, session)
+            self._query_plain(SCRIPT, text, session)
         else:
             self._run_script(script)
 
@@ -147,7 +201,9 @@ class StampedConnection(KnowingConnection):
             if code not in GONE:
                 with suppress(plain.MySQLError):  # the app's own error is the one that counts
                     self._keep_warnings()
-                    super().query(_ROLLBACK)
+                    super().query(ABANDON_BLOCK)
+                    if code == NOT_IN_READ_ONLY:
+                        super().query(STILL_READ_ONLY)
             return
         now.begun = now.wrote = now.doubtful = True
         now.session = script.owners[at]
@@ -161,7 +217,7 @@ class StampedConnection(KnowingConnection):
             self._raise_if_gone(error)
             if sessions.settings().on_untagged == "raise":
                 if at in script.own or kind(script.statements[at + 1]) is COMMIT:
-                    super().query(_ROLLBACK)
+                    super().query(ABANDON_BLOCK)
                     self._transaction.ended()
                 else:
                     self._transaction.doubtful = True
@@ -176,14 +232,13 @@ class StampedConnection(KnowingConnection):
     def commit(self) -> None:
         """See `MySQLdb.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         self._enter()
-        run = super().commit
-        lone = self._lone
-        self._commit(b"COMMIT", lambda: self._plainly(COMMIT, b"", run, lone=lone))
+        if not self._commit_stamped(_COMMIT):
+            self._plainly(COMMIT, b"", super().commit, lone=self._lone)
 
     def rollback(self) -> None:
         """See `MySQLdb.connections.Connection.rollback`."""
         self._enter()
-        self._plainly(Kind.ROLLBACK, b"", super().rollback, lone=self._lone)
+        self._plainly(ROLLBACK, b"", super().rollback, lone=self._lone)
 
     def autocommit(self, on: Any) -> None:
         """See `MySQLdb.connections.Connection.autocommit`."""
@@ -195,28 +250,57 @@ class StampedConnection(KnowingConnection):
         super().autocommit(on)
         self._arrived()
         if commits:
-            self._transaction.switched_on()
+            self._transaction.ended()
 
-    def _commit(self, text: bytes, run: Callable[[], None]) -> None:
-        """Commit, with a stamp before it where the transaction wrote.
-
-        Args:
-            text: What commits.
-            run: Commits without a stamp.
-        """
+    def _commit_stamped(self, text: bytes) -> bool:
+        """Commit with a stamp, where the transaction wrote and may have one; return whether it did."""
         now = self._transaction
         session = now.session
-        if session is None or not now.wrote or not self._may_stamp_or_roll_back():
-            run()
-            return
+        if session is None or not now.wrote:
+            return False
+        if (now.locked or self._form not in STAMPS) and not self._may_stamp_or_roll_back():
+            return False
+        asks = self._keeps_warnings and self._may_warn
+        if asks or not self._several:
+            self._run_script(self._commit_script(text, session, asks=asks))
+        else:
+            self._commit_at_once(text if text is _COMMIT else self._single(text), session)
+        now.ended()
+        now.doubtful = now.chains or (text is not _COMMIT and chains(text))
+        return True
+
+    def _commit_script(self, text: bytes, session: sessions.Session, *, asks: bool = False) -> Script:
         script = Script(begun=True, owner=session)
-        if self._warned and self._keeps_warnings:
+        if asks:
             script.add(SHOW_WARNINGS, shown=False)
         script.add_stamp(self._form, session)
         script.add(self._single(text), shown=True)
         script.begun, script.owner = False, None
-        self._run_script(script)
-        now.ran(COMMIT, text, lone=False, autocommit=self.get_autocommit())
+        return script
+
+    def _commit_at_once(self, text: bytes, session: sessions.Session) -> None:
+        """Do what the script would, in a fraction of its time: nearly all stamps go this way."""
+        self._said = self._warnings = self._repeated = None
+        stamped, last_id = False, super().insert_id()
+        try:
+            run(self, stamp(self._form, session.tag) + b"\n;" + text)
+            stamped = True
+            NativeConnection.next_result(self)
+        except plain.MySQLError as error:
+            script = self._commit_script(text, session)
+            del script.shown[0]
+            self._cover()
+            self._held_id = last_id if self._held_id is None else self._held_id
+            if stamped:
+                self._script_failed(script, error)
+                raise
+            self._script, self._ahead = script, 0
+            self._stamp_failed(script, error)
+            self._to_shown()
+        else:
+            self._warned = False
+            if self._covered:
+                self._arrived()
 
     def _may_stamp_or_roll_back(self) -> bool:
         try:
@@ -231,7 +315,7 @@ class StampedConnection(KnowingConnection):
         if now.session is None or not now.wrote or not self._may_stamp():
             return
         try:
-            if self._warned and self._keeps_warnings:
+            if self._keeps_warnings and self._may_warn:
                 self._keep_warnings()
             self._ask_server(stamp(self._form, now.session.tag))
         except plain.MySQLError as error:
@@ -274,7 +358,7 @@ class StampedConnection(KnowingConnection):
         of = self._kind(text)
         if session is not None or self._transaction.session is not None:
             self._resolve()
-            if self._lone and of not in (READ, LOCK, Kind.BEGIN):
+            if self._lone and of not in (READ, LOCK, BEGIN):
                 self._refuse(_UNREAD)
             elif self._transaction.ends_by(of, text):
                 self._stamp_early()

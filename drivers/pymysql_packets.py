@@ -9,28 +9,31 @@ of its 1.x are used; the contract tests hold them.
 
 from __future__ import annotations
 
-import socket
 import struct
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pymysql import err
-from pymysql.constants import COMMAND, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from pymysql.protocol import MysqlPacket
 
 from .mysql_stamp import (
+    ABANDON_BLOCK,
     DEPRECATE_EOF,
-    END_PROBES,
     PROBES,
+    READ_ONLY,
     SESSION_TRACK,
     STATE_CHANGED,
+    STILL_READ_ONLY,
     TRACK,
     Form,
     Transaction,
     ending,
+    integer,
     said,
 )
+from .mysql_statement import kind, uses_no_table
 
 if TYPE_CHECKING:
     # What PyMySQL's stubs leave out is most of what is used here.
@@ -41,8 +44,10 @@ else:
     from pymysql.connections import MySQLResult as PlainResult
 
 _END_OF_COLUMNS = b"\xfe\0\0\0\0"
-_ONE_BYTE_MAX = 250  # a larger number has more than one byte
-_ANSWER_BYTES_MIN = 11  # an OK packet with its header
+_NO_MESSAGE = b"\0"
+_HEADER_BYTES = 4
+_QUERY = struct.Struct("<iB")  # a header whose number of the packet is 0, and the command
+_ERROR = 0xFF
 PACKET_BYTES_MAX = 0xFFFFFF
 
 
@@ -57,16 +62,19 @@ class MySQLResult(PlainResult):  # type: ignore[misc] # see above
 
     def _read_ok_packet(self, packet: Any) -> None:
         data = packet.get_all_data()
-        if data[0] != 0 or data[1] > _ONE_BYTE_MAX or data[2] > _ONE_BYTE_MAX:
+        if data[0] != 0:
             super()._read_ok_packet(packet)
         else:  # as nearly always; PyMySQL's way takes several times as long
-            self.affected_rows, self.insert_id = data[1], data[2]
-            self.server_status, self.warning_count = data[3] | data[4] << 8, data[5] | data[6] << 8
-            self.message = data[7:]
+            self.affected_rows, at = integer(data, 1)
+            self.insert_id, at = integer(data, at)
+            self.server_status, self.warning_count = data[at] | data[at + 1] << 8, data[at + 2] | data[at + 3] << 8
+            self.message = data[at + 4 :]
             self.has_next = self.server_status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
-        if self.message:
+        if self.server_status & STATE_CHANGED:
             self.message, self.state = said(self.server_status, self.message)
-        self.server_status &= ~STATE_CHANGED
+            self.server_status &= ~STATE_CHANGED
+        elif self.message == _NO_MESSAGE:
+            self.message = b""
 
     def _get_descriptions(self) -> None:
         connection = self.connection
@@ -83,6 +91,7 @@ class MySQLResult(PlainResult):  # type: ignore[misc] # see above
         status, self.warning_count, state = ending(data)
         self.has_next = status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
         connection = self.connection
+        connection._warned = connection._warned or self.warning_count > 0
         connection._transaction.note(status, state)
         connection._ended(self)
         return True
@@ -104,11 +113,17 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
     _transaction: Transaction
     _form = Form.SERVER
     _tracked = False
-    _kept_warnings: Any = None  # what SHOW WARNINGS would say, had no stamp come after the statement
+    _keeps_warnings = (
+        False  # whether the server has them still after a statement that names no table: MariaDB, not MySQL
+    )
+    _warned = False  # whether the server may have warnings, or an error, for who asks
+    _affected_rows: int
+    _kept_warnings: MySQLResult | None = None  # what SHOW WARNINGS would say, had no stamp come after the statement
 
     def _request_authentication(self) -> None:
         self._transaction = Transaction()
-        self._kept_warnings = None
+        self._kept_warnings, self._warned = None, False
+        self._keeps_warnings = "MariaDB" in self.server_version
         asked = SESSION_TRACK | DEPRECATE_EOF
         self._tracked = self.server_capabilities & asked == asked
         self._form = Form.SERVER
@@ -119,7 +134,7 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     def _ask(self) -> None:
         """Have the server tell what transactions do, and learn which stamp it takes: one round trip, before all others."""
-        self._send(TRACK, *(probe for _, probe in PROBES), END_PROBES)
+        self._send(TRACK, *(probe for _, probe in PROBES), ABANDON_BLOCK)
         refused = self._answer()
         answers = [(form, self._answer()) for form, _ in PROBES]
         self._answer()
@@ -137,23 +152,7 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
         if not self._sock:
             raise err.InterfaceError(0, "")
         self._kept_warnings = None
-        self._write_bytes(b"".join(struct.pack("<iB", len(sql) + 1, COMMAND.COM_QUERY) + sql for sql in statements))
-
-    def _first_answer(self) -> err.MySQLError | None:
-        """As `_answer`, of the first of two statements: to be woken for both answers at once takes half the time."""
-        waits = not self._secure  # where TLS is, bytes are not those of packets
-        if waits:
-            self._wake_at(2 * _ANSWER_BYTES_MIN)
-        try:
-            return self._answer()
-        finally:
-            if waits:
-                self._wake_at(1)
-
-    def _wake_at(self, size: int) -> None:
-        if self._sock is not None:
-            with suppress(OSError):  # a socket of a kind that does not know it
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+        self._write_bytes(b"".join([_QUERY.pack(len(sql) + 1, COMMAND.COM_QUERY) + sql for sql in statements]))
 
     def _answer(self) -> err.MySQLError | None:
         """Read the answer to a statement of ours, and return what went wrong; a lost connection is raised."""
@@ -174,6 +173,13 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
         self._transaction.note(status, state)
         return None
 
+    def _read_end(self) -> None:
+        """Read the answer to a COMMIT."""
+        error = self._answer()
+        if error is not None:
+            raise error
+        self.server_status = self._transaction.status & ~STATE_CHANGED
+
     def _note(self, result: MySQLResult) -> None:
         if result.server_status is not None:
             self.server_status = result.server_status
@@ -191,13 +197,26 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
         result.read()
         return result
 
-    def _read_warnings(self, result: Any) -> MySQLResult | None:
+    def _abandon_block(self) -> None:
+        """End a block of ours in which a statement failed: it leaves nothing, as it would have alone, but its error for who asks."""
+        again = (STILL_READ_ONLY,) if self._transaction.status & READ_ONLY else ()
+        with suppress(err.MySQLError):  # the app's own error is the one that counts
+            self._send(b"SHOW WARNINGS", ABANDON_BLOCK, *again)
+            kept: MySQLResult | None = None
+            with suppress(err.MySQLError):  # somebody may have killed this query, too
+                kept = self._read_rows()
+            for _ in (ABANDON_BLOCK, *again):
+                self._answer()
+            self._kept_warnings = kept
+
+    def _read_warnings(self) -> MySQLResult | None:
         """Return what SHOW WARNINGS says now, where a stamp would wipe it out."""
-        if result is None or not result.warning_count:
-            return None
-        self._send(b"SHOW WARNINGS")
-        kept: MySQLResult = self._read_rows()
-        return kept
+        if self._kept_warnings is None and self._warned:
+            self._send(b"SHOW WARNINGS")
+            kept: MySQLResult = self._read_rows()
+            self._warned = False
+            return kept if kept.rows else None
+        return self._kept_warnings
 
     def show_warnings(self) -> Any:
         """See `pymysql.connections.Connection.show_warnings`."""
@@ -218,23 +237,32 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
             self.next_result()
 
     def _execute_command(self, command: int, sql: Any) -> None:
-        self._kept_warnings = None
+        if self._kept_warnings is not None:
+            text = sql.encode(self.encoding) if isinstance(sql, str) else sql
+            if not self._keeps_warnings or (command == COMMAND.COM_QUERY and not uses_no_table(kind(text), text)):
+                self._kept_warnings = None
         super()._execute_command(command, sql)
 
     def _read_affected(self, unbuffered: bool) -> int:
         self._affected_rows = self._read_query_result(unbuffered)
         return self._affected_rows
 
-    def _read_query_result(self, unbuffered: bool = False) -> int:
+    def _read_result(self, unbuffered: bool = False) -> int:
         if not self._tracked:
             plain: int = super()._read_query_result(unbuffered)
             return plain
         self._result = None
         result = MySQLResult(self)
-        if unbuffered:
-            result.init_unbuffered_query()
-        else:
-            result.read()
+        self._warned = self._warned and self._keeps_warnings
+        try:
+            if unbuffered:
+                result.init_unbuffered_query()
+            else:
+                result.read()
+        except err.MySQLError:
+            self._warned = True
+            raise
+        self._warned = self._warned or result.warning_count > 0
         self._result = result
         self._note(result)
         affected: int = result.affected_rows
@@ -248,8 +276,30 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
             self._transaction.note(ok.server_status, state)
         return ok
 
+    def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
+        """As PyMySQL's, in half its time where a whole packet has been received, as nearly always; what is only looked at stays to be read."""
+        if self._rfile is None or self._read_timeout != self._write_timeout:
+            return super()._read_packet(packet_type)
+        try:
+            ahead = self._rfile.peek()
+        except OSError as error:
+            self._force_close()
+            raise err.OperationalError(
+                CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({error})"
+            ) from error
+        except BaseException:
+            self._force_close()
+            raise
+        if len(ahead) < _HEADER_BYTES or ahead[3] != self._next_seq_id:
+            return super()._read_packet(packet_type)
+        size = ahead[0] | ahead[1] << 8 | ahead[2] << 16
+        if not 0 < size <= len(ahead) - _HEADER_BYTES or ahead[4] == _ERROR:
+            return super()._read_packet(packet_type)
+        self._next_seq_id = (self._next_seq_id + 1) % 256
+        return packet_type(self._rfile.read(size + _HEADER_BYTES)[_HEADER_BYTES:], self.encoding)
+
     def _read_column(self, packet_type: Any = MysqlPacket) -> Any:
         """Read a packet of those that describe columns."""
         if packet_type is MysqlPacket:
             return MysqlPacket(_END_OF_COLUMNS, self.encoding)  # PyMySQL reads one, and the server sends none
-        return super()._read_packet(packet_type)
+        return TrackedConnection._read_packet(self, packet_type)

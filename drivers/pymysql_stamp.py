@@ -7,7 +7,6 @@ It never retries, swallows or reorders, and adds nothing to a transaction that o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,30 +21,42 @@ from .mysql_stamp import (
     BY_ITSELF,
     END_BLOCK,
     FAILED,
+    IN_TRANSACTION,
     LOCK_WAIT_TIMEOUT,
     ROLLED_BACK,
-    SCRIPT,
-    UNTAGGED_ALONE,
+    SEVERAL,
     refusal,
     stamp,
 )
-from .mysql_statement import ASKS_WARNINGS, LOCK, READ, STAYS, WRITE, Kind, kind
-from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult, TrackedConnection
+from .mysql_statement import (
+    ASKS_WARNINGS,
+    BEGIN,
+    CALL,
+    COMMIT,
+    ENDS,
+    LOCK,
+    READ,
+    ROLLBACK,
+    SCRIPT,
+    STAYS,
+    UNLOCK,
+    WRITE,
+    XA_END,
+    Kind,
+    kind,
+    plain_kind,
+)
+from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult
+from .pymysql_untagged import RefusingConnection, Untagged
 
 T = TypeVar("T")
-
-COMMIT = Kind.COMMIT
 
 _ENDING = ROLLED_BACK | {LOCK_WAIT_TIMEOUT}
 
 _BESIDE = "a table without transactions"
 
 
-class Untagged(sessions.Untagged, err.NotSupportedError):
-    """A session is bound, its write cannot be tagged, and `on_untagged` is "raise". The write has not happened."""
-
-
-class StampedConnection(TrackedConnection):
+class StampedConnection(RefusingConnection):
     """The part of a connection that stamps its transactions."""
 
     _own_block: sessions.Session | None = None  # of a block of ours around a statement whose rows are still to be read
@@ -60,9 +71,18 @@ class StampedConnection(TrackedConnection):
         """See `pymysql.connections.Connection.query`. All statements of all cursors come by here."""
         if isinstance(sql, str):
             sql = sql.encode(self.encoding)
-        session = sessions.current()
         now = self._transaction
         self._drain()
+        if now.status & IN_TRANSACTION and not now.doubtful and self._kept_warnings is None:
+            several = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
+            of = plain_kind(sql, several=several) if sql.__class__ is bytes else None
+            if of is not None and len(sql) + 1 < PACKET_BYTES_MAX:
+                return self._query_at_once(of, sql, unbuffered)
+        return self._query(sql, unbuffered)
+
+    def _query(self, sql: bytes, unbuffered: bool) -> int:
+        now = self._transaction
+        session = sessions.current()
         if self._kept_warnings is not None and not unbuffered and ASKS_WARNINGS.fullmatch(sql):
             self._result = self._kept_warnings
             self._affected_rows = self._result.affected_rows
@@ -70,22 +90,41 @@ class StampedConnection(TrackedConnection):
         if session is None and now.session is None:
             return self._query_unbound(sql, unbuffered)
         self._resolve()
-        if self.client_flag & CLIENT.MULTI_STATEMENTS and kind(sql, several=True) is Kind.SCRIPT:
+        if self.client_flag & CLIENT.MULTI_STATEMENTS and kind(sql, several=True) is SCRIPT:
             return self._query_script(sql, unbuffered, session)
         of = kind(sql)
-        if of is Kind.UNLOCK and not now.locked:
+        if of is UNLOCK and not now.locked:
             of = READ
         if now.lone:
             return self._query_lone(of, sql, unbuffered, session)
         if of is COMMIT:
             return self._commit(sql, lambda: self._read_affected(unbuffered))
-        if of is not Kind.ROLLBACK:
+        if of is not ROLLBACK:
             if of not in STAYS:
                 self._stamp_early()
             if not now.begun:
                 now.begun, now.session = True, session
             now.run(of)
         return self._query_settled(of, sql, unbuffered)
+
+    def _query_at_once(self, of: Kind, sql: bytes, unbuffered: bool) -> int:
+        """Run a query or a write within a transaction, as most are, with as little ado as can be."""
+        now = self._transaction
+        if not now.begun:
+            now.begun, now.session = True, sessions.current()
+        if of is WRITE:
+            now.only_locks = False
+        self._result = None
+        self._send(sql)
+        self._next_seq_id = 1
+        try:
+            affected = self._affected_rows = self._read_result(unbuffered)
+        except err.MySQLError as error:
+            self._doubt(error, of)
+            raise
+        if not now.status & IN_TRANSACTION and not self._streams():
+            now.forget()
+        return affected
 
     def _query_lone(self, of: Kind, sql: bytes, unbuffered: bool, session: sessions.Session | None) -> int:
         """Run a statement that is a transaction of its own."""
@@ -105,31 +144,32 @@ class StampedConnection(TrackedConnection):
         if self._may_stamp():
             script = None if unbuffered else stamped(sql, self._form, start, session)
             if script is None:
-                self._refuse(SCRIPT)
+                self._refuse(SEVERAL)
         if script is None:
             self._stamp_early()
-            now.run(Kind.SCRIPT)
-            return self._query_settled(Kind.SCRIPT, sql, unbuffered)
-        now.run(Kind.SCRIPT)
+            now.run(SCRIPT)
+            return self._query_settled(SCRIPT, sql, unbuffered)
+        now.run(SCRIPT)
         self._script = script
         return self._query_plain(script.text, unbuffered)
 
     def _read_query_result(self, unbuffered: bool = False) -> int:
         script = self._script
         if script is None:
-            return super()._read_query_result(unbuffered)
+            return self._read_result(unbuffered)
         try:
-            affected = super()._read_query_result()
+            affected = self._read_result()
             while not script.shown.pop(0):
-                affected = super()._read_query_result()
+                affected = self._read_result()
             result = self._result
             while script.shown and not any(script.shown):
-                super()._read_query_result()
+                self._read_result()
                 script.shown.pop(0)
         except err.MySQLError:
             self._script = None
             self._transaction.begun, self._transaction.session = True, script.owner_now
-            self._roll_back(script.in_own_block)
+            if script.in_own_block:
+                self._abandon_block()
             self._transaction.doubtful = True
             raise
         self._result = result
@@ -155,7 +195,7 @@ class StampedConnection(TrackedConnection):
             self._doubt(error, kind(sql))
             raise
         finally:
-            now.begun = self._streams() or (now.open and (was_open or kind(sql) is not Kind.BEGIN))
+            now.begun = self._streams() or (now.open and (was_open or kind(sql) is not BEGIN))
 
     def _query_settled(self, of: Kind, sql: bytes, unbuffered: bool) -> int:
         now = self._transaction
@@ -165,7 +205,7 @@ class StampedConnection(TrackedConnection):
         except err.MySQLError as error:
             self._doubt(error, of)
             raise
-        if of is Kind.CALL and not was_lone and not now.open:
+        if of is CALL and not was_lone and not now.open:
             self._regret(BY_ITSELF)
         if not self._streams():
             self._settle(of)
@@ -178,9 +218,9 @@ class StampedConnection(TrackedConnection):
     def _settle(self, of: Kind) -> None:
         """After a statement, note whether the transaction is still there."""
         now = self._transaction
-        if not now.open or of in (Kind.BEGIN, COMMIT, Kind.ROLLBACK):
+        if not now.open or of in (BEGIN, COMMIT, ROLLBACK):
             now.forget()
-        elif of is Kind.XA_END:
+        elif of is XA_END:
             now.session = None  # what is left to do is its end
 
     def _doubt(self, error: err.MySQLError, of: Kind) -> None:
@@ -206,7 +246,7 @@ class StampedConnection(TrackedConnection):
         self._result = None
         if len(sql) + 1 < PACKET_BYTES_MAX:
             self._send(BEGIN_BLOCK, sql)
-            refused = self._first_answer()
+            refused = self._answer()
             self._next_seq_id = 1
         else:
             self._send(BEGIN_BLOCK)
@@ -216,7 +256,6 @@ class StampedConnection(TrackedConnection):
             affected = self._read_affected(unbuffered)
         except err.MySQLError:
             if refused is None:
-                self._own_block = session
                 self._abandon_block()
             raise
         if refused is not None:
@@ -239,51 +278,48 @@ class StampedConnection(TrackedConnection):
     def _end_block(self, result: Any) -> None:
         now = self._transaction
         now.session, self._own_block = self._own_block, None
-        self._commit(END_BLOCK, self._read_ok_packet, of=result)
+        self._commit(END_BLOCK, self._read_end, of=result)
         if result.server_status is not None:
             result.server_status = self.server_status
 
     def _row_failed(self) -> None:
         self._transaction.doubtful = True
-        self._abandon_block()
-
-    def _abandon_block(self) -> None:
-        """After an error the statement in a block of ours leaves nothing, as it would have alone."""
-        ours, self._own_block = self._own_block is not None, None
-        self._roll_back(ours)
-
-    def _roll_back(self, ours: bool) -> None:
-        if ours and self._sock is not None:
-            self._send(b"ROLLBACK")
-            self._answer()
+        if self._own_block is not None:
+            self._own_block = None
+            self._abandon_block()
 
     # Transaction control
 
     def begin(self) -> None:
         """See `pymysql.connections.Connection.begin`."""
         self._drain()
-        self._resolve()
-        self._stamp_early()
-        super().begin()
-        self._settle(Kind.BEGIN)
+        if self._transaction.begun or self._transaction.doubtful:
+            self._resolve()
+            self._stamp_early()
+        kept = self._kept_warnings if self._keeps_warnings else None
+        self._result = None
+        self._send(b"BEGIN")
+        self._kept_warnings = kept
+        self._read_end()
+        self._transaction.forget()
 
     def commit(self) -> None:
         """See `pymysql.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         self._drain()
         self._resolve()
-        self._commit(b"COMMIT", self._read_ok_packet)
+        self._commit(b"COMMIT", self._read_end)
 
     def rollback(self) -> None:
         """See `pymysql.connections.Connection.rollback`."""
         super().rollback()
-        self._settle(Kind.ROLLBACK)
+        self._settle(ROLLBACK)
 
     def _send_autocommit_mode(self) -> None:
         self._drain()
         self._resolve()
         self._stamp_early()
         super()._send_autocommit_mode()
-        self._settle(Kind.ENDS)
+        self._settle(ENDS)
 
     def _commit(self, sql: bytes, read: Callable[[], T], *, of: Any = None) -> T:
         """Send COMMIT, with a stamp before it where the transaction wrote, and return or raise what COMMIT gave.
@@ -291,23 +327,23 @@ class StampedConnection(TrackedConnection):
         Args:
             sql: Text of the COMMIT.
             read: Reads its answer.
-            of: The result of the statement before; by default the connection's last.
+            of: The result of the statement before, where the block is ours.
         """
         now = self._transaction
         error: err.MySQLError | None = None
         session = now.session
+        keeps = of is not None or self._keeps_warnings
+        kept = self._read_warnings() if keeps and session is not None and now.wrote else self._kept_warnings
         with_stamp = now.wrote and refusal(self._form, locked=now.locked) is None
         if session is not None and with_stamp and sessions.settings().on_untagged != "raise":
-            kept = self._read_warnings(of or self._result)
             self._send(stamp(self._form, session.tag), sql)
-            error = self._first_answer()
-            self._kept_warnings = kept
-            self._next_seq_id = 1
+            error = self._answer()
         else:
             # A stamp that must not fail is waited for.
             self._stamp_before_commit()
             self._send(sql)
-            self._next_seq_id = 1
+        self._kept_warnings = kept if keeps else None
+        self._next_seq_id = 1
         if of is None:
             self._result = None
         try:
@@ -334,19 +370,14 @@ class StampedConnection(TrackedConnection):
             return
         if now.wrote:
             if self._may_stamp():
+                kept = self._read_warnings() if self._keeps_warnings else None
                 self._send(stamp(self._form, now.session.tag))
                 error = self._answer()
+                self._kept_warnings = kept
                 if error is not None:
                     self._judge(error)
         elif now.wrote_beside:
             self._regret(_BESIDE)
-
-    def _may_stamp(self) -> bool:
-        """Return whether the stamp will succeed, as far as that can be known; do what `on_untagged` says if not."""
-        why = refusal(self._form, locked=self._transaction.locked)
-        if why is not None:
-            self._refuse(why)
-        return why is None
 
     def _judge(self, error: err.MySQLError) -> None:
         """Deal with a stamp that failed: where it took the transaction with it, that is the app's error."""
@@ -357,16 +388,3 @@ class StampedConnection(TrackedConnection):
             self._transaction.doubtful = True
             raise error
         self._refuse(FAILED)
-
-    def _refuse_lone(self, of: Kind) -> None:
-        if of in UNTAGGED_ALONE:
-            self._refuse(UNTAGGED_ALONE[of])
-
-    def _refuse(self, why: str) -> None:
-        sessions.untagged(why, error=Untagged)
-
-    def _regret(self, why: str) -> None:
-        """Count a write that went untagged, where that was known too late to refuse it."""
-        sessions.count(f"untagged: {why}")
-        if sessions.settings().on_untagged != "allow":
-            warnings.warn(f"a write went untagged: {why}", sessions.TagWarning, stacklevel=2)

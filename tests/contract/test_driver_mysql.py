@@ -287,19 +287,6 @@ def test_a_statement_that_fails_in_autocommit_logs_nothing_and_leaves_nothing_op
     assert stamp_log.seen() == []
 
 
-def test_warnings_are_there_after_the_stamp(stamp_log: StampLog, auto: Any) -> None:
-    with session.bind(request="r"), auto.cursor() as cursor:
-        cursor.execute("INSERT IGNORE INTO item VALUES (1, 'too long')")
-        assert getattr(cursor, "warning_count", 1) == 1
-        (warning,) = auto.show_warnings()
-        assert warning[1] == 1265
-        cursor.execute("SHOW WARNINGS")
-        assert cursor.fetchall() == (warning,)
-        cursor.execute("SELECT 1 FROM item")
-        assert auto.show_warnings() == ()
-    assert stamp_log.seen() == [(["r"], "I")]
-
-
 def test_a_statement_of_several_packets_is_tagged(mysql_server: BinlogServer, stamp_log: StampLog) -> None:
     if stamp_log.server is not mysql_server or stamp_log.driver.wrapped is not pymysql:
         return  # MariaDB takes no packet as large as that, and mysqlclient's library makes them

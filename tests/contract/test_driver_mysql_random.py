@@ -148,6 +148,9 @@ def test_the_wrapped_library_gives_what_the_plain_one_does(stamp_log: StampLog, 
             assert app.play(*action) == result
     found = stamp_log.read()
     assert [logged.changes for logged in found if logged.changes] == expected_log
-    uncounted = {BESIDE} if stamp_log.driver.plain.__name__ == "pymysql" else {BESIDE, BY_ITSELF}
+    # Where each end begins the next one, nobody tells that a procedure committed.
+    chains = any("CHAIN" in action for action, _ in script)
+    hears = stamp_log.driver.plain.__name__ == "pymysql" and not chains
+    uncounted = {BESIDE} if hears else {BESIDE, BY_ITSELF}
     if counted() == before and not uncounted & set(dict(script)):
         assert all(logged.requests == ["r"] * len(logged.requests) and logged.requests for logged in found)

@@ -32,6 +32,7 @@ def sent(stamp_log: StampLog, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         query(conn, text)
 
     monkeypatch.setattr(plain, "query", listen)
+    monkeypatch.setattr("commitlog.drivers.mysqlclient_stamp.run", listen)
     return texts
 
 

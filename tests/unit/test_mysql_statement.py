@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commitlog.drivers.mysql_statement import Kind, kind, split
+from commitlog.drivers.mysql_statement import Kind, kind, plain_kind, split
 
 CASES = {
     Kind.READ: """
@@ -128,6 +128,15 @@ def test_the_kind_of_a_statement(expected: Kind, text: str) -> None:
     assert kind(text) is expected
     assert kind(text.encode()) is expected
     assert kind(bytearray(f"\n\t {text} ".encode())) is expected
+
+
+PARTS = """select SELECT insert UPDATE delete update for FOR share lock LOCK in share mode from t where a = 1 f( f (1) ( ) ; ';'
+    `for` -- /* */ commit SELECT 1; into outfile with set call""".split()
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=8).map(" ".join), st.booleans())
+def test_the_short_way_says_what_the_long_one_does(text: str, several: bool) -> None:
+    assert plain_kind(text.encode(), several=several) in (None, kind(text, several=several))
 
 
 @pytest.mark.parametrize(
