@@ -154,21 +154,15 @@ def integer(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at + 1 : at + 1 + size], "little"), at + 1 + size
 
 
-class Ending(NamedTuple):
-    """The counters at the end of a result set, where DEPRECATE_EOF has an OK packet in the place of EOF."""
+def counters(data: bytes) -> tuple[int, int, int, int, bytes]:
+    """Read an OK packet, or the one that DEPRECATE_EOF has at the end of a result set.
 
-    status: int
-    warnings: int
-    state: bytes | None
-
-
-def ending(data: bytes) -> Ending:
-    """Read the packet that ends a result set."""
-    _, at = integer(data, 1)
-    _, at = integer(data, at)
-    status = int.from_bytes(data[at : at + 2], "little")
-    warnings = int.from_bytes(data[at + 2 : at + 4], "little")
-    return Ending(status, warnings, said(status, data[at + 4 :]).state)
+    Returns:
+        Affected rows, the last insert id, the status bits, the number of warnings, and what follows, which is for `said`.
+    """
+    affected, at = integer(data, 1)
+    insert_id, at = integer(data, at)
+    return affected, insert_id, data[at] | data[at + 1] << 8, data[at + 2] | data[at + 3] << 8, data[at + 4 :]
 
 
 class Transaction:

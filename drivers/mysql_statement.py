@@ -43,6 +43,8 @@ SCRIPT = Kind.SCRIPT
 STAYS = (READ, WRITE, LOCK)
 """What neither begins a transaction in so many words nor ends one."""
 
+_NAME_NO_TABLE = (BEGIN, COMMIT, ROLLBACK, XA_END, UNLOCK)
+
 ASKS_WARNINGS = re.compile(rb"\s*show\s+warnings\s*;?\s*", re.IGNORECASE)
 """The statement that asks for the warnings of the one before, and no more than them."""
 
@@ -153,8 +155,7 @@ def uses_no_table(of: Kind, text: bytes) -> bool:
     """Return whether a statement leaves MariaDB's list of warnings as it was: one that names no table. MySQL's list is of the last one."""
     if of is READ:
         return not _USES.search(text)
-    ends = (BEGIN, COMMIT, ROLLBACK, XA_END, UNLOCK)
-    return of in ends or SET.match(text) is not None
+    return of in _NAME_NO_TABLE or SET.match(text) is not None
 
 
 def _kind(text: str | bytes | bytearray, several: bool) -> Kind:

@@ -34,15 +34,11 @@ class KnowingConnection(ScriptedConnection):
     """The part of a connection that knows where it stands."""
 
     _form = Form.NONE
-    _keeps_warnings = (
-        False  # whether the server has them still after a statement that names no table: MariaDB, not MySQL
-    )
+    _keeps_warnings = False
+    """Whether the server has them still after a statement that names no table: MariaDB, not MySQL."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._transaction = BelievedTransaction()
-        # What each statement asks for is found sooner in the connection itself than in its class.
-        self._script = self._warnings = None
-        self._covered = False
         super().__init__(*args, **kwargs)
         self._several = bool(self.client_flag & MULTI_STATEMENTS)
         self._keeps_warnings = "MariaDB" in self.get_server_info()

@@ -53,14 +53,19 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
 
     client_flag: int
     _several = False
-    _script: Script | None = None  # of which something is still to be read
     _ahead = 0  # statements of it that were sent, and whose results are to be read
     _said: dict[str, Any] | None = None  # of the app's last statement, where one of ours came after it
-    _warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after the statement
     _repeated: Any = None  # a result that the app asked for again
     _held_id: int | None = None  # the app's last, where a statement of ours came after it
 
-    _covered = False  # whether what a cursor asks for is answered here
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # What each statement asks for is found sooner in the connection itself than in its class.
+        self._script: Script | None = None  # of which something is still to be read
+        self._warnings: Answer | None = (
+            None  # what SHOW WARNINGS would say, had nothing of ours come after the statement
+        )
+        self._covered = False  # whether what a cursor asks for is answered here
+        super().__init__(*args, **kwargs)
 
     def _cover(self) -> None:
         """Answer here what a cursor asks for, since something of ours comes between; at other times it costs the library's own time only."""

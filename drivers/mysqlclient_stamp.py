@@ -21,10 +21,7 @@ from .mysql_stamp import (
     NOT_IN_READ_ONLY,
     ROLLED_BACK,
     SEVERAL,
-    STAMPS,
     STILL_READ_ONLY,
-    UNTAGGED_ALONE,
-    refusal,
     stamp,
 )
 from .mysql_statement import (
@@ -43,11 +40,11 @@ from .mysql_statement import (
     plain_kind,
     uses_no_table,
 )
+from .mysql_untagged import RefusingConnection
 from .mysqlclient_connection import GONE, KnowingConnection
 from .mysqlclient_results import OUT_OF_SYNC, SHOW_WARNINGS, NativeConnection, plain
-from .mysqlclient_transaction import chains, is_xa
+from .mysqlclient_transaction import is_xa
 
-_COMMIT = b"COMMIT"
 _BEGINS = dict.fromkeys((b"BEGIN", b"START TRANSACTION"), BEGIN)
 # What the library's own methods of these names call.
 run, count_warnings = NativeConnection.query, NativeConnection.warning_count
@@ -62,12 +59,12 @@ class Untagged(sessions.Untagged, plain.NotSupportedError):  # type: ignore[misc
     """A session is bound, its write cannot be tagged, and `on_untagged` is "raise". The write has not happened."""
 
 
-class StampedConnection(KnowingConnection):
+class StampedConnection(RefusingConnection, KnowingConnection):
     """The part of a connection that stamps its transactions."""
 
+    _untagged = Untagged
     _failed = False  # whether a stamp of the script at hand was refused
-    _warned: bool | None = False
-    """Whether the server may have warnings, or an error, for who asks; None where the last statement's count says it."""
+    _warned = False  # whether the server may have warnings, or an error, for who asks
 
     def query(self, query: Any) -> None:
         """See `MySQLdb.connections.Connection.query`. All statements of all cursors come by here."""
@@ -81,8 +78,6 @@ class StampedConnection(KnowingConnection):
         # Nearly all statements are of a transaction, and plain: they are run with as little ado as can be.
         if not now.begun and of is not BEGIN:
             now.begun, now.session = True, sessions.current()
-        if of is not WRITE and self._warned is None:
-            self._warned = self._may_warn
         if self._covered:
             self._said = self._repeated = None
         try:
@@ -92,17 +87,13 @@ class StampedConnection(KnowingConnection):
             now.failed(of, query, error.args[0], lone=of is BEGIN, autocommit=False)
             raise
         if of is WRITE:
-            now.wrote, self._warned = True, None
+            now.wrote, self._warned = True, False
         elif of is BEGIN:
             now.open, now.locked = True, False
-        elif count_warnings(self):
+        if count_warnings(self):
             self._warned = True
         if self._covered:
             self._arrived()
-
-    @property
-    def _may_warn(self) -> bool:
-        return count_warnings(self) > 0 if self._warned is None else self._warned
 
     def _query(self, query: Any) -> None:
         text = query.encode() if isinstance(query, str) else bytes(query)
@@ -136,7 +127,6 @@ class StampedConnection(KnowingConnection):
     def _plainly(self, of: Kind, text: bytes, run: Callable[..., None], *args: bytes, lone: bool) -> None:
         now = self._transaction
         kept = self._warnings if self._keeps_warnings and uses_no_table(of, text) else None
-        warned = self._may_warn
         self._said = self._warnings = self._repeated = None
         try:
             run(*args)
@@ -148,20 +138,19 @@ class StampedConnection(KnowingConnection):
             self._warned = True
         else:
             self._warnings = kept
-            self._warned = warned and of is not WRITE
+            self._warned = self._warned and of is not WRITE
         self._arrived()
         now.ran(of, text, lone=lone, autocommit=self.get_autocommit())
 
     def _query_lone(self, of: Kind, text: bytes, session: sessions.Session | None) -> None:
         """Run a statement that is a transaction of its own."""
         if session is not None and of not in (READ, LOCK):
-            if of in UNTAGGED_ALONE:
-                self._refuse(UNTAGGED_ALONE[of])
-            elif of is WRITE and self._may_stamp():
+            if of is WRITE and self._may_stamp():
                 script = Script()
                 script.add_alone(self._single(text), self._form, session, SHOW_WARNINGS)
                 self._run_script(script)
                 return
+            self._refuse_alone(of)
         self._query_plain(of, text, session)
 
     def _query_script(self, text: bytes, session: sessions.Session | None) -> None:
@@ -232,7 +221,7 @@ class StampedConnection(KnowingConnection):
     def commit(self) -> None:
         """See `MySQLdb.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         self._enter()
-        if not self._commit_stamped(_COMMIT):
+        if not self._commit_stamped(b"COMMIT"):
             self._plainly(COMMIT, b"", super().commit, lone=self._lone)
 
     def rollback(self) -> None:
@@ -258,15 +247,14 @@ class StampedConnection(KnowingConnection):
         session = now.session
         if session is None or not now.wrote:
             return False
-        if (now.locked or self._form not in STAMPS) and not self._may_stamp_or_roll_back():
+        if not self._may_stamp_or_roll_back():
             return False
-        asks = self._keeps_warnings and self._may_warn
+        asks = self._keeps_warnings and self._warned
         if asks or not self._several:
             self._run_script(self._commit_script(text, session, asks=asks))
         else:
-            self._commit_at_once(text if text is _COMMIT else self._single(text), session)
-        now.ended()
-        now.doubtful = now.chains or (text is not _COMMIT and chains(text))
+            self._commit_at_once(self._single(text), session)
+        now.ran(COMMIT, text, lone=False, autocommit=self.get_autocommit())
         return True
 
     def _commit_script(self, text: bytes, session: sessions.Session, *, asks: bool = False) -> Script:
@@ -315,7 +303,7 @@ class StampedConnection(KnowingConnection):
         if now.session is None or not now.wrote or not self._may_stamp():
             return
         try:
-            if self._keeps_warnings and self._may_warn:
+            if self._keeps_warnings and self._warned:
                 self._keep_warnings()
             self._ask_server(stamp(self._form, now.session.tag))
         except plain.MySQLError as error:
@@ -325,13 +313,6 @@ class StampedConnection(KnowingConnection):
                 self._raise_if_gone(error)
                 self._refuse(FAILED)
         now.wrote = False
-
-    def _may_stamp(self) -> bool:
-        """Return whether the stamp will succeed, as far as that can be known; do what `on_untagged` says if not."""
-        why = refusal(self._form, locked=self._transaction.locked)
-        if why is not None:
-            self._refuse(why)
-        return why is None
 
     def _raise_if_gone(self, error: Any) -> None:
         """Where a stamp that failed took the transaction with it, that is the app's error."""
@@ -344,9 +325,6 @@ class StampedConnection(KnowingConnection):
             self._transaction.forget()
             self._transaction.doubtful = True
             raise error
-
-    def _refuse(self, why: str) -> None:
-        sessions.untagged(why, error=Untagged)
 
     # The connection
 

@@ -29,11 +29,6 @@ def is_xa(text: bytes) -> bool:
     return _XA.match(text) is not None
 
 
-def chains(text: bytes) -> bool:
-    """Return whether the end of a transaction may say that another one begins."""
-    return _CHAIN.search(text) is not None
-
-
 class BelievedTransaction:
     """Whose transaction a connection has in hand, as far as its statements tell.
 
@@ -95,7 +90,7 @@ class BelievedTransaction:
             self.open, self.locked = True, False
         elif of in _PLAIN_END:
             self.ended()
-            self.doubtful = self.chains or chains(text)
+            self.doubtful = self.chains or _CHAIN.search(text) is not None
         elif of is XA_END:
             self.session, self.wrote = None, False  # what is left to do is its end
         elif of is CALL or of is SCRIPT:

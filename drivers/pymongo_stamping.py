@@ -20,7 +20,6 @@ refused stamps are not tried again on that server for a minute.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Mapping, MutableMapping
 from typing import Any
 
@@ -177,7 +176,7 @@ class Stamper:
         reply = yield request_id
         # Too old is what is said to a retry whose write got through, behind its stamp.
         if failure is not None and ctx and failure.code != TOO_OLD and wrote(name, read(reply)):
-            _regret(failure.why)
+            sessions.untagged_after_all(failure.why)
         return reply
 
     # Transactions
@@ -230,7 +229,7 @@ class Stamper:
         if succeeded(reply):
             # Committed is what is said where the commit got through before, behind its stamp.
             if failure is not None and failure.code != COMMITTED:
-                _regret(failure.why)
+                sessions.untagged_after_all(failure.why)
             now.over = True
         return reply
 
@@ -286,7 +285,7 @@ class Stamper:
             yield from self._abort(lsid, number)  # nobody will commit it again
             return committed
         if failure is not None:
-            _regret(failure.why)
+            sessions.untagged_after_all(failure.why)
         told = ("operationTime", "$clusterTime", "writeConcernError")
         return _amended(reply, answer, {key: outcome[key] for key in told if key in outcome})
 
@@ -352,10 +351,3 @@ def _amended(reply: Any, answer: Mapping[str, Any], also: Mapping[str, Any]) -> 
 def _ctx() -> bytes:
     session = sessions.current()
     return session.tag if session is not None else b""
-
-
-def _regret(why: str) -> None:
-    """Count a write that went untagged, where that was known too late to refuse it."""
-    sessions.count(f"untagged: {why}")
-    if sessions.settings().on_untagged != "allow":
-        warnings.warn(f"a write went untagged: {why}", sessions.TagWarning, stacklevel=2)

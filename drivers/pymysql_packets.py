@@ -29,8 +29,7 @@ from .mysql_stamp import (
     TRACK,
     Form,
     Transaction,
-    ending,
-    integer,
+    counters,
     said,
 )
 from .mysql_statement import kind, uses_no_table
@@ -65,10 +64,7 @@ class MySQLResult(PlainResult):  # type: ignore[misc] # see above
         if data[0] != 0:
             super()._read_ok_packet(packet)
         else:  # as nearly always; PyMySQL's way takes several times as long
-            self.affected_rows, at = integer(data, 1)
-            self.insert_id, at = integer(data, at)
-            self.server_status, self.warning_count = data[at] | data[at + 1] << 8, data[at + 2] | data[at + 3] << 8
-            self.message = data[at + 4 :]
+            self.affected_rows, self.insert_id, self.server_status, self.warning_count, self.message = counters(data)
             self.has_next = self.server_status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
         if self.server_status & STATE_CHANGED:
             self.message, self.state = said(self.server_status, self.message)
@@ -88,11 +84,11 @@ class MySQLResult(PlainResult):  # type: ignore[misc] # see above
         data = packet.get_all_data()
         if data[0] != 0xFE or len(data) >= PACKET_BYTES_MAX:  # a longer one that starts like this is a row
             return False
-        status, self.warning_count, state = ending(data)
+        _, _, status, self.warning_count, rest = counters(data)
         self.has_next = status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
         connection = self.connection
         connection._warned = connection._warned or self.warning_count > 0
-        connection._transaction.note(status, state)
+        connection._transaction.note(status, said(status, rest).state)
         connection._ended(self)
         return True
 
@@ -113,9 +109,8 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
     _transaction: Transaction
     _form = Form.SERVER
     _tracked = False
-    _keeps_warnings = (
-        False  # whether the server has them still after a statement that names no table: MariaDB, not MySQL
-    )
+    _keeps_warnings = False
+    """Whether the server has them still after a statement that names no table: MariaDB, not MySQL."""
     _warned = False  # whether the server may have warnings, or an error, for who asks
     _affected_rows: int
     _kept_warnings: MySQLResult | None = None  # what SHOW WARNINGS would say, had no stamp come after the statement
@@ -160,9 +155,7 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
         try:
             packet = self._read_packet()
             data = packet.get_all_data()
-            if data[0] == 0:
-                status, _, state = ending(data)
-            else:
+            if data[0] != 0:
                 MySQLResult(self)._read_result_packet(packet)
                 return None
         except err.MySQLError as error:
@@ -170,7 +163,8 @@ class TrackedConnection(PlainConnection):  # type: ignore[misc] # see above
                 raise
             return error
         # The app's own statements tell it the status.
-        self._transaction.note(status, state)
+        _, _, status, _, rest = counters(data)
+        self._transaction.note(status, said(status, rest).state)
         return None
 
     def _read_end(self) -> None:

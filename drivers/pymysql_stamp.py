@@ -46,8 +46,8 @@ from .mysql_statement import (
     kind,
     plain_kind,
 )
-from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult
-from .pymysql_untagged import RefusingConnection, Untagged
+from .mysql_untagged import RefusingConnection
+from .pymysql_packets import PACKET_BYTES_MAX, MySQLResult, TrackedConnection
 
 T = TypeVar("T")
 
@@ -56,11 +56,15 @@ _ENDING = ROLLED_BACK | {LOCK_WAIT_TIMEOUT}
 _BESIDE = "a table without transactions"
 
 
-class StampedConnection(RefusingConnection):
+class Untagged(sessions.Untagged, err.NotSupportedError):
+    """A session is bound, its write cannot be tagged, and `on_untagged` is "raise". The write has not happened."""
+
+
+class StampedConnection(RefusingConnection, TrackedConnection):
     """The part of a connection that stamps its transactions."""
 
+    _untagged = Untagged
     _own_block: sessions.Session | None = None  # of a block of ours around a statement whose rows are still to be read
-
     _script: Script | None = None  # whose results are still to be read
 
     def _request_authentication(self) -> None:
@@ -133,7 +137,7 @@ class StampedConnection(RefusingConnection):
         if session is not None:
             if of is WRITE and self._may_stamp():
                 return self._query_in_block(sql, unbuffered, session)
-            self._refuse_lone(of)
+            self._refuse_alone(of)
         return self._query_settled(of, sql, unbuffered)
 
     def _query_script(self, sql: bytes, unbuffered: bool, session: sessions.Session | None) -> int:
@@ -206,7 +210,7 @@ class StampedConnection(RefusingConnection):
             self._doubt(error, of)
             raise
         if of is CALL and not was_lone and not now.open:
-            self._regret(BY_ITSELF)
+            sessions.untagged_after_all(BY_ITSELF)
         if not self._streams():
             self._settle(of)
         return affected
@@ -259,7 +263,7 @@ class StampedConnection(RefusingConnection):
                 self._abandon_block()
             raise
         if refused is not None:
-            self._regret(FAILED)  # the statement stood alone, as it would have
+            sessions.untagged_after_all(FAILED)  # the statement stood alone, as it would have
             return affected
         self._own_block = session
         if not self._result.unbuffered_active:
@@ -296,10 +300,7 @@ class StampedConnection(RefusingConnection):
         if self._transaction.begun or self._transaction.doubtful:
             self._resolve()
             self._stamp_early()
-        kept = self._kept_warnings if self._keeps_warnings else None
-        self._result = None
-        self._send(b"BEGIN")
-        self._kept_warnings = kept
+        self._execute_command(COMMAND.COM_QUERY, b"BEGIN")
         self._read_end()
         self._transaction.forget()
 
@@ -377,7 +378,7 @@ class StampedConnection(RefusingConnection):
                 if error is not None:
                     self._judge(error)
         elif now.wrote_beside:
-            self._regret(_BESIDE)
+            sessions.untagged_after_all(_BESIDE)
 
     def _judge(self, error: err.MySQLError) -> None:
         """Deal with a stamp that failed: where it took the transaction with it, that is the app's error."""

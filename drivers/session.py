@@ -239,6 +239,13 @@ def untagged(why: str, *, error: type[Untagged] = Untagged) -> None:
         warnings.warn(f"a write goes untagged: {why}", TagWarning, stacklevel=2)
 
 
+def untagged_after_all(why: str) -> None:
+    """Count a write that went untagged, where that was known too late to refuse it; warn unless `on_untagged` is "allow"."""
+    count(f"untagged: {why}")
+    if settings().on_untagged != "allow":
+        warnings.warn(f"a write went untagged: {why}", TagWarning, stacklevel=2)
+
+
 def _miss_key() -> None:
     global _key_missed
     count("session left out: no key")

@@ -66,7 +66,7 @@ from pymysql import times as times
 from pymysql import version_info as version_info
 
 from .. import submodules
-from ..pymysql_untagged import Untagged as Untagged
+from ..pymysql_stamp import Untagged as Untagged
 from . import connections as connections
 from .connections import Connection as Connection
 

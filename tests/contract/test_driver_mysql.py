@@ -11,7 +11,7 @@ import pytest
 
 from commitlog.cdc.servers.binlog import BinlogServer
 from commitlog.drivers import pymysql, session
-from fixtures.stamped import DRIVERS, ROW, StampLog
+from fixtures.stamped import DRIVERS, ROW, StampLog, run
 
 pytestmark = pytest.mark.parametrize("driver", DRIVERS, indirect=True)
 
@@ -27,23 +27,9 @@ def conn(stamp_log: StampLog) -> Iterator[Any]:
 
 
 @pytest.fixture
-def auto(stamp_log: StampLog) -> Iterator[Any]:
-    with closing(stamp_log.connect(autocommit=True)) as conn:
-        yield conn
-
-
-@pytest.fixture
 def policy() -> Iterator[Callable[[OnUntagged], None]]:
     yield lambda on_untagged: session.configure(on_untagged=on_untagged) and None
     session.configure()
-
-
-def run(conn: Any, *statements: str) -> Any:
-    """Run statements; the rows of the last."""
-    with conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        return cursor.fetchall()
 
 
 def assert_none_open(conn: Any, log: StampLog) -> None:

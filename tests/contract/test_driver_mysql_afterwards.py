@@ -1,31 +1,16 @@
 """What an app asks a wrapped driver of MySQL or MariaDB afterwards: warnings, errors and what may be written are the plain library's."""
 
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import Any
 
 import pytest
 
 from commitlog.drivers import session
-from fixtures.stamped import DRIVERS, StampLog
+from fixtures.stamped import DRIVERS, StampLog, run
 
 pytestmark = pytest.mark.parametrize("driver", DRIVERS, indirect=True)
 
 WARNS, FAILS = "INSERT IGNORE INTO item VALUES (2, 'too long')", "INSERT INTO item VALUES (1, 'a')"
-
-
-@pytest.fixture
-def auto(stamp_log: StampLog) -> Iterator[Any]:
-    with closing(stamp_log.connect(autocommit=True)) as conn:
-        yield conn
-
-
-def run(conn: Any, *statements: str) -> Any:
-    """Run statements; the rows of the last."""
-    with conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        return cursor.fetchall()
 
 
 def test_warnings_are_there_after_the_stamp(stamp_log: StampLog, auto: Any) -> None:

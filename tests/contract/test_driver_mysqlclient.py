@@ -7,17 +7,11 @@ from typing import Any
 import pytest
 
 from commitlog.drivers import session
-from fixtures.stamped import StampLog
+from fixtures.stamped import StampLog, run
 
 LONG = "INSERT INTO long_text VALUES ('" + "x;" * 40_000 + "')"
 
 pytestmark = pytest.mark.parametrize("driver", ["mysqlclient"], indirect=True)
-
-
-@pytest.fixture
-def auto(stamp_log: StampLog) -> Iterator[Any]:
-    with closing(stamp_log.connect(autocommit=True)) as conn:
-        yield conn
 
 
 @pytest.fixture
@@ -42,13 +36,6 @@ def one_at_a_time(conn: Any) -> Iterator[None]:
     conn.set_server_option(1)
     yield
     conn.set_server_option(0)
-
-
-def run(conn: Any, *statements: str) -> Any:
-    with conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        return cursor.fetchall()
 
 
 def test_stamps_cost_no_round_trip_where_a_text_may_hold_several_statements(

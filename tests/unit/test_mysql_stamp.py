@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from commitlog.drivers.mysql_stamp import IN_TRANSACTION, READ_ONLY, STATE_CHANGED, Ending, Transaction, ending
+from commitlog.drivers.mysql_stamp import IN_TRANSACTION, READ_ONLY, STATE_CHANGED, Transaction, counters, said
 
 STATE = b"T___W___"
 
@@ -20,12 +20,13 @@ def encoded(number: int) -> bytes:
 @pytest.mark.parametrize("number", [0, 250, 251, (1 << 16) - 1, 1 << 16, (1 << 24) - 1, 1 << 24, 1 << 40])
 def test_the_state_is_found_behind_counters_of_every_size(number: int) -> None:
     other, state = b"\x02\x01a", b"\x05\x09\x08" + STATE
-    said = encoded(4) + b"info" + encoded(len(other + state)) + other + state
-    counters = struct.pack("<HH", IN_TRANSACTION | STATE_CHANGED, 3)
+    tail = encoded(4) + b"info" + encoded(len(other + state)) + other + state
+    status = IN_TRANSACTION | STATE_CHANGED
 
-    found = ending(b"\xfe" + encoded(number) + encoded(number) + counters + said)
+    *found, rest = counters(b"\xfe" + encoded(number) + encoded(number + 1) + struct.pack("<HH", status, 300) + tail)
 
-    assert found == Ending(IN_TRANSACTION | STATE_CHANGED, 3, STATE)
+    assert found == [number, number + 1, status, 300]
+    assert said(status, rest) == (b"\x04info", STATE)
 
 
 def test_what_a_transaction_that_only_reads_wrote_needs_no_stamp() -> None:
