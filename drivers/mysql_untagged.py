@@ -12,9 +12,8 @@ from .mysql_statement import Kind
 class RefusingConnection:
     """The part of a connection that says what cannot be tagged."""
 
-    _untagged: ClassVar[type[sessions.Untagged]] = (
-        sessions.Untagged
-    )  # the driver's, which is an error of its library, too
+    # The driver's, which is an error of its library, too.
+    _untagged: ClassVar[type[sessions.Untagged]] = sessions.Untagged
     _form: Form
     _transaction: Any
 

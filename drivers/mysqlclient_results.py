@@ -61,9 +61,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # What each statement asks for is found sooner in the connection itself than in its class.
         self._script: Script | None = None  # of which something is still to be read
-        self._warnings: Answer | None = (
-            None  # what SHOW WARNINGS would say, had nothing of ours come after the statement
-        )
+        self._warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after it
         self._covered = False  # whether what a cursor asks for is answered here
         super().__init__(*args, **kwargs)
 
