@@ -62,7 +62,7 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         # What each statement asks for is found sooner in the connection itself than in its class.
         self._script: Script | None = None  # of which something is still to be read
         self._warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after it
-        self._covered = False  # whether what a cursor asks for is answered here
+        self._covered = False  # whether something of ours is kept, and what a cursor asks for answered here
         super().__init__(*args, **kwargs)
 
     def _cover(self) -> None:
@@ -72,7 +72,8 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
             self.__dict__.update((name, MethodType(answer, self)) for name, answer in _COVERS.items())
 
     def _uncover(self) -> None:
-        if self._covered and self._script is None and self._repeated is None and self._held_id is None:
+        ours = (self._script, self._warnings, self._repeated, self._held_id)
+        if self._covered and all(each is None for each in ours):
             self._covered = False
             for name in _COVERS:
                 del self.__dict__[name]

@@ -21,6 +21,7 @@ from .mysql_stamp import (
     NOT_IN_READ_ONLY,
     ROLLED_BACK,
     SEVERAL,
+    STAMPS,
     STILL_READ_ONLY,
     stamp,
 )
@@ -47,7 +48,7 @@ from .mysqlclient_transaction import is_xa
 
 _BEGINS = dict.fromkeys((b"BEGIN", b"START TRANSACTION"), BEGIN)
 # What the library's own methods of these names call.
-run, count_warnings = NativeConnection.query, NativeConnection.warning_count
+run, commit, count_warnings = NativeConnection.query, NativeConnection.commit, NativeConnection.warning_count
 _UNSURE = (WRITE, CALL, FILL, SCRIPT)
 
 _NOTHING_WRITTEN = frozenset((1290, NOT_IN_READ_ONLY, 1836))
@@ -70,7 +71,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         """See `MySQLdb.connections.Connection.query`. All statements of all cursors come by here."""
         now = self._transaction
         of = None
-        if query.__class__ is bytes and self._script is None and self._warnings is None and not now.doubtful:
+        if query.__class__ is bytes and not self._covered and not now.doubtful:
             of = plain_kind(query, several=self._several) if now.begun or now.open else _BEGINS.get(query)
         if of is None:
             self._query(query)
@@ -78,8 +79,6 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         # Nearly all statements are of a transaction, and plain: they are run with as little ado as can be.
         if not now.begun and of is not BEGIN:
             now.begun, now.session = True, sessions.current()
-        if self._covered:
-            self._said = self._repeated = None
         try:
             run(self, query)
         except plain.MySQLError as error:
@@ -92,8 +91,6 @@ class StampedConnection(RefusingConnection, KnowingConnection):
             now.open, now.locked = True, False
         if count_warnings(self):
             self._warned = True
-        if self._covered:
-            self._arrived()
 
     def _query(self, query: Any) -> None:
         text = query.encode() if isinstance(query, str) else bytes(query)
@@ -220,9 +217,31 @@ class StampedConnection(RefusingConnection, KnowingConnection):
 
     def commit(self) -> None:
         """See `MySQLdb.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
+        now = self._transaction
+        if now.begun and not (self._covered or now.doubtful or now.chains or now.locked):
+            session = now.session if now.wrote else None
+            if session is None:
+                self._commit_plain()
+                return
+            if self._form in STAMPS and self._several and not (self._keeps_warnings and self._warned):
+                self._commit_at_once(b"COMMIT", session)
+                now.ended()
+                return
         self._enter()
         if not self._commit_stamped(b"COMMIT"):
             self._plainly(COMMIT, b"", super().commit, lone=self._lone)
+
+    def _commit_plain(self) -> None:
+        now = self._transaction
+        try:
+            commit(self)
+        except plain.MySQLError as error:
+            self._warned = True
+            now.failed(COMMIT, b"", error.args[0], lone=False, autocommit=self.get_autocommit())
+            raise
+        if count_warnings(self):
+            self._warned = True
+        now.ended()
 
     def rollback(self) -> None:
         """See `MySQLdb.connections.Connection.rollback`."""
