@@ -218,7 +218,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
     def commit(self) -> None:
         """See `MySQLdb.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         now = self._transaction
-        if now.begun and not (self._covered or now.doubtful or now.chains or now.locked):
+        if now.begun and not (self._covered or now.chains or now.locked):
             session = now.session if now.wrote else None
             if session is None:
                 self._commit_plain()

@@ -11,6 +11,7 @@ import pytest
 
 from commitlog.cdc.servers.binlog import BinlogServer
 from commitlog.drivers import pymysql, session
+from commitlog.drivers.mysql_stamp import LOCKED
 from fixtures.stamped import DRIVERS, ROW, StampLog, run
 
 pytestmark = pytest.mark.parametrize("driver", DRIVERS, indirect=True)
@@ -396,9 +397,10 @@ def test_a_stamp_that_the_server_refuses_at_the_end_is_counted_or_ends_the_trans
 
 
 def test_what_cannot_be_tagged_works_and_is_counted(stamp_log: StampLog, auto: Any) -> None:
-    def counts(*statements: str) -> list[str]:
+    def counts(*statements: str, by: Callable[[], None] = lambda: None) -> list[str]:
         before = untagged()
         run(auto, *statements)
+        by()
         return [what for what, count in untagged().items() for _ in range(count - before.get(what, 0))]
 
     with session.bind(request="r"), warnings.catch_warnings():
@@ -408,6 +410,10 @@ def test_what_cannot_be_tagged_works_and_is_counted(stamp_log: StampLog, auto: A
         assert len(counts("CALL commit_items()")) == 1
         assert len(counts("CREATE TABLE filled AS SELECT * FROM item")) == 1
         assert len(counts("LOCK TABLES item WRITE", "INSERT INTO item VALUES (1, 'l')", "UNLOCK TABLES")) == 1
+        locked = counts(
+            "SET autocommit = 0", "LOCK TABLES item WRITE", "INSERT INTO item VALUES (2, 'l')", by=auto.commit
+        )
+        assert locked == [f"untagged: {LOCKED}"]
     assert all(requests == [] for requests, _ in stamp_log.seen())
 
 

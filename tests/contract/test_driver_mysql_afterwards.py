@@ -53,10 +53,12 @@ def test_the_error_of_a_statement_is_there_after_its_block(stamp_log: StampLog, 
     ],
 )
 @pytest.mark.parametrize("on_untagged", ["warn", "raise"])
+@pytest.mark.parametrize("by_method", [False, True], ids=["texts", "methods"])
 def test_who_asks_for_warnings_late_gets_what_the_plain_library_gives(
     stamp_log: StampLog,
     monkeypatch: pytest.MonkeyPatch,
     on_untagged: session.OnUntagged,
+    by_method: bool,
     script: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(session, "_settings", session.Settings(None, None, None, on_untagged, None))
@@ -65,6 +67,9 @@ def test_who_asks_for_warnings_late_gets_what_the_plain_library_gives(
         with closing(connect(**stamp_log.options(autocommit=True))) as conn, session.bind(request="r"):
             run(conn, "DELETE FROM item")
             for statement in script:
+                if by_method and statement in ("BEGIN", "COMMIT"):
+                    getattr(conn, statement.lower())()
+                    continue
                 with suppress(stamp_log.driver.plain.IntegrityError):
                     run(conn, statement)
             seen.append((run(conn, "SHOW WARNINGS"), conn.show_warnings()))

@@ -176,6 +176,7 @@ def test_a_transaction_that_a_procedure_leaves_open_goes_on(stamp_log: StampLog,
         run(auto, "CALL open_one()", "INSERT INTO item VALUES (2, 'a')")
         auto.commit()
         run(auto, "SET completion_type = 'CHAIN'", "BEGIN", "INSERT INTO item VALUES (3, 'a')", "COMMIT")
-        run(auto, "INSERT INTO item VALUES (4, 'a')")
-        auto.rollback()
-    assert stamp_log.seen() == [(["r"], "II"), (["r"], "I")]
+        for number, end in ((4, auto.rollback), (4, auto.commit), (5, auto.rollback)):
+            run(auto, f"INSERT INTO item VALUES ({number}, 'a')")
+            end()
+    assert stamp_log.seen() == [(["r"], "II"), (["r"], "I"), (["r"], "I")]
