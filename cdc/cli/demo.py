@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from ..demo.engine import ENGINES, engine_named
+from ..demo.engines import ENGINES, engine_named
 from .output import is_terminal
 
 

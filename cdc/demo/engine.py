@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-ENGINES = ("postgresql", "mysql", "mariadb", "mongodb")
-
 
 class Server(Protocol):
     """A server on which databases are made and dropped."""
@@ -102,19 +100,3 @@ class Engine(ABC):
     @abstractmethod
     def client(self, url: str) -> str:
         """The command that opens the engine's own client there; a password it finds elsewhere."""
-
-
-def engine_named(name: str) -> Engine:
-    """The engine of a name out of `ENGINES`."""
-    # Each is loaded only where it is played: its library takes a while.
-    if name == "postgresql":
-        from .engine_postgres import PostgresEngine
-
-        return PostgresEngine()
-    if name == "mongodb":
-        from .engine_mongodb import MongoEngine
-
-        return MongoEngine()
-    from .engine_mysql import MariaDbEngine, MySqlEngine
-
-    return MySqlEngine() if name == "mysql" else MariaDbEngine()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from ...drivers.wsgi import CommitLogMiddleware
-from .shop_database import CheckFailed, Misunderstood, Store, open_store
+from .shop_database import CheckFailed, Misunderstood, Store
+from .shop_stores import open_store
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

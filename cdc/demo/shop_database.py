@@ -65,19 +65,3 @@ class Store(ABC):
     @abstractmethod
     def add_customers(self, customers: Sequence[tuple[str, str]]) -> None:
         """Add names with addresses, in one transaction."""
-
-
-def open_store(url: str) -> Store:
-    """A connection to `postgresql://…`, `mysql://…`, `mariadb://…` or `mongodb://…`."""
-    # Only the driver that is wanted is loaded.
-    if url.startswith("postgresql:"):
-        from .shop_postgres import PostgresStore
-
-        return PostgresStore(url)
-    if url.startswith("mongodb:"):
-        from .shop_mongodb import MongoStore
-
-        return MongoStore(url)
-    from .shop_mysql import MySqlStore
-
-    return MySqlStore(url)

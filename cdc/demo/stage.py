@@ -13,7 +13,8 @@ from ..database_url import split_password
 from ..log.home import log_exists, open_reader
 from ..log.kafka_location import KafkaLocation
 from ..log.location import Location
-from ..servers.kafka import KafkaServer, provide_kafka
+from ..servers.kafka import KafkaServer
+from ..servers.kafka_provision import provide_kafka
 from ..servers.scratch import Scratch
 from .engine import Engine
 from .follower import Follower

@@ -17,7 +17,7 @@ from . import forgery
 from .forking import check_fork
 from .history import Commit, commit_of, prove, read_commits
 from .play import Catchup, Play, Steady, since_request
-from .shop_database import open_store
+from .shop_stores import open_store
 from .traffic import REQUESTS_PER_SECOND, Traffic
 
 STEADY_S, BEFORE_S, DOWN_S, AFTER_S = 3.0, 0.5, 1.0, 0.5

@@ -5,15 +5,12 @@ time, Maven.
 """
 
 import base64
-import os
 import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self
 
-from .container import docker_answers
-from .failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
 from .kafka_programs import failed, java, kafka_jars
 from .ports import HOST, free_port
 from .process import Service, SingleProcess, StopMode, folder_for
@@ -23,8 +20,6 @@ from .scratch import Scratch
 JAVA_OPTIONS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _START_TIMEOUT_S = 90.0
 _POLL_S = 0.02
-NOT_INSTALLED = ("java", "fetch")
-"""The steps that fail where Java or Maven is missing."""
 
 DEFAULTS: Mapping[str, str] = {
     "process.roles": "broker,controller",
@@ -176,26 +171,6 @@ class KafkaServer(SingleProcess, Kafka):
             timeout_s=_START_TIMEOUT_S,
             poll_s=_POLL_S,
         )
-
-
-def provide_kafka() -> Kafka:
-    """A Kafka to be used in a `with` block: the one that COMMITLOG_TEST_KAFKA_BOOTSTRAP names, one on this machine, or, where Java or
-    Maven is missing and a Docker daemon answers, one in a container.
-
-    Raises:
-        ServerFailed: None was given and none could be started.
-    """
-    given = os.environ.get(KAFKA_BOOTSTRAP_VARIABLE)
-    if given:
-        return Kafka(given)
-    try:
-        return KafkaServer.start()
-    except ServerFailed as error:
-        if error.step not in NOT_INSTALLED or not docker_answers():
-            raise
-        from .kafka_container import ContainerKafka
-
-        return ContainerKafka()
 
 
 def _filled(value: str, ports: Mapping[str, str]) -> str:

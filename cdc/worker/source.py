@@ -232,28 +232,3 @@ class Source(ABC):
     @abstractmethod
     def look(self, vitals: Vitals) -> None:
         """Note what the source holds for us."""
-
-
-def open_source(config: Config, before: Source | None = None) -> Source:
-    """The source of a configuration, for one attempt.
-
-    Args:
-        config: With the limits that hold for its log.
-        before: That of the attempt before, closed.
-
-    Raises:
-        Unreachable: It does not answer.
-        Refused: It does not prove who it is, or refuses us.
-    """
-    # Here, so that only the driver of the engine in use is needed.
-    if config.source.engine == "postgresql":
-        from .postgres import PostgresSource
-
-        return PostgresSource(config, before if isinstance(before, PostgresSource) else None)
-    if config.source.engine == "mongodb":
-        from .mongodb import MongodbSource
-
-        return MongodbSource(config)
-    from .mysql import MysqlSource
-
-    return MysqlSource(config)

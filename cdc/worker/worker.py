@@ -25,7 +25,8 @@ from ..telemetry.vitals import Vitals
 from .commits import Committer, UnknownBuild
 from .duties import Duties, Parts
 from .genesis import begin
-from .source import Source, Stream, open_source
+from .source import Source, Stream
+from .sources import open_source
 from .waits import Waits
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from commitlog.cdc.demo.engine import engine_named
+from commitlog.cdc.demo.engines import engine_named
 from commitlog.cdc.servers import debian, mongod_programs
 from commitlog.cdc.servers.binlog import BinlogServer
 from commitlog.cdc.servers.failure import (

@@ -8,7 +8,8 @@ import pytest
 
 from commitlog.cdc.servers import kafka_programs
 from commitlog.cdc.servers.failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
-from commitlog.cdc.servers.kafka import Kafka, KafkaServer, provide_kafka
+from commitlog.cdc.servers.kafka import Kafka, KafkaServer
+from commitlog.cdc.servers.kafka_provision import provide_kafka
 
 
 def answers(server: Kafka) -> bool:

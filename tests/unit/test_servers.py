@@ -12,9 +12,10 @@ import pytest
 from commitlog.cdc.servers.binlog_container import ContainerBinlogServer
 from commitlog.cdc.servers.container import docker_answers
 from commitlog.cdc.servers.failure import KAFKA_BOOTSTRAP_VARIABLE, ServerFailed
-from commitlog.cdc.servers.kafka import DEFAULTS, provide_kafka
+from commitlog.cdc.servers.kafka import DEFAULTS
 from commitlog.cdc.servers.kafka_container import start_command
 from commitlog.cdc.servers.kafka_programs import KAFKA_VERSION
+from commitlog.cdc.servers.kafka_provision import provide_kafka
 from commitlog.cdc.servers.mariadb import MariaDbServer
 from commitlog.cdc.servers.mysql import MySqlServer
 from commitlog.cdc.servers.mysqld import LocalMysqld
