@@ -17,7 +17,7 @@ def command(invocation: Invocation, accept_gap: bool) -> int:
     history is lost, 0 when nothing is.
     """
     # Loaded here only: a `--help` needs no driver.
-    from ..worker.resumption import resume
+    from ..worker.resume import resume
 
     output = Output()
     for line in resume(invocation.load(), accept_gap=accept_gap):
