@@ -106,7 +106,8 @@ class Rows:
             return False
         if self.exchange(ops):
             return True
-        gone = [at for at, (change, _) in enumerate(ops) if self._there(self._models[change["entity"]], change) is None]
+        models = self._models
+        gone = {at: None for at, (change, _) in enumerate(ops) if self._there(models[change["entity"]], change) is None}
         for place in gone:
             # The key of a row that is gone is free for the one that goes there, and then that one's for the next.
             at = place - 1
