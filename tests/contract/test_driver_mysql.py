@@ -152,6 +152,18 @@ def test_whatever_commits_is_preceded_by_the_stamp(stamp_log: StampLog, conn: An
     assert stamp_log.seen() == [([end], "I") for end in ENDS]
 
 
+@pytest.mark.parametrize("write", ["UPDATE item SET name = 'b'", "/* slowly */ UPDATE item SET name = 'b'"])
+def test_a_write_behind_locks_is_tagged(stamp_log: StampLog, auto: Any, write: str) -> None:
+    """The server counts locks that a query took as writing, and a stamp for those alone would be noise."""
+    run(auto, "INSERT INTO item VALUES (1, 'a')")
+    with session.bind(request="r"):
+        run(auto, "BEGIN", "SELECT * FROM item FOR UPDATE", write)
+        auto.commit()
+        run(auto, "BEGIN", "SELECT * FROM item FOR UPDATE")
+        auto.commit()
+    assert stamp_log.seen() == [([], "I"), (["r"], "U")]
+
+
 def test_a_statement_that_commits_and_then_fails_has_ended_the_transaction(stamp_log: StampLog, auto: Any) -> None:
     with session.bind(request="r"):
         run(auto, "BEGIN", "INSERT INTO item VALUES (1, 'a')")
