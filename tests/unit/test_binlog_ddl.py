@@ -2,7 +2,7 @@
 
 import pytest
 
-from commitlog.cdc.tail.binlog.ddl import among, concerned, dropped_database, leaves_rows, truncated
+from commitlog.cdc.tail.binlog.ddl import among, concerned, dropped_database, harmless, leaves_rows, truncated
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,10 @@ def test_truncate_names_its_table(text: str, table: tuple[str, str] | None) -> N
         ("RENAME TABLE a TO b, `old`.`orders` TO orders", ("old", "orders")),
         ('ALTER TABLE "orders" ADD x int', ("shop", "orders")),
         ("/*!40000 ALTER TABLE orders FORCE */", ("shop", "orders")),
+        ("CREATE TABLE orders (id int)", ("shop", "orders")),
+        ("CREATE OR REPLACE TABLE parts LIKE orders", ("shop", "orders")),
+        ("CREATE TABLE parts (o int, FOREIGN KEY (o) REFERENCES orders (id))", None),
+        ("create table if not exists `shop`.orders (id int)", None),
         ("ALTER TABLE x COMMENT 'orders'", None),
         ("ALTER TABLE x /* orders */ FORCE -- orders", None),
     ],
@@ -36,6 +40,19 @@ def test_a_statement_concerns_the_tables_that_it_names(text: str, table: tuple[s
     found = concerned(text, "shop")
 
     assert (table in found) if table else (("shop", "orders") not in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE ALGORITHM=UNDEFINED DEFINER=`root`@`%` SQL SECURITY DEFINER VIEW `named` AS select * from orders",
+        "CREATE OR REPLACE DEFINER = `a`@`b` VIEW named AS SELECT * FROM orders",
+        "ALTER VIEW named AS SELECT * FROM orders",
+        "CREATE DEFINER=`a`@`b` TRIGGER t BEFORE INSERT ON orders FOR EACH ROW SET NEW.id = 1",
+    ],
+)
+def test_what_is_no_table_leaves_rows_as_they_are(text: str) -> None:
+    assert harmless(text)
 
 
 @pytest.mark.parametrize(

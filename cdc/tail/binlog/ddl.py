@@ -19,7 +19,8 @@ _PIECES = re.compile(_WORDS.pattern + r"|.", re.DOTALL)
 
 _HARMLESS = re.compile(
     r"\s*(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+)?INDEX|DROP\s+INDEX|ANALYZE|OPTIMIZE|REPAIR|CHECK|FLUSH|GRANT|REVOKE"
-    r"|CREATE\s+(?:DEFINER\s*=\s*\S+\s+)?(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT)|DROP\s+(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT))\b",
+    r"|(?:CREATE|ALTER)\s+(?:OR\s+REPLACE\s+)?(?:ALGORITHM\s*=\s*\w+\s+)?(?:DEFINER\s*=\s*\S+\s+)?(?:SQL\s+SECURITY\s+\w+\s+)?"
+    r"(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT)|DROP\s+(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT))\b",
     re.IGNORECASE,
 )
 """Statements that leave rows as they are."""
@@ -37,6 +38,9 @@ _HARMLESS_ACTION = re.compile(
 """Parts of ALTER TABLE that leave rows as they are. A part that is none of these may change them."""
 
 _ADDED = re.compile(rf"\s*ADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?!PERIOD\b|SYSTEM\b)({_NAME})", re.IGNORECASE)
+
+_CREATED = re.compile(rf"\s*CREATE\s+TABLE\s+(IF\s+NOT\s+EXISTS\s+)?(?:({_NAME})\s*\.\s*)?({_NAME})", re.IGNORECASE)
+"""Not OR REPLACE: that one drops what was there."""
 
 _TRUNCATE = re.compile(
     rf"\s*(?:/\*.*?\*/\s*)*TRUNCATE\s+(?:TABLE\s+)?(?:({_NAME})\s*\.\s*)?({_NAME})", re.IGNORECASE | re.DOTALL
@@ -118,10 +122,15 @@ def among(tables: Collection[tuple[str, str]], text: str, database: str) -> list
 def concerned(text: str, database: str) -> set[tuple[str, str]]:
     """The tables that a statement may be about: all names in it, each as (database, table).
 
+    A table that is made leaves those that it refers to as they are, and one of its own name that was there, too.
+
     Args:
         text: The statement.
         database: The default database.
     """
+    made = _CREATED.match(text)
+    if made is not None:
+        return set() if made[1] else {(_bare(made[2]) if made[2] else database, _bare(made[3]))}
     words = _spoken(text)
     out: set[tuple[str, str]] = set()
     for at, word in enumerate(words):
