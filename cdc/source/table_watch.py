@@ -88,8 +88,17 @@ class TableWatch:
             if why:
                 renewals[entity.name] = why
         self._met.clear()
+        for name in self._known.keys() - wanted.keys():
+            self._leave(name)
         self._check_holders(now, told={wanted[name].table for name in told & wanted.keys()})
         return renewals
+
+    def _leave(self, name: str) -> None:
+        """Of an entity that is in no app schema now all fields are gone: should it come back, nobody has told what it was meanwhile."""
+        known = self._known[name]
+        if known.fields:
+            self._known[name] = Known(known.incarnation, [], sorted({*known.gone, *known.fields}))
+            self.changed = True
 
     def _strayed(self, table: Incarnation, name: TableName) -> str:
         """Why the log may have rows of another table as this one's, or lack rows of it, though it is as it was: the stream showed
@@ -251,6 +260,8 @@ class TableWatch:
     def _differences(self, was: Known, now: Known) -> Iterator[str]:
         """Why the rows that were told may not be those of the table."""
         before, after = was.incarnation, now.incarnation
+        if not was.fields:
+            yield "for a while it was in no app schema"
         if before.table != after.table:
             yield f"it comes from {after.table} instead of {before.table}"
         if before.oid != after.oid:

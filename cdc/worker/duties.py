@@ -93,7 +93,8 @@ class Duties:
         if self._snapshots is not None:
             self._snapshots.close()
         self._snapshots = self._snapshotter()
-        self._checked_at = -self._check_s
+        # Looked at before anything else is committed: what changes twice in a moment must be seen twice.
+        self._at, self._checked_at = -INTERVAL_S, -self._check_s
 
     def reload(self, registry: Registry) -> None:
         """As `use`, for schemas that nobody has looked at yet.

@@ -27,6 +27,7 @@ from ..tail.oplog.shapes import project
 from ..tail.transaction import Mark, Relation, Transaction
 from ..telemetry.vitals import Vitals
 from .held import HeldPlace
+from .mappings import Mappings
 from .mongodb_collections import MongodbCollections
 from .mongodb_snapshot import MongodbSnapshotter
 from .source import Source, Stream, TableKeeper, TablesWatch
@@ -146,7 +147,10 @@ class MongodbSource(Source):
 
     def watch(self, keeper: TableKeeper, *, epoch: int) -> TablesWatch:
         """As the base says."""
-        return MongodbCollections(keeper)
+        config = self.config
+        return MongodbCollections(
+            keeper, Mappings(config.tables_path, epoch=epoch, visibility=config.log.visibility, keeper=keeper)
+        )
 
     def look(self, vitals: Vitals) -> None:
         """Note how far the set has come."""

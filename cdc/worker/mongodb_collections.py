@@ -2,6 +2,7 @@
 
 from ..tail.oplog.definition import RENAME, Definition
 from ..tail.transaction import Notice, Relation
+from .mappings import Mappings
 from .source import TableKeeper
 
 
@@ -10,13 +11,15 @@ class MongodbCollections:
 
     Args:
         keeper: Acts on what is found.
+        mappings: How entities were mapped before.
     """
 
-    def __init__(self, keeper: TableKeeper) -> None:
-        self._keeper = keeper
+    def __init__(self, keeper: TableKeeper, mappings: Mappings) -> None:
+        self._keeper, self._mappings = keeper, mappings
 
     def look(self) -> None:
-        """Nothing: the oplog tells of everything, also of what happened while no worker ran."""
+        """See what app schemas say: the oplog tells of all else, also of what happened while no worker ran."""
+        self._mappings.look()
 
     def look_again(self) -> None:
         """Nothing, for the same reason."""

@@ -27,6 +27,7 @@ from ..tail.mysql_rows import relation_of
 from ..tail.transaction import Mark, Relation, Transaction
 from ..telemetry.vitals import Vitals
 from .held import HeldPlace
+from .mappings import Mappings
 from .mysql_snapshot import MysqlSnapshotter
 from .mysql_tables import MysqlTables
 from .source import Source, Stream, TableKeeper, TablesWatch
@@ -147,7 +148,9 @@ class MysqlSource(Source):
 
     def watch(self, keeper: TableKeeper, *, epoch: int) -> TablesWatch:
         """As the base says."""
-        return MysqlTables(keeper, self._catalog)
+        config = self.config
+        mappings = Mappings(config.tables_path, epoch=epoch, visibility=config.log.visibility, keeper=keeper)
+        return MysqlTables(keeper, self._catalog, mappings)
 
     def look(self, vitals: Vitals) -> None:
         """Note where the binlog ends."""

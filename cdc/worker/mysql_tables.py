@@ -8,6 +8,7 @@ from ..tail.binlog.ddl import among, harmless, leaves_rows
 from ..tail.mysql_catalog import Catalog
 from ..tail.transaction import Notice, Relation
 from ..tail.unique_key import require_unique
+from .mappings import Mappings
 from .source import TableKeeper
 
 
@@ -17,16 +18,18 @@ class MysqlTables:
     Args:
         keeper: Acts on what is found.
         catalog: The tables as they are now.
+        mappings: How entities were mapped before.
     """
 
-    def __init__(self, keeper: TableKeeper, catalog: Catalog) -> None:
-        self._keeper, self._catalog = keeper, catalog
+    def __init__(self, keeper: TableKeeper, catalog: Catalog, mappings: Mappings) -> None:
+        self._keeper, self._catalog, self._mappings = keeper, catalog, mappings
 
     def look(self) -> None:
-        """Nothing: the binlog tells of everything, also of what happened while no worker ran."""
+        """See what app schemas say of tables: the binlog tells of all that happens to these, also of what did while no worker ran."""
+        self._mappings.look()
 
     def look_again(self) -> None:
-        """Nothing, for the same reason."""
+        """Nothing: the binlog tells of it at its place."""
 
     def met(self, relation: Relation, xid: int) -> None:
         """Nothing: each table is described with its rows."""
