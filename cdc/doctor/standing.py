@@ -15,7 +15,6 @@ from typing import Any
 from ...schemas.errors import CommitLogError
 from ...schemas.position import format_lsn, format_oplog, parse_binlog, parse_lsn, parse_oplog
 from ...schemas.record import Head
-from ...transforms.table_name import quoted
 from ..app_schemas.files import load_registry
 from ..config import Config
 from ..log.home import LogLocation, leader_of
@@ -23,7 +22,6 @@ from ..log.index import Index
 from ..log.kafka_location import KafkaLocation
 from ..log.location import Location
 from ..sessions.store import Store, path_of
-from ..source.step import mapped
 
 METRICS_TIMEOUT_S = 1.0
 METRICS_BYTES_MAX = 1 << 20
@@ -207,12 +205,12 @@ def look_at_source(config: Config, position: str) -> SourceStanding:
 
 def _look_at_binlog(config: Config, position: str) -> SourceStanding:
     # Loaded here only: what a log alone can say needs no driver.
+    from ..source.mysql.checks import missing_tables
     from ..tail.mysql_catalog import Catalog
 
     with closing(Catalog(config.source.conninfo())) as catalog:
         end, files = catalog.binlog_end(), catalog.binary_logs()
-        tables = sorted(mapped(load_registry(config.schemas.path)))
-        missing = tuple(f"there is no table {quoted(table)}" for table in tables if catalog.table(*table) is None)
+        missing = tuple(missing_tables(catalog, load_registry(config.schemas.path)))
     name, offset = parse_binlog(position) if position else ("", 0)
     ahead = sum(file.size for file in files if file.name >= name) - offset
     return SourceStanding(

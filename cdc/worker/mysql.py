@@ -148,9 +148,9 @@ class MysqlSource(Source):
 
     def watch(self, keeper: TableKeeper, *, epoch: int) -> TablesWatch:
         """As the base says."""
-        config = self.config
-        mappings = Mappings(config.tables_path, epoch=epoch, visibility=config.log.visibility, keeper=keeper)
-        return MysqlTables(keeper, self._catalog, mappings)
+        visibility = self.config.log.visibility
+        mappings = Mappings(self.config.tables_path, epoch=epoch, visibility=visibility, keeper=keeper)
+        return MysqlTables(keeper, self._catalog, mappings, visibility=visibility)
 
     def look(self, vitals: Vitals) -> None:
         """Note where the binlog ends."""

@@ -1,15 +1,80 @@
-"""What is done beside a mapped table of MySQL or MariaDB, or to it: its rows are read again where they may be others, and only there."""
+"""A mapped table of MySQL or MariaDB that is dropped or gets another name: it is named, and what comes under its name later is told."""
+
+import json
+from collections.abc import Callable
+
+import pytest
 
 from fixtures.binlog_source import BinlogSource
-from fixtures.midstream import anew, settle, started
+from fixtures.followed import Followed
+from fixtures.midstream import CHUNK, anew, settle, started
+from fixtures.worker import Run
 
 MADE = "CREATE TABLE orders (id int PRIMARY KEY, status varchar(20))"
+ANEW = (MADE, "INSERT INTO orders VALUES (3, 'new'), (30, 'new')")
 
 
 def open_shop(source: BinlogSource) -> BinlogSource:
     source.execute(MADE, "INSERT INTO orders VALUES " + ", ".join(f"({number}, 'old')" for number in range(12)))
     source.map("Order", "orders")
     return source.setup()
+
+
+def until_named(source: BinlogSource, run: Run) -> None:
+    """Wait until the worker says that the table is not there; so do `status` and `doctor`."""
+    table = f"{source.database}.orders"
+    warning = f"Order: there is no table {table}; nothing of it is recorded"
+    run.until(lambda: warning in run.output, "a warning")
+    assert run.output.count(warning) == 1
+    missing = f"table {table} of Order does not exist"
+    assert json.loads(source.commitlog("status", "--json").stdout)["source"]["missing"] == [missing]
+    assert missing in source.commitlog("doctor", code=1).stdout
+
+
+@pytest.mark.parametrize("when", ["before its snapshot", "in its snapshot", "after its snapshot"])
+def test_a_dropped_table_is_named_until_there_is_one_again_and_has_its_rows_then(
+    binlog_source: BinlogSource, new_database: Callable[[], str], when: str
+) -> None:
+    source = open_shop(binlog_source)
+    fork = Followed(source, new_database())
+    if when == "after its snapshot":
+        run = started(source)
+        fork.sync()
+        source.execute("DROP TABLE orders")
+        until_named(source, run)
+        run.terminate()
+    elif when == "in its snapshot":
+        source.run("in_snapshot_chunk:kill:3", **CHUNK).until_killed()
+        fork.sync()
+        source.execute("DROP TABLE orders")
+    else:
+        source.execute("DROP TABLE orders")
+    run = source.run(**CHUNK).streaming()
+    until_named(source, run)
+
+    source.execute(*ANEW, "UPDATE orders SET status = 'newer' WHERE id = 30")
+    settle(run)
+    run.terminate()
+    source.check_tables(source.history())
+    source.verify()
+    fork.check()
+
+
+def test_a_table_that_comes_back_under_its_name_is_read_again_once(
+    binlog_source: BinlogSource, new_database: Callable[[], str]
+) -> None:
+    source = open_shop(binlog_source)
+    fork = Followed(source, new_database())
+    run = started(source)
+    fork.sync()
+    source.execute("ALTER TABLE orders RENAME TO other", "UPDATE other SET status = 'away' WHERE id < 3")
+    until_named(source, run)
+    source.execute("RENAME TABLE other TO orders", "DELETE FROM orders WHERE id = 11")
+    settle(run)
+    run.terminate()
+    assert anew(source, "Order") == 1
+    source.check_tables(source.history())
+    fork.check()
 
 
 def test_what_is_made_beside_a_table_does_not_have_it_read_again(binlog_source: BinlogSource) -> None:

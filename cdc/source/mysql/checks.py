@@ -5,6 +5,8 @@ server must be the same; that its history is the same, too, is asked of its GTID
 commit.
 """
 
+from collections.abc import Iterator
+
 from ....schemas.errors import ACCEPT_GAP, HistoryLost, Refused
 from ....schemas.position import parse_binlog
 from ....transforms.registry import Registry
@@ -264,6 +266,15 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
         if entities & state.snapshots.keys():
             raise HistoryLost(f"{message}: changes of it may be missing", hint=f"{hint}, then {ACCEPT_GAP}")
         raise Refused(message, hint=f"{hint}, then {setup}")
+
+
+def missing_tables(catalog: Catalog, registry: Registry) -> Iterator[str]:
+    """A sentence for each entity whose table does not exist."""
+    entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
+    there = catalog.tables_of({table for table, _ in entities})
+    for table, name in sorted(entities):
+        if table not in there:
+            yield f"table {quoted(table)} of {name} does not exist"
 
 
 def unfit(end: LogEnd, table: MysqlTable) -> tuple[str, str] | None:

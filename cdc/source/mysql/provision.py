@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 from ....schemas.errors import Refused
 from ....transforms.registry import Registry
-from ....transforms.table_name import quoted
 from ...config import Config
 from ...tail.binlog.table_map import STAMP
 from ...tail.mysql_catalog import Catalog, MysqlTable, sql_name
@@ -15,7 +14,7 @@ from ...tail.unique_key import require_unique
 from ..provision import Provision
 from ..step import PRINT, Step, mapped
 from .beginning import Beginning
-from .checks import check_version, remedy, wrong_settings
+from .checks import check_version, missing_tables, remedy, wrong_settings
 from .grants import missing, stamping
 
 CTX = "ctx VARCHAR(4000) CHARACTER SET utf8mb4 NOT NULL"
@@ -124,11 +123,7 @@ class MysqlProvision(Provision[Catalog]):
 
     def missing_tables(self, registry: Registry) -> Iterator[str]:
         """As the base says."""
-        entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
-        there = self.catalog.tables_of({table for table, _ in entities})
-        for table, name in sorted(entities):
-            if table not in there:
-                yield f"table {quoted(table)} of {name} does not exist"
+        return missing_tables(self.catalog, registry)
 
 
 def _settings(catalog: Catalog) -> Iterator[Step]:
