@@ -53,7 +53,10 @@ class Form(Enum):
     ROW = "one row for each connection"
     LOGGED = "a row that is only logged"
     SERVER = "the server does not tell what a transaction wrote"
-    NONE = f"no table {TABLE}, or no privilege to insert into it: `commitlog setup` makes and grants it"
+    NONE = (
+        f"this connection found no table {TABLE}, or no privilege to insert into it: `commitlog setup` makes and grants it,"
+        " and a new connection looks again"
+    )
 
 
 ROW = Form.ROW

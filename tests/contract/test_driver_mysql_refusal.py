@@ -47,6 +47,21 @@ def test_a_stamp_refused_in_autocommit_is_counted_or_takes_the_statement_with_it
 
 
 @both
+def test_a_connection_that_found_no_stamp_says_that_a_new_one_looks_again(
+    stamp_log: StampLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_settings", session.Settings(None, None, None, "raise", None))
+    with broken_stamp(stamp_log):
+        early = stamp_log.connect(autocommit=True)
+    with closing(early), session.bind(request="r"):
+        with pytest.raises(stamp_log.driver.wrapped.Untagged, match="and a new connection looks again"):
+            write(early, 1)
+        with closing(stamp_log.connect(autocommit=True)) as conn:
+            write(conn, 2)
+    assert stamp_log.seen() == [(["r"], "I")]
+
+
+@both
 def test_ddl_is_not_sent_where_what_it_would_commit_must_be_tagged_and_cannot(
     stamp_log: StampLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
