@@ -227,7 +227,6 @@ REFUSED: tuple[tuple[Flavour, int, str], ...] = (
     ("mysql", 34, "without a GTID"),
     ("mysql", 99, "unknown .type 99"),
     ("mysql", 162, "MARIADB_GTID"),
-    ("mariadb", 164, "START_ENCRYPTION"),
     ("mariadb", 172, "PARTIAL_ROW_DATA"),
     ("mariadb", 33, "GTID .type 33"),
     ("mariadb", 17, "BEGIN_LOAD_QUERY"),

@@ -52,6 +52,8 @@ _NOTHING: Final = frozenset(
         events.PREVIOUS_GTIDS,
         events.GTID_LIST,
         events.BINLOG_CHECKPOINT,
+        # MariaDB's file is encrypted on disk; its events are sent in clear.
+        events.START_ENCRYPTION,
         # Group Replication's own.
         events.TRANSACTION_CONTEXT,
         events.VIEW_CHANGE,
@@ -217,7 +219,6 @@ class BinlogAssembler:
             }
         return handlers | {
             events.MARIADB_GTID: self._gtid,
-            events.START_ENCRYPTION: self._refused,
             events.PARTIAL_ROW_DATA: self._refused,
             **dict.fromkeys(COMPRESSED, self._compressed),
         }

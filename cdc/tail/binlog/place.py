@@ -4,7 +4,7 @@ from struct import Struct
 from typing import Final
 
 from ....schemas.errors import DecodeError
-from .event import ARTIFICIAL, FORMAT_DESCRIPTION, HEADER_BYTES, HEARTBEAT, HEARTBEAT_V2
+from .event import ARTIFICIAL, FORMAT_DESCRIPTION, HEADER_BYTES, HEARTBEAT, HEARTBEAT_V2, START_ENCRYPTION
 
 _u64 = Struct("<Q").unpack_from
 
@@ -12,6 +12,9 @@ OFFSET_BITS: Final = 40
 """A position is the file's number, shifted by this many bits, and the offset in it."""
 
 _WRAP: Final = 1 << 32
+_SENT_AGAIN: Final = (FORMAT_DESCRIPTION, START_ENCRYPTION)
+"""Events at the beginning of a file, which come also where a dump begins in its middle, without an end then."""
+
 _MADE_UP: Final = frozenset((HEARTBEAT, HEARTBEAT_V2))
 
 
@@ -57,7 +60,7 @@ class Place:
         Raises:
             DecodeError: The header says what cannot be.
         """
-        if flags & ARTIFICIAL or kind in _MADE_UP or (kind == FORMAT_DESCRIPTION and end == 0):
+        if flags & ARTIFICIAL or kind in _MADE_UP or (kind in _SENT_AGAIN and end == 0):
             return
         behind = self.behind + size
         if end:
