@@ -23,7 +23,7 @@ Before the first snapshot of an entity is complete, an update or delete of a row
 will hold the row, or not. Where commits told rows before its first chunk, it counts as one that comes again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..log.home import LogReader
@@ -186,7 +186,25 @@ class Applier:
             here = {told.text(change["key"]) for change, _ in ops} | set(told.omitted(unit))
             origin = Origin(unit, (unit.last.seq, 1))
             gone = told.rows(before_seq=entity.snapshot_seq, besides=here)
-            self._run_all((self._gone(entity.entity, key, fields), origin) for key, fields in gone)
+            self._run_all(
+                (self._gone(entity.entity, key, fields), origin)
+                for key, fields in gone
+                if not self._told_anew(entity, key, told, here)
+            )
+
+    def _told_anew(self, entity: EntityState, key: dict[str, Any], told: Told, here: Collection[str]) -> bool:
+        """Whether the fork's row at a key that upstream does not tell of any more is one that the snapshot told, under another spelling:
+        the type of a key may have changed, or its letters' case where that makes no other key."""
+        try:
+            with self._target.savepoint():
+                ours = self._target.read(entity.entity, key)
+        except Rejected:
+            return False
+        if ours is None:
+            return False
+        spelled = {field: self._target.value(entity.entity, field, ours[field]) for field in key}
+        text = told.text(spelled)
+        return text != told.text(key) and (text in here or told.since(spelled, entity.snapshot_seq))
 
     def _gone(self, entity: str, key: dict[str, Any], fields: dict[str, Any]) -> Change:
         """The delete of a row that upstream had told of."""
@@ -198,8 +216,12 @@ class Applier:
         return told
 
     def _told_of(self, entity: str) -> Told:
+        model = self._models[entity]
+        key = tuple(model.by_field[name] for name in model.key)
+        if entity in self._told and self._told[entity].key != key:
+            # It finds rows by their keys as they were spelled.
+            self._told.pop(entity).close()
         if entity not in self._told:
-            key = self._models[entity].key
             self._told[entity] = Told(self._reader, entity, key, lambda fields: self._models[entity].as_now(fields))
         return self._told[entity]
 

@@ -15,7 +15,7 @@ from ..tail.enums import renamed_labels
 
 _NUMBERS = frozenset(("int16", "int32"))
 """Types whose values are JSON numbers; wider ones are strings."""
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class EntityModel:
 
     def as_now(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Fields as records told them once, as they would tell them now: enums' labels as they are called, numbers in the form of
-        their type, which is another one where an integer became wider."""
+        their type, which is another one where an integer became wider, or a number an integer."""
         known = self.by_field
         return {f: self._as_now(known.get(f), value) for f, value in fields.items()}
 
@@ -103,8 +103,10 @@ class EntityModel:
             return value
         if column.field in self.renamed:
             return self.renamed[column.field].get(value, value)
-        if column.type in _NUMBERS:
-            return int(value) if type(value) is str and _INTEGER.fullmatch(value) else value
+        if column.type in _NUMBERS or column.type == "int64":
+            found = _INTEGER.fullmatch(value) if type(value) is str else None
+            whole = int(found[1]) if found else value
+            return str(whole) if column.type == "int64" and type(whole) is int else whole
         return str(value) if type(value) is int else value
 
     def under(self, entity: Entity) -> "EntityModel":

@@ -63,6 +63,8 @@ class Rows:
                 if change["op"] == "insert" and ours is not None:
                     # A row that upstream has told of is not there any more, and nobody told.
                     change = self._after_told(change, origin)
+                    if again and change["told"] is None:
+                        change = self._told_otherwise(change, origin, ours)
                     if not last:
                         return change, origin
                     if change["told"] is not None:
@@ -177,6 +179,12 @@ class Rows:
     def _after_told(self, change: Change, origin: Origin) -> Change:
         """An insert with what upstream had told of its key, which is asked once: later it would be what the insert itself says."""
         return {**change, "told": self._before(change, origin)}
+
+    def _told_otherwise(self, change: Change, origin: Origin, ours: Texts) -> Change:
+        """An insert with what upstream had told of the row here, whose key may be another spelling of the same."""
+        entity = change["entity"]
+        spelled = {f: self._target.value(entity, f, ours[f]) for f in self._models[entity].key}
+        return {**change, "told": self._told(entity, origin).get(spelled)}
 
     def _is_behind(self, table: EntityModel, change: Change, origin: Origin) -> bool:
         """Whether another row is at the new key of one that is not here, and has yet to leave it."""

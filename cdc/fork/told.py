@@ -12,8 +12,10 @@ import orjson
 
 from ...schemas.errors import RecordError
 from ...schemas.record import EMPTY, Head
+from ...schemas.shape import Column
 from ..log.home import LogReader
 from .conflicts import key_text
+from .spelling import one_spelling
 from .units import Change, Place, Unit, Units
 
 Fields = dict[str, Any]
@@ -27,12 +29,16 @@ class Told:
         entity: The entity.
         key: The fields of its key.
         as_now: Makes fields as they were told what they are called now.
+
+    Attributes:
+        key: The fields of its key.
     """
 
     def __init__(
-        self, reader: LogReader, entity: str, key: tuple[str, ...], as_now: Callable[[Fields], Fields]
+        self, reader: LogReader, entity: str, key: tuple[Column, ...], as_now: Callable[[Fields], Fields]
     ) -> None:
-        self._reader, self._entity, self._key, self._as_now = reader, entity, key, as_now
+        self._reader, self._entity, self.key, self._as_now = reader, entity, key, as_now
+        self._columns = {column.field: column for column in key}
         self._name = orjson.dumps(entity)
         self._after: Head = EMPTY
         self._open: Unit | None = None
@@ -81,6 +87,11 @@ class Told:
         found = self._rows.execute("SELECT fields FROM row WHERE key = ?", (self.text(key),)).fetchone()
         return None if found is None else self._as_now(orjson.loads(found[0]))
 
+    def since(self, key: Fields, seq: int) -> bool:
+        """Whether a row of that key was told of at this record or later."""
+        query = "SELECT EXISTS (SELECT 1 FROM row WHERE key = ? AND seq >= ?)"
+        return bool(self._rows.execute(query, (self.text(key), seq)).fetchone()[0])
+
     def first(self, key: Fields) -> Fields | None:
         """As `get`; where two rows have a key for a while, the one that had it first."""
         return self._aside.get(self.text(key)) or self.get(key)
@@ -92,7 +103,7 @@ class Told:
     def omitted(self, unit: Unit) -> Iterator[str]:
         """The keys, as `text` writes them, of rows that a snapshot leaves to the commits before it."""
         for values in unit.meta.get("omitted", ()):
-            yield self.text(dict(zip(self._key, values, strict=False)))
+            yield self.text(dict(zip(self._columns, values, strict=False)))
 
     def rows(self, *, before_seq: int | None = None, besides: Collection[str] = ()) -> Iterator[tuple[Fields, Fields]]:
         """(key, fields) of the rows, by key; reads on while others are written.
@@ -115,8 +126,8 @@ class Told:
             last = page[-1][0]
 
     def text(self, key: Fields) -> str:
-        """A key as text, the same whichever type its numbers were told as."""
-        return key_text({f: str(value) if type(value) is int else value for f, value in self._as_now(key).items()})
+        """A key as text, the same whichever type its values were told as."""
+        return key_text({f: one_spelling(self._columns[f], value) for f, value in self._as_now(key).items()})
 
     def _begin(self, unit: Unit) -> None:
         """Take a unit in hand; one that does not name the entity changes nothing."""
