@@ -24,6 +24,8 @@ _USERS_ROOT = os.path.expanduser("~/.postgresql/root.crt")  # noqa: PTH111 - a u
 """Where libpq looks for the certificates of CAs unless told."""
 _UNVERIFIED = "certificate verify failed"
 
+AT_THE_SERVER = "point {where} at the server itself, not at PgBouncer or another pooler"
+
 _REFUSALS = (
     (
         r"does not support SSL, but SSL was required",
@@ -54,6 +56,11 @@ _REFUSALS = (
         r"permission denied to start WAL sender|must be superuser or replication role to start walsender",
         "role {user} may not replicate",
         'ALTER ROLE "{user}" REPLICATION',
+    ),
+    (
+        r"unsupported startup parameter(?: in options)?: (\w+)",
+        "{what} is behind a pooler that takes no {0} from a connection",
+        AT_THE_SERVER,
     ),
 )
 """What libpq or the server says, what it means, and what to do: no waiting helps."""

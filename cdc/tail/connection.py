@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from ...schemas.errors import Refused
+from .address import AT_THE_SERVER, refusal, secured
 from .address import one_line as one_line
-from .address import refusal, secured
 
 SESSION_SETTINGS = (
     "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
@@ -101,16 +102,34 @@ def opened(kind: type[_Kind], url: str, *, where: str = "[source] url", settings
             options=f"{SESSION_SETTINGS} {settings}",
             **more,
         )
-        take_time(connection)
+        take_settings(connection, what="the source", where=where)
     except psycopg.OperationalError as exc:
         raise refusal(exc, what="the source", where=where) from exc
     return connection
 
 
-def take_time(connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
-    """Let transactions last as long as their statements may: the limit on them is set where the server knows one."""
+def take_settings(connection: "psycopg.Connection[tuple[Any, ...]]", *, what: str, where: str) -> None:
+    """Let transactions last as long as their statements may: the limit on them is set where the server knows one. And see that the
+    other settings are in force.
+
+    Args:
+        connection: With `SESSION_SETTINGS`.
+        what: What it reaches.
+        where: Where the user wrote its address.
+
+    Raises:
+        Refused: They are not: a pooler may be told to keep them back, and texts would be others than records hold.
+    """
+    query = b"SELECT pg_catalog.current_setting('search_path')"
     if connection.info.server_version >= TRANSACTIONS_LIMITED_FROM:
-        connection.execute("SET transaction_timeout = 0")
+        query += b", pg_catalog.set_config('transaction_timeout', '0', false)"
+    row = connection.execute(query).fetchone()
+    if row is None or row[0] != "pg_catalog":
+        connection.close()
+        raise Refused(
+            f"{what} is behind a pooler that keeps back the settings of a connection",
+            hint=AT_THE_SERVER.format(where=where),
+        )
 
 
 def grant(exc: psycopg.Error, user: str, *, table: str = "", writes: bool = False) -> str:

@@ -1,15 +1,20 @@
 """What a database or a role is set to for its app does not get into commitlog's way, and setup not into the app's."""
 
+import re
 import threading
 from collections.abc import Callable
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from commitlog.cdc.fork.postgres.target import Target
 from commitlog.cdc.servers.postgres import Server
 from commitlog.cdc.tail.connection import connect
+from commitlog.cdc.tail.postgres import connect as replicate
+from commitlog.schemas.errors import Refused
 from fixtures.load import open_shop
+from fixtures.proxy import TcpProxy
 from fixtures.worker import Source
 
 LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -34,6 +39,18 @@ def test_limits_that_a_database_has_for_its_app_do_not_hold_for_commitlog(databa
                 assert connection.execute(f"SHOW {limit}".encode()).fetchone() == ("0",)
             connection.execute("CREATE TABLE public.made AS SELECT 1 AS n FROM pg_sleep(0.1)")
             connection.execute("DROP TABLE public.made")
+
+
+@pytest.mark.parametrize("reach", [connect, replicate, Target])
+def test_a_pooler_that_keeps_back_the_settings_of_a_connection_is_named(
+    database: str, proxy: Callable[[str], TcpProxy], reach: Callable[[str], object]
+) -> None:
+    """As PgBouncer does with ignore_startup_parameters = options: values would come in the forms that the role is set to."""
+    pooler = proxy(database)
+    pooler.said = lambda data: re.sub(rb"(?<=\0options\0)[^\0]+", lambda options: b" " * len(options[0]), data)
+    with pytest.raises(Refused, match="behind a pooler that keeps back") as refused:
+        reach(pooler.url)
+    assert "at the server itself" in refused.value.hint
 
 
 def test_setup_lets_the_app_pass_while_it_waits_for_a_table_and_says_for_whom(source: Source) -> None:

@@ -1,10 +1,11 @@
 """Off this machine a server must prove who it is, unless the address itself says that it need not."""
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from commitlog.cdc.tail.address import safety, secured
-from commitlog.schemas.errors import UsageError
+from commitlog.cdc.tail.address import refusal, safety, secured
+from commitlog.schemas.errors import Refused, UsageError
 
 HERE = [
     "postgresql://u:p@localhost/shop",
@@ -71,3 +72,12 @@ def test_an_address_that_libpq_does_not_understand_is_refused_without_its_passwo
         secured(url)
     assert "geheim" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("said", ["options", "in options: datestyle", "replication"])
+def test_a_pooler_that_takes_no_settings_is_named(said: str) -> None:
+    text = f"FATAL:  unsupported startup parameter{'' if said.startswith('in') else ':'} {said}"
+    error = refusal(psycopg.OperationalError(text), what="the source", where="[source] url")
+    assert isinstance(error, Refused)
+    assert "behind a pooler" in str(error)
+    assert error.hint == "point [source] url at the server itself, not at PgBouncer or another pooler"

@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from ....schemas.errors import CommitLogError, Locked, Refused
 from ...tail.address import refusal, secured
-from ...tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_time
+from ...tail.connection import NO_LIMITS, SESSION_SETTINGS, grant, one_line, take_settings
 from ..sql_connection import SqlConnection
 from ..sql_memory import Row
 from ..store import Again, Refusal, Rejected, altered, unreachable
@@ -66,7 +66,7 @@ class Connected(SqlConnection):
                 keepalives_idle=30,
                 prepare_threshold=2,
             )
-            take_time(self.connection)
+            take_settings(self.connection, what="the fork's database", where="--into")
         except psycopg.OperationalError as exc:
             raise refusal(exc, what="the fork's database", where="--into") from exc
         # Statements differ by the fields they change; the more stay prepared, the less is planned again.
