@@ -184,6 +184,13 @@ def _table(table: Table, catalog: Catalog) -> Iterator[Finding]:
                 f"table {holder.quoted} has no replica identity: once published, the server refuses UPDATE and DELETE of it",
                 "commitlog setup",
             )
+        elif holder.old_rows == "refused":
+            yield Finding(
+                "error",
+                f"table {holder.quoted} is to log whole old rows and has a virtual generated column: once published, the server refuses"
+                " UPDATE and DELETE of it",
+                "commitlog setup",
+            )
         elif not table.virtual:
             yield Finding(
                 "warning",

@@ -195,6 +195,12 @@ def _identities(catalog: Catalog, tables: list[Table]) -> Iterator[Step]:
                 f"{table.quoted} has a virtual generated column and no primary key: published, it would refuse UPDATE",
                 hint="give it a primary key, or take it out of the app schemas",
             )
+    for holder in holders(catalog, {(table.namespace, table.name) for table in tables if table.virtual}):
+        if holder.old_rows == "refused":
+            yield Step(
+                f"{quoted(holder.table)}: log old keys only, for beside its virtual generated column the server refuses UPDATE and DELETE",
+                f"ALTER TABLE {sql_name(*holder.table)} REPLICA IDENTITY DEFAULT",
+            )
     able = {(table.namespace, table.name) for table in tables if not table.virtual}
     roots = [(table.namespace, table.name) for table in tables if table.partitioned and table.identity != "f"]
     found = holders(catalog, able)

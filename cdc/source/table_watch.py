@@ -320,9 +320,15 @@ class TableWatch:
                 self._say(
                     f"table {holder.quoted} has no replica identity: the server refuses UPDATE and DELETE of it; {SETUP}"
                 )
-            elif holder.old_rows != "full":
+            elif holder.old_rows == "refused":
                 self._say(
-                    f"table {holder.quoted} does not log whole old rows: commits lack what was there before; {SETUP}"
+                    f"table {holder.quoted} is to log whole old rows and has a virtual generated column: the server refuses UPDATE and"
+                    " DELETE of it; commitlog setup takes it back to old keys"
+                )
+            elif holder.old_rows != "full":
+                why = "beside a virtual generated column the server refuses it" if holder.virtual else SETUP
+                self._say(
+                    f"table {holder.quoted} does not log whole old rows: commits lack what was there before; {why}"
                 )
 
     def _say(self, text: str) -> None:

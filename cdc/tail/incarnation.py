@@ -72,11 +72,12 @@ down (namespace, name, oid, relkind) AS (SELECT w.namespace, w.name, c.oid, c.re
     UNION ALL SELECT d.namespace, d.name, c.oid, c.relkind FROM down d JOIN pg_inherits i ON i.inhparent = d.oid
         JOIN pg_class c ON c.oid = i.inhrelid WHERE d.relkind = 'p')
 SELECT d.namespace, d.name, n.nspname::text, c.relname::text, CASE WHEN c.relpersistence <> 'p' THEN 'unlogged' ELSE CASE c.relreplident
-    WHEN 'f' THEN 'full'
+    WHEN 'f' THEN CASE WHEN v.virtual THEN 'refused' ELSE 'full' END
     WHEN 'd' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) THEN 'key' ELSE 'none' END
     WHEN 'i' THEN CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident) THEN 'index' ELSE 'none' END
-    ELSE 'none' END END
-FROM down d JOIN pg_class c ON c.oid = d.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    ELSE 'none' END END, v.virtual
+FROM down d JOIN pg_class c ON c.oid = d.oid JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (SELECT EXISTS
+    (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped) AS virtual) v
 WHERE c.relkind = 'r' ORDER BY 1, 2, 3, 4
 """
 
@@ -117,12 +118,15 @@ class Holder:
         of: The table that is published: itself, or the partitioned one.
         table: Its name.
         old_rows: What is logged of a row's old values: `full`, `key` (primary key), `index`, or `none`: published, the server refuses
-            UPDATE and DELETE. `unlogged`: nothing at all of its rows is.
+            UPDATE and DELETE. `refused`: as `none`, for whole old rows of a table with a virtual generated column. `unlogged`: nothing at all
+            of its rows is.
+        virtual: It has a virtual generated column.
     """
 
     of: TableName
     table: TableName
     old_rows: str
+    virtual: bool = False
 
     @property
     def quoted(self) -> str:
@@ -157,7 +161,7 @@ def holders(catalog: Catalog, tables: Collection[TableName]) -> list[Holder]:
     """Where the rows of tables are, and what is logged of their old values: for a partitioned table its leaves."""
     ordered = sorted(tables)
     rows = catalog.rows(_HOLDERS, ([table[0] for table in ordered], [table[1] for table in ordered]))
-    return [Holder((row[0], row[1]), (row[2], row[3]), row[4]) for row in rows]
+    return [Holder((row[0], row[1]), (row[2], row[3]), row[4], row[5]) for row in rows]
 
 
 def logged_by(holder: Holder) -> str:

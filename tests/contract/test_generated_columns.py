@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from commitlog.cdc.servers.local import PostgresServer
@@ -46,6 +47,29 @@ def test_a_table_with_a_virtual_generated_column_keeps_taking_updates(source: So
     changes = [change for commit in source.history().commits for change in commit.changes if change["entity"] == "View"]
     assert [change["op"] for change in changes] == ["insert", "update"]
     assert changes[1]["after"]["price"] == 11
+
+
+def test_a_virtual_generated_column_added_later_is_named_and_setup_lets_the_app_write_again(
+    source: Source, fork: Followed
+) -> None:
+    """Beside it the server refuses UPDATE and DELETE of a table that is to log whole old rows."""
+    if int(str(source.value("SHOW server_version_num"))) < 180000:
+        pytest.skip("needs PostgreSQL 18")
+    source.execute("CREATE TABLE views (id int PRIMARY KEY, price int)", "INSERT INTO views VALUES (1, 10), (2, 20)")
+    source.map("View", "views")
+    source.setup()
+    run = started(source)
+    source.execute("ALTER TABLE views ADD total int GENERATED ALWAYS AS (price * 2)")
+    with pytest.raises(psycopg.Error, match="cannot update"):
+        source.execute("UPDATE views SET price = 11 WHERE id = 1")
+    refusal = "public.views is to log whole old rows and has a virtual generated column"
+    run.until(lambda: refusal in run.output, "being told of it")
+    assert refusal in source.commitlog("doctor", code=4).stdout
+    source.commitlog("setup")
+    source.execute("UPDATE views SET price = 11 WHERE id = 1", "DELETE FROM views WHERE id = 2")
+    finish(source, run, fork)
+    assert "old rows: commits lack what was there before; beside a virtual generated column" in run.output
+    assert refusal not in source.commitlog("doctor", code=1).stdout
 
 
 @pytest.mark.parametrize("away", [False, True])
