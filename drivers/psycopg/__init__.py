@@ -13,6 +13,9 @@ middle (what it leaves to commit is tagged); what a cursor WITH HOLD writes whil
 transaction control among its statements that cannot be told apart (comments in comments, standard_conforming_strings
 off with a backslash); servers before PostgreSQL 14; a role that may not execute pg_logical_emit_message.
 
+PgBouncer in transaction pooling passes all of it, prepared statements as plain psycopg's. In statement pooling, which
+refuses transaction blocks, `copy()` and `stream()` of a write fail where a session is bound: they run in a block.
+
 Not seen: a SELECT in autocommit that writes by a view, an operator or a rule. One that calls a function is seen, unless
 the function is a built-in that only computes; `transaction()` around it tags it for certain.
 """
