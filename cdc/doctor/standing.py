@@ -241,12 +241,17 @@ def _look_at_oplog(config: Config, position: str) -> SourceStanding:
 
 def _look_at_slot(config: Config, position: str) -> SourceStanding:
     # Loaded here only, for the same reason.
+    from ..source.check import check_primary
     from ..source.table_watch import missing_tables
     from ..tail.catalog import Catalog
 
     with closing(Catalog(config.source.conninfo())) as catalog:
-        end = catalog.identity().wal_end
+        identity = catalog.identity()
+        end = identity.wal_end
         slot = catalog.slot(config.source.slot)
+        if slot is None:
+            # On a standby no setup makes one.
+            check_primary(identity)
         missing = tuple(missing_tables(config.tables_path, catalog, load_registry(config.schemas.path)))
     lag = max(0, end - parse_lsn(position)) if position else None
     if slot is None:

@@ -134,6 +134,16 @@ def test_a_standby_is_waited_for_until_it_is_promoted(new_shop: NewShop) -> None
     source.check()
 
 
+def test_a_standby_is_named_and_no_slot_is_asked_for_there(new_shop: NewShop) -> None:
+    pair, source, run = new_shop(synchronised=False)
+    run.terminate()
+    source.configure(pair.standby.url)
+    for command, code in (("status", 0), ("doctor", 4), ("setup", 5)):
+        done = source.commitlog(command, code=code)
+        assert "is a standby" in done.stdout + done.stderr
+    assert "commitlog setup" not in source.commitlog("status").stdout
+
+
 @pytest.mark.full
 def test_a_slot_that_was_not_synchronised_is_named(new_shop: NewShop) -> None:
     pair, source, run = new_shop(synchronised=False)
