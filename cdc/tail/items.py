@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from ...schemas.change import INSERT
+from ...schemas.errors import DecodeError
 from ...transforms.project import Projection
 from .. import native
 from . import pgtypes
@@ -52,7 +53,11 @@ def shape_item(
         if row is not None:
             data = row(data)
         if data[25] == INSERT:
-            return plan.insert(read_insert(data, plan.readers), shape_index)
+            try:
+                new = read_insert(data, plan.readers)
+            except DecodeError as exc:
+                raise DecodeError(f"entity {plan.entity}: {exc}", hint=exc.hint) from exc
+            return plan.insert(new, shape_index)
         return plan.item(parse_change(data), shape_index)
 
     columns = [_column(field, convert) for field, convert in plan.readers]

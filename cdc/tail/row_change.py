@@ -111,10 +111,10 @@ def read_insert(data: bytes, readers: Sequence[Reader]) -> dict[str, Any]:
                 if field is not None:
                     row[field] = None
                 at += 1
+            elif kind == 0x75:  # u: of MySQL a session may log less
+                raise DecodeError(f"an insert that does not log {field or 'all of its row'}", hint=LOG_WHOLE_ROWS)
             else:
-                # Of MySQL a session may log less.
-                hint = LOG_WHOLE_ROWS if kind == 0x75 else ""
-                raise DecodeError(f"unknown kind of value {bytes([kind])!r} in an insert", hint=hint)
+                raise DecodeError(f"unknown kind of value {bytes([kind])!r} in an insert")
     except (IndexError, struct_error) as exc:
         raise DecodeError(f"malformed insert: {exc}") from exc
     if at != len(data):

@@ -16,6 +16,9 @@ from .source import TableKeeper
 
 log = logging.getLogger("commitlog")
 
+_READ = frozenset({"path", "bson", "omit"})
+"""What of a field's definition says which values it has."""
+
 Mapping = dict[str, Any]
 """`{"from": the table's name, "fields": {field: where it comes from}}`; empty of an entity that is not mapped any more."""
 
@@ -75,10 +78,6 @@ class Mappings:
             temporary.replace(self._path)
         except OSError as exc:
             log.warning("%s cannot be written: %s", self._path, exc.strerror)
-
-
-_READ = frozenset({"path", "bson", "omit"})
-"""What of a field's definition says which values it has."""
 
 
 def _difference(was: Mapping, now: Mapping) -> str:
