@@ -251,7 +251,9 @@ class StampedConnection(RefusingConnection, KnowingConnection):
     def autocommit(self, on: Any) -> None:
         """See `MySQLdb.connections.Connection.autocommit`."""
         self._enter()
-        commits = bool(on) and not self.get_autocommit()
+        if bool(on) == self.get_autocommit():
+            return  # nothing is sent, and what the connection says stays
+        commits = bool(on)
         if commits:
             self._stamp_early()
         self._said = None

@@ -180,3 +180,16 @@ def test_a_transaction_that_a_procedure_leaves_open_goes_on(stamp_log: StampLog,
             run(auto, f"INSERT INTO item VALUES ({number}, 'a')")
             end()
     assert stamp_log.seen() == [(["r"], "II"), (["r"], "I"), (["r"], "I")]
+
+
+def test_autocommit_set_to_what_it_is_leaves_what_the_connection_says(stamp_log: StampLog) -> None:
+    said: list[Any] = []
+    for connect in (stamp_log.driver.plain.connect, stamp_log.driver.wrapped.connect):
+        with closing(connect(**stamp_log.options())) as conn, session.bind(request="r"):
+            run(conn, "INSERT INTO item (name) VALUES ('a')")
+            with pytest.raises(stamp_log.driver.plain.ProgrammingError, match="exist"):
+                run(conn, "TRUNCATE TABLE nowhere")
+            conn.autocommit(False)
+            run(conn, "SELECT id FROM item")
+            said.append(conn.insert_id() > 0)
+    assert said[1] == said[0]
