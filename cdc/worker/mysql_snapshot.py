@@ -13,13 +13,13 @@ from ...schemas.position import binlog_position
 from ...transforms.app_schema import AppSchema, Entity
 from ..config import Config
 from ..log.state import Progress
+from ..source.mysql.checks import check_key
 from ..tail.binlog.shapes import project
 from ..tail.binlog.table_map import BinlogRelation
 from ..tail.mysql_catalog import Catalog
 from ..tail.mysql_connection import ERRORS, Connection, code, connect, failure
 from ..tail.mysql_rows import collated, relation_of, rows_after, text_of
 from ..tail.transaction import Mark, Relation
-from ..tail.unique_key import require_unique
 from .snapshot import FIRST_ROWS, SURPLUS_BYTES, Chunk, Snapshotter, fitting, key_of, row_size
 
 _LATER = frozenset({1049, 1051, 1054, 1146, 1205, 1213, 1412, 1969, 3024})
@@ -90,7 +90,7 @@ class MysqlSnapshotter(Snapshotter):
         progress = self._progress.get(entity.name)
         start = progress.to if progress else None
         if start is None:
-            require_unique(self._catalog.unique_keys(entity.table), entity)
+            check_key(self._catalog, entity)
         try:
             sees, due = self._begin()
             if not self._all_seen(sees):

@@ -8,10 +8,10 @@ import orjson
 
 from ...transforms.app_schema import Entity
 from ...transforms.table_name import quoted
+from ..source.mysql.checks import check_key
 from ..tail.binlog.ddl import among, harmless, leaves_rows
 from ..tail.mysql_catalog import Catalog, MysqlTable
 from ..tail.transaction import Notice, Relation
-from ..tail.unique_key import require_unique
 from .mappings import Mappings
 from .source import TableKeeper
 
@@ -79,7 +79,6 @@ class MysqlTables:
                 if entity.name not in told:
                     continue
                 # An index may be gone, which changes no row.
-                if self._catalog.table(*name) is not None:
-                    require_unique(self._catalog.unique_keys(name), entity)
+                check_key(self._catalog, entity)
                 if not harmless(text) and not leaves_rows(text, entity.fields):
                     self._keeper.renew(entity.name, f"its table was altered: {' '.join(text.split())[:60]}")

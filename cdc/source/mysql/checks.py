@@ -7,14 +7,16 @@ commit.
 
 from collections.abc import Iterator
 
-from ....schemas.errors import ACCEPT_GAP, HistoryLost, Refused
+from ....schemas.errors import ACCEPT_GAP, HistoryLost, Refused, SchemaError
 from ....schemas.position import parse_binlog
+from ....transforms.app_schema import Entity
 from ....transforms.registry import Registry
 from ....transforms.table_name import quoted
 from ...log.state import LogState
 from ...tail.binlog.charset import is_readable
 from ...tail.gtids import Gtids, parse_gtids
 from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd, MysqlColumn, MysqlTable, sql_name
+from ...tail.unique_key import require_unique
 from ..step import mapped
 from .grants import Privileges, own_account
 
@@ -266,6 +268,19 @@ def check_published(catalog: Catalog, registry: Registry, state: LogState, *, se
         if entities & state.snapshots.keys():
             raise HistoryLost(f"{message}: changes of it may be missing", hint=f"{hint}, then {ACCEPT_GAP}")
         raise Refused(message, hint=f"{hint}, then {setup}")
+
+
+def check_key(catalog: Catalog, entity: Entity) -> None:
+    """Does an entity's key tell the rows of its table apart? The table may go, or be made anew, between two questions.
+
+    Raises:
+        SchemaError: Nothing on the server sees to that.
+    """
+    try:
+        require_unique(catalog.unique_keys(entity.table), entity)
+    except SchemaError:
+        if catalog.table(*entity.table) is not None:
+            require_unique(catalog.unique_keys(entity.table), entity)
 
 
 def missing_tables(catalog: Catalog, registry: Registry) -> Iterator[str]:

@@ -10,11 +10,10 @@ from ...config import Config
 from ...tail.binlog.table_map import STAMP
 from ...tail.mysql_catalog import Catalog, MysqlTable, sql_name
 from ...tail.mysql_connection import ERRORS, code, one_line
-from ...tail.unique_key import require_unique
 from ..provision import Provision
 from ..step import PRINT, Step, mapped
 from .beginning import Beginning
-from .checks import check_version, missing_tables, remedy, wrong_settings
+from .checks import check_key, check_version, missing_tables, remedy, wrong_settings
 from .grants import missing, stamping
 
 CTX = "ctx VARCHAR(4000) CHARACTER SET utf8mb4 NOT NULL"
@@ -36,7 +35,7 @@ def mapped_tables(catalog: Catalog, registry: Registry) -> list[MysqlTable]:
     found = catalog.tables_of(mapped(registry))
     for entity in {(e.table, e.key): e for schema in registry.schemas for e in schema.entities.values()}.values():
         if entity.table in found:
-            require_unique(catalog.unique_keys(entity.table), entity)
+            check_key(catalog, entity)
     if not found:
         raise Refused(
             "no app schema maps a table of this server: nothing would be recorded",
