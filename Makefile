@@ -7,18 +7,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CODE := cdc drivers transforms schemas
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-full demo demo-kafka bench bench-postgres bench-mysql bench-mongodb bench-kafka bench-growth bench-drivers bench-types lock clean needs
+.PHONY: help check lint format test test-full demo demo-kafka bench bench-postgres bench-mysql bench-mongodb bench-kafka bench-growth bench-drivers bench-types lock clean needs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-check: .venv/dev.installed ## style, types, import rules and unit tests, in under a minute
+check: lint ## lint, and the unit tests: what to run before each commit
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit
+
+lint: .venv/dev.installed ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd .cache/src && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache $(CODE:%=commitlog/%)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit
 
 format: .venv/dev.installed ## sort imports, format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
