@@ -12,7 +12,6 @@ from ..config import Config
 from ..source.mongodb.checks import (
     check_entities,
     check_version,
-    entities_of,
     entities_there,
     missing_collections,
     unfit,
@@ -20,7 +19,7 @@ from ..source.mongodb.checks import (
 from ..source.mongodb.grants import lacking, may_write, worker_needs
 from ..source.mongodb.history import check_identity, check_log
 from ..source.mongodb.provision import has_stamps
-from ..source.step import mapped
+from ..source.step import entities_of, mapped
 from ..tail.mongodb_address import safety
 from ..tail.mongodb_catalog import Catalog, Identity, MongoCollection, OplogBounds
 from ..tail.mongodb_connection import VERSION_MIN, one_line

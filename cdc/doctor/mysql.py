@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from ...schemas.errors import CommitLogError, Refused, SchemaError
 from ...transforms.registry import Registry
 from ..config import Config
-from ..source.mysql.checks import check_identity, check_log, check_version, remedy, unfit, wrong_settings
+from ..source.mysql.checks import check_identity, check_key, check_log, check_version, remedy, unfit, wrong_settings
 from ..source.mysql.grants import Privileges, missing
 from ..source.mysql.provision import stamp_table
 from ..source.step import mapped
 from ..tail.mysql_address import safety
 from ..tail.mysql_catalog import Catalog, Identity, LogEnd, MysqlTable
-from ..tail.unique_key import require_unique
 from .finding import Finding
 from .home import diagnose_log, state_now
 from .mapping import unmapped
@@ -202,7 +201,7 @@ def _entities(table: MysqlTable, catalog: Catalog, config: Config, registry: Reg
                 "commitlog schema check",
             )
         try:
-            require_unique(catalog.unique_keys(name), entity)
+            check_key(catalog, entity)
         except SchemaError as exc:
             yield Finding("error", str(exc), exc.hint)
 

@@ -224,7 +224,8 @@ def _look_at_binlog(config: Config, position: str) -> SourceStanding:
 
 def _look_at_oplog(config: Config, position: str) -> SourceStanding:
     # Loaded here only, for the same reason.
-    from ..source.mongodb.checks import entities_of, missing_collections
+    from ..source.mongodb.checks import missing_collections
+    from ..source.step import entities_of
     from ..tail.mongodb_catalog import Catalog
 
     with closing(Catalog(config.source.conninfo())) as catalog:

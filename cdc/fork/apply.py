@@ -195,14 +195,9 @@ class Applier:
     def _told_anew(self, entity: EntityState, key: dict[str, Any], told: Told, here: Collection[str]) -> bool:
         """Whether the fork's row at a key that upstream does not tell of any more is one that the snapshot told, under another spelling:
         the type of a key may have changed, or its letters' case where that makes no other key."""
-        try:
-            with self._target.savepoint():
-                ours = self._target.read(entity.entity, key)
-        except Rejected:
+        spelled = self._rows.spelled(entity.entity, key)
+        if spelled is None:
             return False
-        if ours is None:
-            return False
-        spelled = {field: self._target.value(entity.entity, field, ours[field]) for field in key}
         text = told.text(spelled)
         return text != told.text(key) and (text in here or told.since(spelled, entity.snapshot_seq))
 

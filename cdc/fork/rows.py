@@ -91,6 +91,12 @@ class Rows:
         change, origin = op
         return not self._told(change["entity"], origin).shared(change)
 
+    def spelled(self, entity: str, key: Mapping[str, Any]) -> dict[str, object] | None:
+        """A key as the fork has it: equal to it there, and maybe another text. None where no row is at it, or none can be."""
+        table = self._models[entity]
+        ours = self._there(table, {"key": key})
+        return None if ours is None else self._key_of(table, ours)
+
     def _record(self, change: Change, origin: Origin, found: Iterable[Disagreement]) -> None:
         for what in found:
             self._conflicts.record(change, origin, what)
@@ -182,9 +188,8 @@ class Rows:
 
     def _told_otherwise(self, change: Change, origin: Origin, ours: Texts) -> Change:
         """An insert with what upstream had told of the row here, whose key may be another spelling of the same."""
-        entity = change["entity"]
-        spelled = {f: self._target.value(entity, f, ours[f]) for f in self._models[entity].key}
-        return {**change, "told": self._told(entity, origin).get(spelled)}
+        table = self._models[change["entity"]]
+        return {**change, "told": self._told(table.entity, origin).get(self._key_of(table, ours))}
 
     def _is_behind(self, table: EntityModel, change: Change, origin: Origin) -> bool:
         """Whether another row is at the new key of one that is not here, and has yet to leave it."""
@@ -277,6 +282,9 @@ class Rows:
 
     def _read(self, table: EntityModel, change: Change) -> Texts | None:
         return self._target.read(table.entity, change["key"])
+
+    def _key_of(self, table: EntityModel, ours: Texts) -> dict[str, object]:
+        return self._values(table, {field: ours[field] for field in table.key})
 
     def _there(self, table: EntityModel, change: Change) -> Texts | None:
         """As `_read`; none, too, of a key that the target does not take."""

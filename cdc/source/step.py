@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...transforms.app_schema import Entity
 from ...transforms.registry import Registry
 
 PRINT = "commitlog setup --sql"
@@ -36,6 +37,12 @@ class Missing:
 
     what: str
     grant: str
+
+
+def entities_of(registry: Registry) -> list[Entity]:
+    """The entities of all app schemas, each name and table once."""
+    found = {(e.table, e.name): e for schema in registry.schemas for e in schema.entities.values()}
+    return [found[key] for key in sorted(found)]
 
 
 def mapped(registry: Registry) -> set[tuple[str, str]]:

@@ -5,9 +5,7 @@ every few seconds, and when the stream shows a table in a form that is not known
 they are.
 """
 
-import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +17,9 @@ from ...transforms.table_name import TableName, quoted
 from ..tail.catalog import Catalog
 from ..tail.incarnation import Incarnation, holders, incarnations, logged_by, may_hold, name_of
 from ..tail.transaction import Relation
-from . import ddl_notices
+from . import ddl_notices, memory
 from .ddl_notices import NEW_TYPE, UNLOGGED, Altered, Published, Rewritten
+from .step import entities_of
 
 log = logging.getLogger("commitlog")
 
@@ -207,23 +206,12 @@ class TableWatch:
 
     def save(self) -> None:
         """Keep what is known; the log must hold the renewals first."""
-        document = {
-            "epoch": self._epoch,
-            "entities": {
-                name: {"incarnation": asdict(known.incarnation), "fields": known.fields, "gone": known.gone}
-                for name, known in self._known.items()
-            },
+        entities = {
+            name: {"incarnation": asdict(known.incarnation), "fields": known.fields, "gone": known.gone}
+            for name, known in self._known.items()
         }
-        temporary = self._path.with_suffix(".new")
-        try:
-            with os.fdopen(
-                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-            ) as file:
-                json.dump(document, file)
-            temporary.replace(self._path)
+        if memory.keep(self._path, entities, epoch=self._epoch):
             self.changed = False
-        except OSError as exc:
-            log.warning("%s cannot be written: %s", self._path, exc.strerror)
 
     def published(self, notice: Published, told: Collection[str]) -> None:
         """Take note of how tables were published at one place of the stream.
@@ -347,10 +335,10 @@ def missing_tables(path: Path, catalog: Catalog, registry: Registry) -> Iterator
         registry: The app schemas.
     """
     known = {known.incarnation.table: known for known in remembered(path).values()}
-    entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
-    for table, name in sorted(entities):
-        if catalog.table(*table) is None:
-            yield f"table {quoted(table)} of {name} does not exist{where_now(catalog, known.get(quoted(table)))}"
+    for entity in entities_of(registry):
+        if catalog.table(*entity.table) is None:
+            name = quoted(entity.table)
+            yield f"table {name} of {entity.name} does not exist{where_now(catalog, known.get(name))}"
 
 
 def where_now(catalog: Catalog, known: Known | None) -> str:
@@ -362,12 +350,9 @@ def where_now(catalog: Catalog, known: Known | None) -> str:
 def remembered(path: Path, epoch: int | None = None) -> dict[str, Known]:
     """What the file holds by entity; nothing where it cannot be read, or is of another epoch than the one asked for."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if epoch not in (None, document["epoch"]):
-            return {}
         return {
             name: Known(Incarnation(**known["incarnation"]), known["fields"], known.get("gone", []))
-            for name, known in document["entities"].items()
+            for name, known in memory.kept(path, epoch=epoch).items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError):
         return {}

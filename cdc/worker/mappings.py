@@ -4,17 +4,13 @@ A field that a schema records from now on, or another table, has the rows told a
 them. It is remembered in a file of the worker's, which is disposable: without it entities are taken as they are mapped.
 """
 
-import json
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from ...transforms.app_schema import ADDITIONAL, Entity
 from ...transforms.table_name import quoted
+from ..source import memory
 from .source import TableKeeper
-
-log = logging.getLogger("commitlog")
 
 _READ = frozenset({"path", "bson", "omit"})
 """What of a field's definition says which values it has."""
@@ -35,7 +31,7 @@ class Mappings:
 
     def __init__(self, path: Path, *, epoch: int, visibility: str, keeper: TableKeeper) -> None:
         self._path, self._epoch, self._visibility, self._keeper = path, epoch, visibility, keeper
-        self._known = _remembered(path, epoch)
+        self._known: dict[str, Mapping] = memory.kept(path, epoch=epoch)
 
     def look(self) -> None:
         """Have the rows of entities told anew that are mapped in another way than when they were told."""
@@ -56,7 +52,7 @@ class Mappings:
         self._known = now
         # The log must hold the renewals before they are forgotten here.
         keeper.flush()
-        self._save()
+        memory.keep(self._path, self._known, epoch=self._epoch)
 
     def _mapping(self, entity: Entity) -> Mapping:
         fields: dict[str, Any] = {}
@@ -67,17 +63,6 @@ class Mappings:
             else:
                 fields[name] = {what: how for what, how in entity.fields[name].to_json().items() if what in _READ}
         return {"from": quoted(entity.table), "fields": fields}
-
-    def _save(self) -> None:
-        temporary = self._path.with_suffix(".new")
-        try:
-            with os.fdopen(
-                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-            ) as file:
-                json.dump({"epoch": self._epoch, "mappings": self._known}, file)
-            temporary.replace(self._path)
-        except OSError as exc:
-            log.warning("%s cannot be written: %s", self._path, exc.strerror)
 
 
 def _difference(was: Mapping, now: Mapping) -> str:
@@ -90,12 +75,3 @@ def _difference(was: Mapping, now: Mapping) -> str:
         return f"it comes from {now['from']} instead of {was['from']}"
     fields = [name for name, how in now["fields"].items() if was["fields"].get(name) != how]
     return f"its app schema records {', '.join(fields)} anew" if fields else ""
-
-
-def _remembered(path: Path, epoch: int) -> dict[str, Mapping]:
-    """What the file holds; nothing where it cannot be read, or is of another epoch."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return dict(document["mappings"]) if document["epoch"] == epoch else {}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}

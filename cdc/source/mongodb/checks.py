@@ -9,6 +9,7 @@ from ....transforms.table_name import quoted
 from ...log.state import LogState
 from ...tail.mongodb_catalog import Catalog, Identity, MongoCollection
 from ...tail.mongodb_connection import VERSION_MIN
+from ..step import entities_of
 from .shell import shell
 
 
@@ -86,12 +87,6 @@ def entities_there(catalog: Catalog, registry: Registry) -> list[tuple[Entity, M
     entities = entities_of(registry)
     there = catalog.collections_of({entity.table for entity in entities})
     return [(entity, there[entity.table]) for entity in entities if entity.table in there]
-
-
-def entities_of(registry: Registry) -> list[Entity]:
-    """The entities of all app schemas, each name and collection once."""
-    found = {(e.table, e.name): e for schema in registry.schemas for e in schema.entities.values()}
-    return [found[key] for key in sorted(found)]
 
 
 def missing_collections(catalog: Catalog, entities: Iterable[Entity]) -> list[str]:

@@ -16,9 +16,9 @@ from ...tail.mongodb_catalog import Catalog
 from ...tail.mongodb_connection import ERRORS, one_line
 from ...tail.oplog.stamps import STAMPS
 from ..provision import Provision
-from ..step import PRINT, Step, mapped
+from ..step import PRINT, Step, entities_of, mapped
 from .beginning import Beginning
-from .checks import check_entities, check_version, entities_of, entities_there, images_on, missing_collections, unfit
+from .checks import check_entities, check_version, entities_there, images_on, missing_collections, unfit
 from .grants import APP_NEEDS, APP_ROLE, WORKER_ROLE, worker_needs
 from .grants import grant_steps as steps_of
 from .shell import read_shell, shell

@@ -17,7 +17,7 @@ from ...tail.binlog.charset import is_readable
 from ...tail.gtids import Gtids, parse_gtids
 from ...tail.mysql_catalog import BinaryLog, Catalog, Identity, LogEnd, MysqlColumn, MysqlTable, sql_name
 from ...tail.unique_key import require_unique
-from ..step import mapped
+from ..step import entities_of, mapped
 from .grants import Privileges, own_account
 
 CORRECT = f"correct [source] url, or: {ACCEPT_GAP}"
@@ -285,11 +285,10 @@ def check_key(catalog: Catalog, entity: Entity) -> None:
 
 def missing_tables(catalog: Catalog, registry: Registry) -> Iterator[str]:
     """A sentence for each entity whose table does not exist."""
-    entities = {(entity.table, entity.name) for schema in registry.schemas for entity in schema.entities.values()}
-    there = catalog.tables_of({table for table, _ in entities})
-    for table, name in sorted(entities):
-        if table not in there:
-            yield f"table {quoted(table)} of {name} does not exist"
+    there = catalog.tables_of(mapped(registry))
+    for entity in entities_of(registry):
+        if entity.table not in there:
+            yield f"table {quoted(entity.table)} of {entity.name} does not exist"
 
 
 def unfit(end: LogEnd, table: MysqlTable) -> tuple[str, str] | None:
