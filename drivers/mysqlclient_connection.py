@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .mysql_stamp import ABANDON_BLOCK, TABLE, Form, stamp
-from .mysql_statement import SCRIPT, Kind, kind, split
+from .mysql_statement import SCRIPT, SEMICOLON, Kind, kind, split
 from .mysqlclient_results import MULTI_STATEMENTS, OUT_OF_SYNC, ScriptedConnection, plain
 from .mysqlclient_transaction import BelievedTransaction
 
@@ -71,7 +71,7 @@ class KnowingConnection(ScriptedConnection):
         return not self._transaction.open and self.get_autocommit()
 
     def _kind(self, text: bytes) -> Kind:
-        if self._several and b";" in text and b"\\" in text and self._unsure_of_backslashes():
+        if self._several and SEMICOLON in text and b"\\" in text and self._unsure_of_backslashes():
             return SCRIPT
         return kind(text, several=self._several)
 
@@ -81,7 +81,7 @@ class KnowingConnection(ScriptedConnection):
 
     def _single(self, text: bytes) -> bytes:
         """The one statement of a text, so that others can follow it."""
-        if self._several and b";" in text:
+        if self._several and SEMICOLON in text:
             (statement,) = split(text.decode("latin-1")) or [text.decode("latin-1")]
             return statement.encode("latin-1")
         return text
@@ -125,7 +125,9 @@ class KnowingConnection(ScriptedConnection):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
+        covered = self._transaction.covered
         self._transaction = BelievedTransaction()
+        self._transaction.covered = covered
         self._warnings = self._repeated = None
         self._ask(clean=True)
 

@@ -30,15 +30,17 @@ from .mysql_statement import (
     CALL,
     COMMIT,
     FILL,
+    FIRST,
     LOCK,
     READ,
     ROLLBACK,
     SCRIPT,
+    SEMICOLON,
     STAYS,
     WRITE,
     Kind,
     kind,
-    plain_kind,
+    reads_only,
     uses_no_table,
 )
 from .mysql_untagged import RefusingConnection
@@ -46,9 +48,10 @@ from .mysqlclient_connection import GONE, KnowingConnection
 from .mysqlclient_results import OUT_OF_SYNC, SHOW_WARNINGS, NativeConnection, plain
 from .mysqlclient_transaction import is_xa
 
-_BEGINS = dict.fromkeys((b"BEGIN", b"START TRANSACTION"), BEGIN)
+_BEGINS: dict[bytes, Kind] = dict.fromkeys((b"BEGIN", b"START TRANSACTION"), BEGIN)
 # What the library's own methods of these names call.
-run, commit, count_warnings = NativeConnection.query, NativeConnection.commit, NativeConnection.warning_count
+run, commit, next_result = NativeConnection.query, NativeConnection.commit, NativeConnection.next_result
+count_warnings, insert_id = NativeConnection.warning_count, NativeConnection.insert_id
 _UNSURE = (WRITE, CALL, FILL, SCRIPT)
 
 _NOTHING_WRITTEN = frozenset((1290, NOT_IN_READ_ONLY, 1836))
@@ -65,14 +68,15 @@ class StampedConnection(RefusingConnection, KnowingConnection):
 
     _untagged = Untagged
     _failed = False  # whether a stamp of the script at hand was refused
-    _warned = False  # whether the server may have warnings, or an error, for who asks
 
     def query(self, query: Any) -> None:
         """See `MySQLdb.connections.Connection.query`. All statements of all cursors come by here."""
         now = self._transaction
         of = None
-        if query.__class__ is bytes and not self._covered and not now.doubtful:
-            of = plain_kind(query, several=self._several) if now.begun or now.open else _BEGINS.get(query)
+        if type(query) is bytes and not now.doubtful and not now.covered and SEMICOLON not in query:
+            of = FIRST.get(query[:7]) if now.begun or now.open else _BEGINS.get(query)
+            if of is READ and not reads_only(query):
+                of = None
         if of is None:
             self._query(query)
             return
@@ -82,15 +86,15 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         try:
             run(self, query)
         except plain.MySQLError as error:
-            self._warned = True
+            now.warned = True
             now.failed(of, query, error.args[0], lone=of is BEGIN, autocommit=False)
             raise
         if of is WRITE:
-            now.wrote, self._warned = True, False
+            now.wrote, now.warned = True, False
         elif of is BEGIN:
             now.open, now.locked = True, False
         if count_warnings(self):
-            self._warned = True
+            now.warned = True
 
     def _query(self, query: Any) -> None:
         text = query.encode() if isinstance(query, str) else bytes(query)
@@ -128,14 +132,14 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         try:
             run(*args)
         except plain.MySQLError as error:
-            self._warned = True
+            now.warned = True
             now.failed(of, text, error.args[0], lone=lone, autocommit=self.get_autocommit())
             raise
         if super().warning_count():
-            self._warned = True
+            now.warned = True
         else:
             self._warnings = kept
-            self._warned = self._warned and of is not WRITE
+            now.warned = now.warned and of is not WRITE
         self._arrived()
         now.ran(of, text, lone=lone, autocommit=self.get_autocommit())
 
@@ -169,7 +173,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
 
     def _script_ended(self, script: Script) -> None:
         now = self._transaction
-        self._warned = True
+        now.warned = True
         now.begun, now.session = script.begun, script.owner
         now.open, now.wrote = script.open, script.wrote
         now.doubtful = now.chains or any(map(is_xa, script.statements))
@@ -218,12 +222,12 @@ class StampedConnection(RefusingConnection, KnowingConnection):
     def commit(self) -> None:
         """See `MySQLdb.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         now = self._transaction
-        if now.begun and not (self._covered or now.chains or now.locked):
+        if now.begun and not (now.covered or now.chains or now.locked):
             session = now.session if now.wrote else None
             if session is None:
                 self._commit_plain()
                 return
-            if self._form in STAMPS and self._several and not (self._keeps_warnings and self._warned):
+            if self._form in STAMPS and self._several and not (self._keeps_warnings and now.warned):
                 self._commit_at_once(b"COMMIT", session)
                 now.ended()
                 return
@@ -236,11 +240,11 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         try:
             commit(self)
         except plain.MySQLError as error:
-            self._warned = True
+            now.warned = True
             now.failed(COMMIT, b"", error.args[0], lone=False, autocommit=self.get_autocommit())
             raise
         if count_warnings(self):
-            self._warned = True
+            now.warned = True
         now.ended()
 
     def rollback(self) -> None:
@@ -270,7 +274,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
             return False
         if not self._may_stamp_or_roll_back():
             return False
-        asks = self._keeps_warnings and self._warned
+        asks = self._keeps_warnings and now.warned
         if asks or not self._several:
             self._run_script(self._commit_script(text, session, asks=asks))
         else:
@@ -290,11 +294,11 @@ class StampedConnection(RefusingConnection, KnowingConnection):
     def _commit_at_once(self, text: bytes, session: sessions.Session) -> None:
         """Do what the script would, in a fraction of its time: nearly all stamps go this way."""
         self._said = self._warnings = self._repeated = None
-        stamped, last_id = False, super().insert_id()
+        stamped, last_id = False, insert_id(self)
         try:
             run(self, stamp(self._form, session.tag) + b"\n;" + text)
             stamped = True
-            NativeConnection.next_result(self)
+            next_result(self)
         except plain.MySQLError as error:
             script = self._commit_script(text, session)
             del script.shown[0]
@@ -307,8 +311,8 @@ class StampedConnection(RefusingConnection, KnowingConnection):
             self._stamp_failed(script, error)
             self._to_shown()
         else:
-            self._warned = False
-            if self._covered:
+            self._transaction.warned = False
+            if self._transaction.covered:
                 self._arrived()
 
     def _may_stamp_or_roll_back(self) -> bool:
@@ -324,7 +328,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         if now.session is None or not now.wrote or not self._may_stamp():
             return
         try:
-            if self._keeps_warnings and self._warned:
+            if self._keeps_warnings and now.warned:
                 self._keep_warnings()
             self._ask_server(stamp(self._form, now.session.tag))
         except plain.MySQLError as error:

@@ -78,8 +78,7 @@ class StampedConnection(RefusingConnection, TrackedConnection):
         now = self._transaction
         self._drain()
         if now.status & IN_TRANSACTION and not now.doubtful and self._kept_warnings is None:
-            several = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
-            of = plain_kind(sql, several=several) if sql.__class__ is bytes else None
+            of = plain_kind(sql) if type(sql) is bytes else None
             if of is not None and len(sql) + 1 < PACKET_BYTES_MAX:
                 return self._query_at_once(of, sql, unbuffered)
         return self._query(sql, unbuffered)
