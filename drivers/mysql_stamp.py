@@ -15,6 +15,9 @@ from .mysql_statement import CALL, FILL, LOCK, READ, SCRIPT, Kind
 
 TABLE = "commitlog.stamp"
 _INSERT = b"INSERT INTO " + TABLE.encode()
+CONNECTION = b"(CRC32(@@hostname)^@@port)<<32|CONNECTION_ID()"
+"""Whose row it is. Where several members of a cluster take writes each counts its connections from the beginning, and two that wrote the
+same row would fail each other's transactions."""
 _BACKSLASH, _QUOTE = b"\\'"
 """As numbers, which are found sooner."""
 
@@ -94,8 +97,9 @@ def stamp(form: Form, tag: bytes) -> bytes:
     literal = _literal(tag)
     if form is ROW:
         # n+1 makes it a change also where the tag is the same as the last one.
-        return b"%s (conn,n,ctx) VALUES (CONNECTION_ID(),1,%s) ON DUPLICATE KEY UPDATE n=n+1,ctx=%s" % (
+        return b"%s (conn,n,ctx) VALUES (%s,1,%s) ON DUPLICATE KEY UPDATE n=n+1,ctx=%s" % (
             _INSERT,
+            CONNECTION,
             literal,
             literal,
         )

@@ -3,6 +3,7 @@
 import json
 import threading
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
@@ -66,6 +67,15 @@ def test_the_one_row_of_a_connection_carries_the_tag_where_there_is_no_blackhole
     with closing(log.connect(autocommit=True)) as conn, session.bind(request="three"):
         run(conn, "INSERT INTO item (name) VALUES ('a')")
     assert log.seen() == [(["one"], "I"), (["one"], "I"), (["two"], "I"), (["three"], "I")]
+
+
+def test_a_row_is_of_a_connection_and_its_server(make_stamp_log: Callable[..., StampLog]) -> None:
+    """Members of a cluster have connections of the same numbers, whose transactions would fail each other by one row."""
+    log = make_stamp_log(ROW)
+    with closing(log.connect(autocommit=True)) as conn, session.bind(request="r"):
+        run(conn, "INSERT INTO item (name) VALUES ('a')")
+        ((number, host, port),) = run(conn, "SELECT CONNECTION_ID(), @@hostname, @@port")
+    assert log.server.query("SELECT conn FROM commitlog.stamp") == (zlib.crc32(host.encode()) ^ port) << 32 | number
 
 
 def test_a_transaction_that_only_reads_writes_nothing(stamp_log: StampLog, conn: Any) -> None:

@@ -15,15 +15,13 @@ from commitlog.cdc.source.mysql.checks import check_log, check_published, check_
 from commitlog.cdc.source.mysql.grants import Privileges, account
 from commitlog.cdc.source.mysql.provision import stamp_table
 from commitlog.cdc.tail.mysql_catalog import Catalog
+from commitlog.drivers.mysql_stamp import STAMPS, stamp
 from commitlog.schemas.errors import Refused
 from commitlog.transforms.registry import Registry
 from fixtures.command import Commands
 from fixtures.mysql import ENGINES, make_user
 
-STAMP_ROW = (
-    "INSERT INTO commitlog.stamp (conn,n,ctx) VALUES (CONNECTION_ID(),1,'a') ON DUPLICATE KEY UPDATE n=n+1,ctx='a'"
-)
-STAMP_LOGGED = "INSERT INTO commitlog.stamp (ctx) VALUES ('a')"
+STAMP_ROW, STAMP_LOGGED = (stamp(form, b"a").decode() for form in STAMPS)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
