@@ -1,5 +1,6 @@
 """The connection to a fork's MySQL or MariaDB, and what its errors mean for the fork."""
 
+import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -43,6 +44,10 @@ _NO_LIMIT = {"mysql": "max_execution_time = 0", "mariadb": f"max_statement_time 
 _AGAIN = frozenset({1020, 1205, 1213, 1317, 1614, 1969, 3024, 3101, 3572})
 """Deadlocks, locks that were waited for in vain, statements that an administrator or a limit ended, a group's refusal at commit."""
 
+_FAILED_COMMIT = 1180
+_DEADLOCK = re.compile(r"\b149\b")
+"""What the text of a COMMIT that failed has where another member of the cluster was first with a row."""
+
 _REFUSALS: Final[dict[int, Refusal]] = {
     **dict.fromkeys((1022, 1062, 1169, 1586, 1859), "unique"),
     **dict.fromkeys((1216, 1217, 1451, 1452, 1557, 1761, 1762), "foreign key"),
@@ -84,8 +89,8 @@ _REFUSALS: Final[dict[int, Refusal]] = {
 _DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1410, 3619})
 _NOT_THERE = frozenset({1049, 1051, 1054, 1146, 1932})
 _READ_ONLY = frozenset({1036, 1290, 1792, 1836, 3100})
-_FULL = frozenset({1021, 1026, 1030, 1037, 1038, 1040, 1041, 1114, 1135})
-"""No room on a disk, no memory, no thread: it may pass."""
+_FULL = frozenset({1021, 1026, 1030, 1037, 1038, 1040, 1041, 1047, 1114, 1135})
+"""No room on a disk, no memory, no thread, a Galera node that is cut off from its cluster or not yet in it: it may pass."""
 
 
 class Connected(SqlConnection):
@@ -287,7 +292,7 @@ class Connected(SqlConnection):
 
     def _error(self, exc: Exception) -> Exception:
         number, text = code(exc), one_line(exc)
-        if number in _AGAIN:
+        if number in _AGAIN or (number == _FAILED_COMMIT and _DEADLOCK.search(text)):
             return Again(text)
         if number in _REFUSALS:
             return Rejected(_REFUSALS[number], text)
