@@ -125,9 +125,7 @@ class KnowingConnection(ScriptedConnection):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        covered = self._transaction.covered
         self._transaction = BelievedTransaction()
-        self._transaction.covered = covered
         self._warnings = self._repeated = None
         self._ask(clean=True)
 

@@ -52,7 +52,6 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
     """The part of a connection that runs texts in which not all is the app's."""
 
     client_flag: int
-    _transaction: Any
     _several = False
     _ahead = 0  # statements of it that were sent, and whose results are to be read
     _said: dict[str, Any] | None = None  # of the app's last statement, where one of ours came after it
@@ -63,18 +62,19 @@ class ScriptedConnection(PlainConnection):  # type: ignore[misc] # see above
         # What each statement asks for is found sooner in the connection itself than in its class.
         self._script: Script | None = None  # of which something is still to be read
         self._warnings: Answer | None = None  # what SHOW WARNINGS would say, had nothing of ours come after it
+        self._covered = False  # whether something of ours is kept, and what a cursor asks for answered here
         super().__init__(*args, **kwargs)
 
     def _cover(self) -> None:
         """Answer here what a cursor asks for, since something of ours comes between; at other times it costs the library's own time only."""
-        if not self._transaction.covered:
-            self._transaction.covered = True
+        if not self._covered:
+            self._covered = True
             self.__dict__.update((name, MethodType(answer, self)) for name, answer in _COVERS.items())
 
     def _uncover(self) -> None:
         ours = (self._script, self._warnings, self._repeated, self._held_id)
-        if self._transaction.covered and all(each is None for each in ours):
-            self._transaction.covered = False
+        if self._covered and all(each is None for each in ours):
+            self._covered = False
             for name in _COVERS:
                 del self.__dict__[name]
 

@@ -30,17 +30,15 @@ from .mysql_statement import (
     CALL,
     COMMIT,
     FILL,
-    FIRST,
     LOCK,
     READ,
     ROLLBACK,
     SCRIPT,
-    SEMICOLON,
     STAYS,
     WRITE,
     Kind,
     kind,
-    reads_only,
+    plain_kind,
     uses_no_table,
 )
 from .mysql_untagged import RefusingConnection
@@ -73,10 +71,8 @@ class StampedConnection(RefusingConnection, KnowingConnection):
         """See `MySQLdb.connections.Connection.query`. All statements of all cursors come by here."""
         now = self._transaction
         of = None
-        if type(query) is bytes and not now.doubtful and not now.covered and SEMICOLON not in query:
-            of = FIRST.get(query[:7]) if now.begun or now.open else _BEGINS.get(query)
-            if of is READ and not reads_only(query):
-                of = None
+        if type(query) is bytes and not now.doubtful and not self._covered:
+            of = plain_kind(query) if now.begun or now.open else _BEGINS.get(query)
         if of is None:
             self._query(query)
             return
@@ -222,7 +218,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
     def commit(self) -> None:
         """See `MySQLdb.connections.Connection.commit`. The stamp goes out with it, and costs no round trip."""
         now = self._transaction
-        if now.begun and not (now.covered or now.chains or now.locked):
+        if now.begun and not (self._covered or now.chains or now.locked):
             session = now.session if now.wrote else None
             if session is None:
                 self._commit_plain()
@@ -312,7 +308,7 @@ class StampedConnection(RefusingConnection, KnowingConnection):
             self._to_shown()
         else:
             self._transaction.warned = False
-            if self._transaction.covered:
+            if self._covered:
                 self._arrived()
 
     def _may_stamp_or_roll_back(self) -> bool:

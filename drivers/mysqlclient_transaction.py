@@ -41,16 +41,13 @@ class BelievedTransaction:
         chains: Whether the end of one may be the beginning of the next (`completion_type`).
         doubtful: Whether `open` is not certain.
         warned: Whether the server may have warnings, or an error, for who asks.
-        covered: Whether something of ours is kept, and what a cursor asks for answered by it. This and `warned` are the connection's, which
-            finds them here with the rest in a fraction of the time.
     """
 
-    __slots__ = ("begun", "chains", "covered", "doubtful", "locked", "open", "session", "warned", "wrote")
+    __slots__ = ("begun", "chains", "doubtful", "locked", "open", "session", "warned", "wrote")
 
     def __init__(self) -> None:
         self.session: sessions.Session | None = None
-        self.begun = self.wrote = self.open = self.locked = self.chains = self.doubtful = False
-        self.warned = self.covered = False
+        self.begun = self.wrote = self.open = self.locked = self.chains = self.doubtful = self.warned = False
 
     def forget(self) -> None:
         """What was done is done; a transaction may still be open."""
