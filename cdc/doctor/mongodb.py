@@ -19,7 +19,7 @@ from ..source.mongodb.checks import (
 from ..source.mongodb.grants import lacking, may_write, worker_needs
 from ..source.mongodb.history import check_identity, check_log
 from ..source.mongodb.provision import has_stamps
-from ..source.step import entities_of, mapped
+from ..source.step import mapped
 from ..tail.mongodb_address import safety
 from ..tail.mongodb_catalog import Catalog, Identity, MongoCollection, OplogBounds
 from ..tail.mongodb_connection import VERSION_MIN, one_line
@@ -232,7 +232,7 @@ def _collections(config: Config, catalog: Catalog, registry: Registry) -> Iterat
         check_entities(registry, database=database, visibility=config.log.visibility)
     except (Refused, SchemaError) as exc:
         yield Finding("error", str(exc), exc.hint)
-    for text in missing_collections(catalog, entities_of(registry)):
+    for text in missing_collections(catalog, registry):
         yield Finding("warning", text, "correct from: in the app schema; once it exists, commitlog setup")
     found = {entity.table: collection for entity, collection in entities_there(catalog, registry)}
     for _, collection in sorted(found.items()):

@@ -225,12 +225,11 @@ def _look_at_binlog(config: Config, position: str) -> SourceStanding:
 def _look_at_oplog(config: Config, position: str) -> SourceStanding:
     # Loaded here only, for the same reason.
     from ..source.mongodb.checks import missing_collections
-    from ..source.step import entities_of
     from ..tail.mongodb_catalog import Catalog
 
     with closing(Catalog(config.source.conninfo())) as catalog:
         bounds = catalog.oplog_bounds()
-        missing = tuple(missing_collections(catalog, entities_of(load_registry(config.schemas.path))))
+        missing = tuple(missing_collections(catalog, load_registry(config.schemas.path)))
     ahead = (bounds.last >> 32) - (parse_oplog(position) >> 32) if position else 0
     return SourceStanding(
         wal_end=format_oplog(bounds.last),

@@ -1,6 +1,6 @@
 """Is a MongoDB as the worker needs it, and does it keep what documents were before a change? Asked before every start of the stream."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from ....schemas.errors import ACCEPT_GAP, HistoryLost, Refused
 from ....transforms.app_schema import Entity
@@ -9,7 +9,7 @@ from ....transforms.table_name import quoted
 from ...log.state import LogState
 from ...tail.mongodb_catalog import Catalog, Identity, MongoCollection
 from ...tail.mongodb_connection import VERSION_MIN
-from ..step import entities_of
+from ..step import entities_of, mapped
 from .shell import shell
 
 
@@ -89,15 +89,12 @@ def entities_there(catalog: Catalog, registry: Registry) -> list[tuple[Entity, M
     return [(entity, there[entity.table]) for entity in entities if entity.table in there]
 
 
-def missing_collections(catalog: Catalog, entities: Iterable[Entity]) -> list[str]:
+def missing_collections(catalog: Catalog, registry: Registry) -> Iterator[str]:
     """A sentence for each entity whose collection does not exist."""
-    entities = list(entities)
-    there = catalog.collections_of({entity.table for entity in entities})
-    return [
-        f"collection {quoted(entity.table)} of {entity.name} does not exist"
-        for entity in entities
-        if entity.table not in there
-    ]
+    there = catalog.collections_of(mapped(registry))
+    for entity in entities_of(registry):
+        if entity.table not in there:
+            yield f"collection {quoted(entity.table)} of {entity.name} does not exist"
 
 
 def unfit(collection: MongoCollection) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from ...tail.mongodb_catalog import Catalog
 from ...tail.mongodb_connection import ERRORS, one_line
 from ...tail.oplog.stamps import STAMPS
 from ..provision import Provision
-from ..step import PRINT, Step, entities_of, mapped
+from ..step import PRINT, Step, mapped
 from .beginning import Beginning
 from .checks import check_entities, check_version, entities_there, images_on, missing_collections, unfit
 from .grants import APP_NEEDS, APP_ROLE, WORKER_ROLE, worker_needs
@@ -127,7 +127,7 @@ class MongodbProvision(Provision[Catalog]):
 
     def missing_tables(self, registry: Registry) -> Iterator[str]:
         """As the base says."""
-        yield from missing_collections(self.catalog, entities_of(registry))
+        return missing_collections(self.catalog, registry)
 
 
 def _images(catalog: Catalog, registry: Registry) -> Iterator[Step]:
